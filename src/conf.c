@@ -1,0 +1,548 @@
+/* SPDX-License-Identifier: ISC */
+#include "conf.h"
+
+#include "conf_text.h"
+
+#include <confuse.h>
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A file goes through three steps. text_survey() finds what libConfuse does not tell, and leaves a
+ * text that libConfuse parses without complaint into strings. take_values() turns those, and the
+ * defaults of keys not named, into the values of struct conf. Values that are wrong are noted with
+ * the line that the survey found, so that every error of a file is reported at once. */
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+#define MANY 1000000
+#define DAY  86400
+
+enum kind { BOOLEAN, NUMBER, USER, GROUP, TARGET, LEVEL, LISTEN, PORTS };
+
+struct key {
+    struct text_key text;
+    enum kind kind;
+    size_t offset; /* in struct conf */
+    unsigned min, max;
+    bool needs_restart;
+    const char *defaults[3]; /* a NULL ends the list */
+};
+
+#define AT(member) offsetof(struct conf, member)
+
+/* The values are taken in this order, so a port precedes the addresses that it completes. */
+/* clang-format off */
+static const struct key keys[] = {
+    {{"user", TOP, false}, USER, AT(user), 0, 0, true, {"nobody"}},
+    {{"group", TOP, false}, GROUP, AT(group), 0, 0, true, {NULL}},
+    {{"workers", TOP, false}, NUMBER, AT(workers), 0, 256, true, {"0"}},
+    {{"drain-timeout", TOP, false}, NUMBER, AT(drain_timeout), 0, DAY, false, {"30"}},
+    {{"log.target", LOG, false}, TARGET, AT(log_target), 0, 0, false, {"auto"}},
+    {{"log.level", LOG, false}, LEVEL, AT(log_level), 0, 0, false, {"info"}},
+    {{"tcp.enabled", TCP, false}, BOOLEAN, AT(tcp.enabled), 0, 0, false, {"true"}},
+    {{"tcp.port", TCP, false}, NUMBER, AT(tcp.port), 1, 65535, false, {"7"}},
+    {{"tcp.listen", TCP, true}, LISTEN, AT(tcp.listen), 0, 0, false, {"0.0.0.0", "::"}},
+    {{"tcp.backlog", TCP, false}, NUMBER, AT(tcp.backlog), 1, 65535, false, {"4096"}},
+    {{"tcp.max-connections", TCP, false}, NUMBER, AT(tcp.max_connections), 0, MANY, false, {"0"}},
+    {{"tcp.max-connections-per-source", TCP, false}, NUMBER, AT(tcp.max_connections_per_source),
+     0, MANY, false, {"0"}},
+    {{"tcp.idle-timeout", TCP, false}, NUMBER, AT(tcp.idle_timeout), 0, DAY, false, {"600"}},
+    {{"udp.enabled", UDP, false}, BOOLEAN, AT(udp.enabled), 0, 0, false, {"true"}},
+    {{"udp.port", UDP, false}, NUMBER, AT(udp.port), 1, 65535, false, {"7"}},
+    {{"udp.listen", UDP, true}, LISTEN, AT(udp.listen), 0, 0, false, {"0.0.0.0", "::"}},
+    {{"udp.reflect-tos", UDP, false}, BOOLEAN, AT(udp.reflect_tos), 0, 0, false, {"true"}},
+    {{"udp.answer-broadcast", UDP, false}, BOOLEAN, AT(udp.answer_broadcast), 0, 0, false, {"false"}},
+    {{"udp.refuse-source-ports", UDP, true}, PORTS, AT(udp.refuse_source_ports), 0, 0, false, {"0-1023"}},
+};
+/* clang-format on */
+
+/* A configuration on its way from text to struct. */
+struct loader {
+    struct text text;
+    struct text_key names[COUNT(keys)];
+    struct conf *conf;
+};
+
+_Static_assert(COUNT(keys) <= TEXT_KEYS_MAX, "struct text has room for every key");
+
+static void *member(const struct conf *conf, const struct key *key)
+{
+    return (char *)conf + key->offset;
+}
+
+/* ---- values ---- */
+
+struct item {
+    const struct key *key;
+    unsigned line; /* 0: a default */
+    const char *value;
+    void *at; /* the member of struct conf */
+};
+
+static void refuse(struct loader *loader, const struct item *item, const char *allowed)
+{
+    char buf[TEXT_SHOW_MAX + 4];
+
+    text_fail(&loader->text, item->line, "%s: value \"%s\": %s", item->key->text.name,
+              text_show(buf, item->value, strlen(item->value)), allowed);
+}
+
+/* Decimal digits only: no sign, space or fraction, and no leading zero, which C reads as octal. */
+static bool parse_number(const char *text, size_t length, unsigned max, unsigned *number)
+{
+    unsigned long value = 0;
+
+    if (length == 0 || length > 9 || (text[0] == '0' && length > 1))
+        return false;
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] < '0' || text[i] > '9')
+            return false;
+        value = value * 10 + (unsigned long)(text[i] - '0');
+    }
+    *number = (unsigned)value;
+    return value <= max;
+}
+
+static void take_boolean(struct loader *loader, const struct item *item)
+{
+    int value = cfg_parse_boolean(item->value);
+
+    *(bool *)item->at = value != cfg_false;
+    if (value != cfg_true && value != cfg_false)
+        refuse(loader, item, "must be true or false (or yes or no, on or off)");
+}
+
+static void take_number(struct loader *loader, const struct item *item)
+{
+    unsigned *number = item->at;
+    char allowed[TEXT_SHOW_MAX * 2];
+
+    if (parse_number(item->value, strlen(item->value), item->key->max, number) &&
+        *number >= item->key->min)
+        return;
+    /* Something valid, so that addresses are still checked when their port is wrong. */
+    *number = item->key->min;
+    snprintf(allowed, sizeof allowed, "must be a decimal number from %u to %u%s", item->key->min,
+             item->key->max, item->value[0] == '0' ? ", without leading zeros" : "");
+    refuse(loader, item, allowed);
+}
+
+/* The default account may be missing: that matters only to a daemon that root starts. */
+static void take_account(struct loader *loader, const struct item *item)
+{
+    char **name = item->at;
+
+    if (item->line && item->key->kind == USER && !getpwnam(item->value))
+        refuse(loader, item, "no such user: must be the name of one in passwd(5)");
+    if (item->line && item->key->kind == GROUP && !getgrnam(item->value))
+        refuse(loader, item, "no such group: must be the name of one in group(5)");
+    *name = strdup(item->value);
+    if (!*name)
+        text_fail(&loader->text, item->line, "%s: out of memory", item->key->text.name);
+}
+
+static void take_address(struct loader *loader, const struct item *item)
+{
+    struct conf_listen *listen = item->at, grown = *listen;
+    unsigned port =
+        item->key->text.section == TCP ? loader->conf->tcp.port : loader->conf->udp.port;
+    struct net_addr addr;
+
+    if (net_parse(item->value, (uint16_t)port, &addr) < 0) {
+        refuse(loader, item,
+               errno == ENODEV   ? "there is no such network interface on this host"
+               : errno == ERANGE ? "the port must be a number from 1 to 65535"
+                                 : "must be an IPv4 or IPv6 address, with a port or without, as in "
+                                   "\"192.0.2.1\", \"[2001:db8::1]:7007\", \"fe80::1%eth0\"");
+        return;
+    }
+    /* Only bind(2) would tell, with EINVAL. */
+    if (addr.sa.sa_family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&addr.in6.sin6_addr) &&
+        addr.in6.sin6_scope_id == 0) {
+        refuse(loader, item,
+               "a link-local address must name its interface, as in \"fe80::1%eth0\"");
+        return;
+    }
+    if (addr.sa.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&addr.in6.sin6_addr)) {
+        refuse(loader, item, "an IPv4 address in IPv6 clothes: write it as IPv4");
+        return;
+    }
+    for (size_t i = 0; i < listen->count; i++) {
+        if (net_overlap(&listen->addr[i], &addr)) {
+            refuse(loader, item, "must not repeat or overlap another address of the list");
+            return;
+        }
+    }
+    grown.addr = realloc(listen->addr, (listen->count + 1) * sizeof addr);
+    if (!grown.addr) {
+        text_fail(&loader->text, item->line, "%s: out of memory", item->key->text.name);
+        return;
+    }
+    grown.addr[grown.count++] = addr;
+    *listen = grown;
+}
+
+static void take_ports(struct loader *loader, const struct item *item)
+{
+    struct conf_ports *ports = item->at;
+    size_t first_length = strcspn(item->value, "-");
+    const char *dash = item->value[first_length] == '-' ? item->value + first_length : NULL;
+    unsigned first = 0, last;
+    bool ok = parse_number(item->value, first_length, 65535, &first);
+
+    last = first;
+    if (ok && dash)
+        ok = parse_number(dash + 1, strlen(dash + 1), 65535, &last) && first <= last;
+    if (!ok) {
+        refuse(loader, item,
+               "must be a port or a rising range from 0 to 65535, as in \"7\", \"0-1023\"");
+        return;
+    }
+    for (unsigned port = first; port <= last; port++)
+        ports->bits[port / 8] |= (uint8_t)(1U << port % 8);
+}
+
+static void take_value(struct loader *loader, const struct item *item)
+{
+    switch (item->key->kind) {
+    case BOOLEAN:
+        take_boolean(loader, item);
+        break;
+    case NUMBER:
+        take_number(loader, item);
+        break;
+    case USER:
+    case GROUP:
+        take_account(loader, item);
+        break;
+    case TARGET:
+        if (log_target_parse(item->value, item->at) < 0)
+            refuse(loader, item, "must be auto, stderr, journal or syslog");
+        break;
+    case LEVEL:
+        if (log_level_parse(item->value, item->at) < 0)
+            refuse(loader, item, "must be error, warning, notice, info or debug");
+        break;
+    case LISTEN:
+        take_address(loader, item);
+        break;
+    case PORTS:
+        take_ports(loader, item);
+        break;
+    }
+}
+
+static void take_values(struct loader *loader, cfg_t *cfg)
+{
+    for (size_t i = 0; i < COUNT(keys); i++) {
+        const struct key *key = &keys[i];
+        const struct text_found *found = &loader->text.found[i];
+        cfg_t *section =
+            key->text.section == TOP ? cfg : cfg_getsec(cfg, section_names[key->text.section]);
+        struct item item = {.key = key, .at = member(loader->conf, key)};
+
+        if (key->kind == LISTEN)
+            ((struct conf_listen *)item.at)->is_default = !found->line;
+        for (size_t j = 0; found->line ? j < found->count : key->defaults[j] != NULL; j++) {
+            item.line = found->line ? found->lines[j] : 0;
+            item.value = found->line ? cfg_getnstr(section, text_leaf(&key->text), (unsigned)j)
+                                     : key->defaults[j];
+            if (item.value)
+                take_value(loader, &item);
+            else
+                text_fail(&loader->text, item.line, "%s: libConfuse lost a value", key->text.name);
+        }
+    }
+}
+
+/* ---- the whole ---- */
+
+/* text_survey() has said what there is to say. */
+static void be_quiet(cfg_t *cfg, const char *format, va_list args)
+{
+    (void)cfg;
+    (void)format;
+    (void)args;
+}
+
+/* Every value is a string to libConfuse: its numbers are octal after a 0, and wrap. */
+static cfg_t *parse(const char *text)
+{
+    cfg_opt_t options[SECTION_COUNT][COUNT(keys) + SECTION_COUNT];
+    size_t used[SECTION_COUNT] = {0};
+    cfg_t *cfg;
+
+    for (size_t i = 0; i < COUNT(keys); i++) {
+        cfg_opt_t scalar = CFG_STR(text_leaf(&keys[i].text), NULL, CFGF_NODEFAULT);
+        cfg_opt_t list = CFG_STR_LIST(text_leaf(&keys[i].text), NULL, CFGF_NODEFAULT);
+        enum section s = keys[i].text.section;
+
+        options[s][used[s]++] = keys[i].text.is_list ? list : scalar;
+    }
+    for (enum section s = LOG; s < SECTION_COUNT; s++) {
+        options[s][used[s]] = (cfg_opt_t)CFG_END();
+        options[TOP][used[TOP]++] = (cfg_opt_t)CFG_SEC(section_names[s], options[s], CFGF_NONE);
+    }
+    options[TOP][used[TOP]] = (cfg_opt_t)CFG_END();
+    cfg = cfg_init(options[TOP], CFGF_NONE);
+    if (!cfg)
+        return NULL;
+    cfg_set_error_function(cfg, be_quiet);
+    if (cfg_parse_buf(cfg, text) != CFG_SUCCESS) {
+        cfg_free(cfg);
+        return NULL;
+    }
+    return cfg;
+}
+
+/* Where the file names the key whose value is the member at `at`. */
+static const struct text_found *found_at(const struct loader *loader, size_t at)
+{
+    size_t i = 0;
+
+    while (keys[i].offset != at)
+        i++;
+    return &loader->text.found[i];
+}
+
+/* With a port from the command line, addresses that differed by nothing else become one. */
+static void finish_listen(struct loader *loader, enum section section, struct conf_listen *listen,
+                          bool enabled, unsigned port)
+{
+    const struct text_found *found =
+        found_at(loader, section == TCP ? AT(tcp.listen) : AT(udp.listen));
+    const struct text_found *found_port =
+        found_at(loader, section == TCP ? AT(tcp.port) : AT(udp.port));
+    size_t kept = 0;
+
+    listen->line = found->line ? found->line : found_port->line;
+    if (enabled && found->line && found->count == 0)
+        text_fail(&loader->text, found->line,
+                  "%s.listen: value {}: at least one address must be given while %s is enabled",
+                  section_names[section], section_names[section]);
+    for (size_t i = 0; port && i < listen->count; i++) {
+        struct net_addr addr = listen->addr[i];
+        bool repeated = false;
+
+        net_set_port(&addr, (uint16_t)port);
+        for (size_t j = 0; j < kept; j++) {
+            if (net_equal(&listen->addr[j], &addr)) {
+                repeated = true;
+            } else if (net_overlap(&listen->addr[j], &addr)) {
+                text_fail(&loader->text, found->line,
+                          "%s.listen: addresses overlap once all have port %u",
+                          section_names[section], port);
+            }
+        }
+        if (!repeated)
+            listen->addr[kept++] = addr;
+    }
+    if (port)
+        listen->count = kept;
+}
+
+static void finish(struct loader *loader, const struct conf_overrides *overrides)
+{
+    struct conf *conf = loader->conf;
+    unsigned port = overrides ? overrides->port : 0;
+
+    if (!conf->tcp.enabled && !conf->udp.enabled) {
+        unsigned tcp = found_at(loader, AT(tcp.enabled))->line;
+        unsigned udp = found_at(loader, AT(udp.enabled))->line;
+
+        text_fail(&loader->text, tcp > udp ? tcp : udp,
+                  "%s.enabled: value \"false\": tcp is off and udp is off, and one must be on",
+                  section_names[tcp > udp ? TCP : UDP]);
+    }
+    finish_listen(loader, TCP, &conf->tcp.listen, conf->tcp.enabled, port);
+    finish_listen(loader, UDP, &conf->udp.listen, conf->udp.enabled, port);
+    if (port)
+        conf->tcp.port = conf->udp.port = port;
+    if (overrides && overrides->log_level >= 0)
+        conf->log_level = (enum log_level)overrides->log_level;
+}
+
+static void load(struct loader *loader, const struct conf_overrides *overrides)
+{
+    char nothing[] = "";
+    cfg_t *cfg;
+
+    for (size_t i = 0; i < COUNT(keys); i++)
+        loader->names[i] = keys[i].text;
+    loader->text.keys = loader->names;
+    loader->text.key_count = COUNT(keys);
+    if (loader->text.path)
+        text_read(&loader->text);
+    if (loader->text.errors)
+        return;
+    if (loader->text.path)
+        text_survey(&loader->text);
+    cfg = parse(loader->text.path ? loader->text.chars : nothing);
+    if (!cfg) {
+        text_fail(&loader->text, 0, "libConfuse cannot parse it");
+        return;
+    }
+    take_values(loader, cfg);
+    finish(loader, overrides);
+    cfg_free(cfg);
+}
+
+static void report_errors(const struct text *text, conf_report *report, void *context)
+{
+    const char *path = text->path ? text->path : "built-in defaults";
+    char line[4096 + TEXT_MESSAGE_MAX];
+
+    for (size_t i = 0; i < text->errors && i < TEXT_ERRORS_MAX; i++) {
+        const struct text_error *error = &text->error[i];
+
+        if (error->line)
+            snprintf(line, sizeof line, "%s:%u: %s", path, error->line, error->message);
+        else
+            snprintf(line, sizeof line, "%s: %s", path, error->message);
+        report(context, line);
+    }
+    if (text->errors > TEXT_ERRORS_MAX) {
+        snprintf(line, sizeof line, "%s: and %zu more errors", path,
+                 text->errors - TEXT_ERRORS_MAX);
+        report(context, line);
+    }
+}
+
+struct conf *conf_load(const char *path, const struct conf_overrides *overrides,
+                       conf_report *report, void *context)
+{
+    struct loader *loader = calloc(1, sizeof *loader);
+    struct conf *conf = calloc(1, sizeof *conf);
+
+    if (!loader || !conf) {
+        report(context, "out of memory to read the configuration");
+        free(loader);
+        free(conf);
+        return NULL;
+    }
+    loader->text.path = path;
+    loader->conf = conf;
+    load(loader, overrides);
+    report_errors(&loader->text, report, context);
+    if (loader->text.errors) {
+        conf_free(conf);
+        conf = NULL;
+    }
+    free(loader->text.chars);
+    free(loader);
+    return conf;
+}
+
+void conf_free(struct conf *conf)
+{
+    if (!conf)
+        return;
+    free(conf->user);
+    free(conf->group);
+    free(conf->tcp.listen.addr);
+    free(conf->udp.listen.addr);
+    free(conf);
+}
+
+bool conf_ports_has(const struct conf_ports *ports, uint16_t port)
+{
+    return ports->bits[port / 8] >> port % 8 & 1;
+}
+
+/* ---- comparing ---- */
+
+static void print_ports(FILE *out, const struct conf_ports *ports)
+{
+    const char *separator = "";
+
+    for (unsigned first = 0; first <= 65535; first++) {
+        unsigned last = first;
+
+        if (!conf_ports_has(ports, (uint16_t)first))
+            continue;
+        while (last < 65535 && conf_ports_has(ports, (uint16_t)(last + 1)))
+            last++;
+        fprintf(out, "%s %u", separator, first);
+        if (last > first)
+            fprintf(out, "-%u", last);
+        separator = ",";
+        first = last;
+    }
+}
+
+static void print_listen(FILE *out, const struct conf_listen *listen)
+{
+    char buf[NET_STRLEN];
+
+    for (size_t i = 0; i < listen->count; i++)
+        fprintf(out, "%s %s", i ? "," : "", net_print(&listen->addr[i], buf));
+}
+
+/* Returns allocated text, NULL without memory. */
+static char *value_text(const struct conf *conf, const struct key *key)
+{
+    const void *at = member(conf, key);
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+
+    if (!out)
+        return NULL;
+    switch (key->kind) {
+    case BOOLEAN:
+        fputs(*(const bool *)at ? "true" : "false", out);
+        break;
+    case NUMBER:
+        fprintf(out, "%u", *(const unsigned *)at);
+        break;
+    case USER:
+    case GROUP:
+        fputs(*(char *const *)at ? *(char *const *)at : "the user's own", out);
+        break;
+    case TARGET:
+        fputs(log_target_name(*(const enum log_target *)at), out);
+        break;
+    case LEVEL:
+        fputs(log_level_name(*(const enum log_level *)at), out);
+        break;
+    case LISTEN:
+        fputs("{", out);
+        print_listen(out, at);
+        fputs(" }", out);
+        break;
+    case PORTS:
+        fputs("{", out);
+        print_ports(out, at);
+        fputs(" }", out);
+        break;
+    }
+    if (fclose(out) != 0) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}
+
+size_t conf_compare(const struct conf *before, const struct conf *after, conf_change *each,
+                    void *context)
+{
+    size_t changes = 0;
+
+    for (size_t i = 0; i < COUNT(keys); i++) {
+        char *old = value_text(before, &keys[i]), *new = value_text(after, &keys[i]);
+
+        /* Without memory for the text, a change that may be none is the lesser evil. */
+        if (!old || !new || strcmp(old, new) != 0) {
+            changes++;
+            each(context, keys[i].text.name, old ? old : "?", new ? new : "?",
+                 keys[i].needs_restart);
+        }
+        free(old);
+        free(new);
+    }
+    return changes;
+}

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: ISC */
+#include "loop.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* One set of event bits serves both calls. */
+static_assert(POLLIN == EPOLLIN && POLLOUT == EPOLLOUT && POLLERR == EPOLLERR &&
+                  POLLHUP == EPOLLHUP,
+              "poll(2) and epoll(7) share their event bits on Linux");
+
+#define NEVER UINT64_MAX
+#define MS    UINT64_C(1000000)
+
+static uint64_t clock_now(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000 * MS + (uint64_t)ts.tv_nsec;
+}
+
+int loop_init(struct loop *loop)
+{
+    memset(loop, 0, sizeof *loop);
+    /* Opened now: when it is needed there may be no descriptor left. */
+    loop->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (loop->epoll < 0)
+        return -1;
+    loop->fds[0].fd = -1;
+    loop->fds[0].events = POLLIN;
+    loop->used = 1;
+    loop->slots = LOOP_SLOTS;
+    loop->next_due = NEVER;
+    loop->now = clock_now();
+    return 0;
+}
+
+void loop_fini(struct loop *loop)
+{
+    close(loop->epoll);
+    loop->epoll = -1;
+}
+
+static void put_in_slot(struct loop *loop, struct loop_io *io, short events)
+{
+    unsigned slot = loop->used++;
+
+    io->slot = (short)slot;
+    io->events = events;
+    loop->ios[slot] = io;
+    loop->fds[slot] = (struct pollfd){.fd = io->fd, .events = events};
+}
+
+static int put_in_epoll(struct loop *loop, struct loop_io *io, short events, int operation)
+{
+    struct epoll_event event = {.events = (uint32_t)events, .data.ptr = io};
+
+    if (epoll_ctl(loop->epoll, operation, io->fd, &event) < 0)
+        return -1;
+    loop->fds[0].fd = loop->epoll;
+    io->slot = 0;
+    io->events = events;
+    return 0;
+}
+
+int loop_add(struct loop *loop, struct loop_io *io, int fd, short events, loop_io_fn *fn)
+{
+    io->fn = fn;
+    io->fd = fd;
+    if (loop->used >= loop->slots)
+        return put_in_epoll(loop, io, events, EPOLL_CTL_ADD);
+    put_in_slot(loop, io, events);
+    return 0;
+}
+
+void loop_set(struct loop *loop, struct loop_io *io, short events)
+{
+    if (io->events == events)
+        return;
+    if (io->slot > 0)
+        loop->fds[io->slot].events = io->events = events;
+    else
+        put_in_epoll(loop, io, events, EPOLL_CTL_MOD);
+}
+
+/* The last slot moves into the hole. Were its event not delivered yet this turn and the hole is
+ * behind us, it waits for the next turn: nothing is lost, poll(2) is level-triggered. */
+static void empty_slot(struct loop *loop, unsigned slot)
+{
+    unsigned last = --loop->used;
+
+    loop->fds[slot] = loop->fds[last];
+    loop->ios[slot] = loop->ios[last];
+    loop->ios[slot]->slot = (short)slot;
+}
+
+static void leave_epoll(struct loop *loop, struct loop_io *io)
+{
+    epoll_ctl(loop->epoll, EPOLL_CTL_DEL, io->fd, NULL);
+    for (int i = loop->batch_end - loop->batch_left; i < loop->batch_end; i++)
+        if (loop->batch[i].data.ptr == io)
+            loop->batch[i].data.ptr = NULL;
+}
+
+void loop_del(struct loop *loop, struct loop_io *io)
+{
+    if (io->slot > 0)
+        empty_slot(loop, (unsigned)io->slot);
+    else
+        leave_epoll(loop, io);
+    io->fd = -1;
+}
+
+void loop_timer_init(struct loop *loop, struct loop_timer *timer, loop_timer_fn *fn)
+{
+    timer->fn = fn;
+    timer->due = 0;
+    timer->next = loop->timers;
+    loop->timers = timer;
+}
+
+void loop_timer_fini(struct loop *loop, struct loop_timer *timer)
+{
+    struct loop_timer **link = &loop->timers;
+
+    while (*link != timer)
+        link = &(*link)->next;
+    *link = timer->next;
+}
+
+void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t due)
+{
+    timer->due = due;
+    if (due < loop->next_due)
+        loop->next_due = due;
+}
+
+void loop_timer_stop(struct loop_timer *timer)
+{
+    timer->due = 0;
+}
+
+uint64_t loop_now(const struct loop *loop)
+{
+    return loop->now;
+}
+
+static void run_timers(struct loop *loop)
+{
+    if (loop->now < loop->next_due)
+        return;
+    for (struct loop_timer *t = loop->timers; t; t = t->next)
+        if (t->due != 0 && t->due <= loop->now) {
+            t->due = 0;
+            t->fn(t);
+        }
+    loop->next_due = NEVER;
+    for (struct loop_timer *t = loop->timers; t; t = t->next)
+        if (t->due != 0 && t->due < loop->next_due)
+            loop->next_due = t->due;
+}
+
+static int timeout_ms(const struct loop *loop, int max_ms)
+{
+    uint64_t ms;
+
+    if (loop->next_due == NEVER)
+        return max_ms;
+    ms = loop->next_due <= loop->now ? 0 : (loop->next_due - loop->now + MS - 1) / MS;
+    if (max_ms >= 0 && ms > (uint64_t)max_ms)
+        return max_ms;
+    return ms > INT32_MAX ? INT32_MAX : (int)ms;
+}
+
+/* A wait that fails again and again must not spin. */
+static void pause_after_failure(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 10 * MS}, NULL);
+}
+
+/* poll(2) fails where the array is longer than RLIMIT_NOFILE, which somebody may lower while we
+ * run, and for want of memory. Everything then goes to the epoll set, and epoll_wait(2) does the
+ * waiting. */
+static void abandon_poll(struct loop *loop)
+{
+    while (loop->used > 1) {
+        struct loop_io *io = loop->ios[loop->used - 1];
+
+        if (put_in_epoll(loop, io, loop->fds[loop->used - 1].events, EPOLL_CTL_ADD) < 0)
+            break;
+        loop->used--;
+    }
+    loop->slots = loop->used;
+    if (loop->slots > 1)
+        pause_after_failure();
+}
+
+/* A descriptor that is busy while the array has room again moves there: after a rush, cost is as
+ * before it. */
+static void promote(struct loop *loop, struct loop_io *io)
+{
+    if (loop->used < loop->slots && epoll_ctl(loop->epoll, EPOLL_CTL_DEL, io->fd, NULL) == 0)
+        put_in_slot(loop, io, io->events);
+}
+
+static void deliver_epoll(struct loop *loop, int ready)
+{
+    loop->batch_end = ready;
+    for (loop->batch_left = ready; loop->batch_left > 0;) {
+        const struct epoll_event *event = &loop->batch[loop->batch_end - loop->batch_left--];
+        struct loop_io *io = event->data.ptr;
+
+        if (io) {
+            promote(loop, io);
+            io->fn(io, (short)event->events);
+        }
+    }
+}
+
+static void deliver_poll(struct loop *loop, int ready)
+{
+    for (unsigned i = 1; i < loop->used && ready > 0; i++) {
+        short revents = loop->fds[i].revents;
+
+        if (revents == 0)
+            continue;
+        ready--;
+        loop->fds[i].revents = 0;
+        loop->ios[i]->fn(loop->ios[i], revents);
+    }
+}
+
+static int wait_epoll(struct loop *loop, int ms)
+{
+    int ready = epoll_wait(loop->epoll, loop->batch, LOOP_BATCH, ms);
+
+    if (ready < 0 && errno != EINTR)
+        pause_after_failure();
+    return ready < 0 ? 0 : ready;
+}
+
+void loop_turn(struct loop *loop, int max_ms)
+{
+    int ms = timeout_ms(loop, max_ms);
+    int in_array = 0;
+    int in_epoll = 0;
+
+    if (loop->slots == 1) {
+        in_epoll = wait_epoll(loop, ms);
+    } else {
+        in_array = poll(loop->fds, loop->used, ms);
+        if (in_array < 0 && errno != EINTR) {
+            abandon_poll(loop);
+        } else if (in_array > 0 && loop->fds[0].revents != 0) {
+            in_array--;
+            in_epoll = wait_epoll(loop, 0);
+        }
+    }
+    loop->now = clock_now();
+    deliver_epoll(loop, in_epoll);
+    deliver_poll(loop, in_array);
+    run_timers(loop);
+}
+
+void loop_run(struct loop *loop)
+{
+    while (!loop->stopped)
+        loop_turn(loop, -1);
+}
+
+void loop_stop(struct loop *loop)
+{
+    loop->stopped = true;
+}

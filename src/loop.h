@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: ISC */
+#ifndef ECHOD_LOOP_H
+#define ECHOD_LOOP_H
+
+#include <poll.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+
+/* Descriptors and timers of one thread. poll(2) waits on a short array; what does not fit overflows
+ * into an epoll set, which is itself slot 0 of that array: cheapest while few descriptors are open,
+ * flat with tens of thousands idle. All is level-triggered, so a callback may leave work for the
+ * next turn. */
+
+#define LOOP_SLOTS 64
+#define LOOP_BATCH 64
+
+/* A descriptor being watched; part of its owner's struct. */
+struct loop_io;
+typedef void loop_io_fn(struct loop_io *io, short revents);
+struct loop_io {
+    loop_io_fn *fn;
+    int fd;
+    short slot; /* place in the array, or 0 in the epoll set */
+    short events;
+};
+
+/* A moment to be called at, once; part of its owner's struct. */
+struct loop_timer;
+typedef void loop_timer_fn(struct loop_timer *timer);
+struct loop_timer {
+    struct loop_timer *next;
+    loop_timer_fn *fn;
+    uint64_t due; /* CLOCK_MONOTONIC, nanoseconds; 0: not set */
+};
+
+struct loop {
+    struct pollfd fds[LOOP_SLOTS];
+    struct loop_io *ios[LOOP_SLOTS];
+    unsigned used;
+    unsigned slots; /* how many of LOOP_SLOTS poll(2) may use */
+    int epoll;
+    struct epoll_event batch[LOOP_BATCH];
+    int batch_left; /* events of the batch that were not delivered yet, at its end */
+    int batch_end;
+    struct loop_timer *timers;
+    uint64_t next_due;
+    uint64_t now;
+    bool stopped;
+};
+
+int loop_init(struct loop *loop);
+void loop_fini(struct loop *loop);
+
+/* Watch fd for events (POLLIN, POLLOUT, 0 for errors only). -1 with errno where the kernel has no
+ * room. */
+int loop_add(struct loop *loop, struct loop_io *io, int fd, short events, loop_io_fn *fn);
+void loop_set(struct loop *loop, struct loop_io *io, short events);
+
+/* Stop watching; also from within a callback, for any descriptor. To be called before close(2). */
+void loop_del(struct loop *loop, struct loop_io *io);
+
+/* A timer belongs to its loop from init to fini; setting it again moves it. It must
+ * not be ended from its own callback. */
+void loop_timer_init(struct loop *loop, struct loop_timer *timer, loop_timer_fn *fn);
+void loop_timer_fini(struct loop *loop, struct loop_timer *timer);
+void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t due);
+void loop_timer_stop(struct loop_timer *timer);
+
+/* The time when this turn began. */
+uint64_t loop_now(const struct loop *loop);
+
+/* Wait once, for at most `max_ms` milliseconds (-1: until something is due), and deliver. */
+void loop_turn(struct loop *loop, int max_ms);
+
+/* Turn until loop_stop() is called from a callback. */
+void loop_run(struct loop *loop);
+void loop_stop(struct loop *loop);
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: ISC */
+#include "notify.h"
+
+#include <stddef.h>
+
+bool notify_enabled(void)
+{
+    return false;
+}
+
+void notify_ready(const char *status)
+{
+    (void)status;
+}
+
+void notify_reloading(void)
+{
+}
+
+void notify_stopping(unsigned seconds)
+{
+    (void)seconds;
+}
+
+void notify_status(const char *status)
+{
+    (void)status;
+}
+
+uint64_t notify_watchdog_interval(void)
+{
+    return 0;
+}
+
+void notify_alive(void)
+{
+}
+
+int notify_sockets(int *first)
+{
+    *first = 0;
+    return 0;
+}
+
+log_sink *notify_journal(void)
+{
+    return NULL;
+}

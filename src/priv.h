@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: ISC */
+#ifndef ECHOD_PRIV_H
+#define ECHOD_PRIV_H
+
+#include <sys/types.h>
+
+/* Who we are, from the moment that the ports are bound. */
+
+struct priv_identity {
+    uid_t uid;
+    gid_t gid;
+};
+
+/* Look up an account, and a group unless that is NULL: the account's own. -1 with errno, ENOENT
+ * where one does not exist, and *unknown its name. */
+int priv_find(const char *user, const char *group, struct priv_identity *identity,
+              const char **unknown);
+
+/* Become that account for good: no supplementary groups, no way back, no more privileges through
+ * execve(2). Every part must succeed; on -1 with errno the caller must not go on. */
+int priv_drop(const struct priv_identity *identity);
+
+/* For whoever does not drop: no more privileges through execve(2). */
+int priv_no_new_privileges(void);
+
+#endif

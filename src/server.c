@@ -1,0 +1,633 @@
+/* SPDX-License-Identifier: ISC */
+#include "config.h"
+
+#include "server.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "admit.h"
+#include "endpoints.h"
+#include "log.h"
+#include "loop.h"
+#include "notify.h"
+#include "priv.h"
+#include "stats.h"
+#include "worker.h"
+
+#define DEFAULT_CONFIG SYSCONFDIR "/echod.conf"
+#define SECOND         UINT64_C(1000000000)
+
+/* How often STATUS= is refreshed, if it changed. */
+#define STATUS_NS (2 * SECOND)
+
+/* How long a socket that is served no longer still takes in whose handshake had begun: a long round
+ * trip. */
+#define RETIRED_NS (SECOND / 5)
+
+/* How often a drain looks whether the last connection has ended. */
+#define DRAIN_TICK_NS (SECOND / 100)
+
+/* Descriptors that are not for connections, besides those of workers and listeners. */
+#define RESERVED_DESCRIPTORS 32
+
+#define SERVER_OF(pointer, field)                                                                  \
+    ((struct server *)(void *)((char *)(pointer)-offsetof(struct server, field)))
+
+struct server {
+    const struct server_options *options;
+    struct conf *conf;
+    struct endpoints endpoints;
+    struct endpoints inherited;
+    struct endpoints retired; /* of an earlier configuration, being served out */
+    struct admit *admit;
+    struct worker **workers;
+    size_t worker_count;
+    struct loop *loop; /* worker 0's, on whose thread all of this runs */
+    int signals;
+    struct loop_io signal_io;
+    struct loop_timer status_timer;
+    struct loop_timer watchdog_timer;
+    struct loop_timer drain_timer;
+    struct loop_timer retired_timer;
+    uint64_t watchdog_interval;
+    uint64_t started;
+    uint64_t drain_deadline; /* 0: not draining */
+    char status[256];
+};
+
+/* ---- configuration ---- */
+
+static const char *config_name(const struct server_options *options)
+{
+    return options->config ? options->config : DEFAULT_CONFIG;
+}
+
+static void log_report(void *context, const char *message)
+{
+    (void)context;
+    log_error("%s", message);
+}
+
+/* A default file that is not there means the defaults; one that was named must be there, and at a
+ * reload so must any. */
+static struct conf *load_at_start(const struct server_options *options, conf_report *report)
+{
+    const char *file = config_name(options);
+
+    if (!options->config && access(file, F_OK) < 0 && errno == ENOENT) {
+        log_notice("%s does not exist; using the built-in defaults", file);
+        file = NULL;
+    }
+    return conf_load(file, &options->overrides, report, NULL);
+}
+
+static void print_report(void *context, const char *message)
+{
+    (void)context;
+    fprintf(stderr, "%s\n", message);
+}
+
+int server_test(const struct server_options *options)
+{
+    struct conf *conf = load_at_start(options, print_report);
+
+    if (!conf)
+        return EX_CONFIG;
+    conf_free(conf);
+    printf("%s: configuration OK\n", config_name(options));
+    return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* ---- what is served, and how ---- */
+
+/* Each worker has an epoll and an event descriptor; a reload may open every socket anew beside the
+ * present ones. */
+static rlim_t reserved_descriptors(const struct server *server)
+{
+    rlim_t reserved = RESERVED_DESCRIPTORS + server->worker_count * 2;
+
+    for (size_t i = 0; i < server->endpoints.count; i++)
+        reserved += server->endpoints.list[i]->count * 2;
+    return reserved;
+}
+
+static unsigned connection_limit(const struct server *server, const struct conf_tcp *tcp)
+{
+    rlim_t reserved = reserved_descriptors(server);
+    struct rlimit limit = {0};
+    rlim_t available;
+
+    getrlimit(RLIMIT_NOFILE, &limit);
+    available = limit.rlim_cur > reserved * 2 ? limit.rlim_cur - reserved : limit.rlim_cur / 2;
+    if (available > UINT32_MAX)
+        available = UINT32_MAX;
+    if (tcp->max_connections == 0)
+        return (unsigned)available;
+    if (tcp->max_connections > available)
+        log_warning("tcp max-connections is %u, but RLIMIT_NOFILE leaves room for %u (raise "
+                    "LimitNOFILE= or ulimit -n)",
+                    tcp->max_connections, (unsigned)available);
+    return tcp->max_connections < available ? tcp->max_connections : (unsigned)available;
+}
+
+static void set_params(struct server *server, const struct conf *conf)
+{
+    struct worker_params params = {.tcp_idle_timeout = conf->tcp.idle_timeout * SECOND,
+                                   .udp = {.reflect_tos = conf->udp.reflect_tos,
+                                           .answer_broadcast = conf->udp.answer_broadcast}};
+
+    guard_init(&params.udp.guard, conf->udp.refuse_source_ports.bits);
+    for (size_t i = 0; i < server->endpoints.count; i++)
+        guard_refuse_port(&params.udp.guard, net_port(&server->endpoints.list[i]->addr));
+    for (size_t i = 0; i < server->worker_count; i++)
+        worker_set_params(server->workers[i], &params);
+    admit_set_limits(server->admit, connection_limit(server, &conf->tcp),
+                     conf->tcp.max_connections_per_source);
+}
+
+static void drop_from_workers(struct server *server, const struct endpoint *endpoint)
+{
+    for (size_t i = 0; i < server->worker_count; i++)
+        worker_drop_socket(server->workers[i], endpoint->type, endpoint_fd(endpoint, i));
+}
+
+/* An inherited socket is not ours to retire: whoever serves it next would find it so. */
+static void retire(struct server *server, const struct endpoints *set)
+{
+    for (size_t i = 0; i < set->count; i++)
+        for (size_t j = 0; j < server->worker_count && !set->list[i]->inherited; j++)
+            worker_retire_socket(server->workers[j], set->list[i]->type,
+                                 endpoint_fd(set->list[i], j));
+}
+
+static int add_to_workers(struct server *server, const struct endpoint *endpoint)
+{
+    for (size_t i = 0; i < server->worker_count; i++)
+        if (worker_add_socket(server->workers[i], endpoint->type, endpoint_fd(endpoint, i),
+                              i == 0 || endpoint->inherited) < 0) {
+            log_error("cannot serve a new socket: %s", strerror(errno));
+            return -1;
+        }
+    return 0;
+}
+
+/* Serve what `next` has and `endpoints` has not; all or none. Dropping a socket that was not added
+ * yet does nothing. */
+static int serve_new(struct server *server, const struct endpoints *next)
+{
+    for (size_t i = 0; i < next->count; i++) {
+        if (endpoints_has(&server->endpoints, next->list[i]) ||
+            add_to_workers(server, next->list[i]) == 0)
+            continue;
+        for (size_t j = 0; j <= i; j++)
+            if (!endpoints_has(&server->endpoints, next->list[j]))
+                drop_from_workers(server, next->list[j]);
+        return -1;
+    }
+    return 0;
+}
+
+static void drop_retired(struct server *server)
+{
+    for (size_t i = 0; i < server->retired.count; i++)
+        drop_from_workers(server, server->retired.list[i]);
+    endpoints_close(&server->retired, false);
+    loop_timer_stop(&server->retired_timer);
+}
+
+/* Clients in a backlog may have to wait for a connection to end; then so does the socket. */
+static void end_retirement(struct loop_timer *timer)
+{
+    struct server *server = SERVER_OF(timer, retired_timer);
+    bool empty = true;
+
+    for (size_t i = 0; i < server->retired.count; i++)
+        for (size_t j = 0; j < server->worker_count; j++) {
+            const struct endpoint *endpoint = server->retired.list[i];
+
+            empty &=
+                worker_empty_queue(server->workers[j], endpoint->type, endpoint_fd(endpoint, j));
+        }
+    if (empty)
+        drop_retired(server);
+    else
+        loop_timer_set(server->loop, timer, loop_now(server->loop) + RETIRED_NS);
+}
+
+/* Serve what conf asks for; what can fail comes before what takes effect. */
+static int serve(struct server *server, const struct conf *conf)
+{
+    struct endpoints next;
+
+    /* An address may come back before it is quite gone. */
+    drop_retired(server);
+    if (endpoints_plan(&next, &server->endpoints, &server->inherited, conf,
+                       config_name(server->options), server->worker_count) < 0)
+        return -1;
+    if (serve_new(server, &next) < 0) {
+        endpoints_abandon(&server->endpoints, &next);
+        return -1;
+    }
+    endpoints_commit(&server->endpoints, &next, &server->retired, (int)conf->tcp.backlog);
+    retire(server, &server->retired);
+    loop_timer_set(server->loop, &server->retired_timer, loop_now(server->loop) + RETIRED_NS);
+    set_params(server, conf);
+    return 0;
+}
+
+/* ---- what is said about it ---- */
+
+static struct stats_sum sum_stats(const struct server *server)
+{
+    struct stats_sum sum = {0};
+
+    for (size_t i = 0; i < server->worker_count; i++)
+        stats_sum(&sum, worker_stats(server->workers[i]));
+    return sum;
+}
+
+/* True if there is news. */
+static bool refresh_status(struct server *server)
+{
+    struct stats_sum sum = sum_stats(server);
+    char text[sizeof server->status];
+
+    stats_status(&sum, text, sizeof text);
+    if (strcmp(text, server->status) == 0)
+        return false;
+    strcpy(server->status, text);
+    return true;
+}
+
+static void show_status(struct loop_timer *timer)
+{
+    struct server *server = SERVER_OF(timer, status_timer);
+
+    if (refresh_status(server))
+        notify_status(server->status);
+    loop_timer_set(server->loop, timer, loop_now(server->loop) + STATUS_NS);
+}
+
+static void log_counters(const struct server *server)
+{
+    struct stats_sum sum = sum_stats(server);
+    char text[1024];
+
+    log_notice("%" PRIu64 " connections open; %s", stats_open_connections(&sum),
+               stats_detail(&sum, text, sizeof text));
+}
+
+/* ---- watchdog ---- */
+
+/* The sign of life comes from the loop that serves, and only if every other loop has turned lately.
+ */
+static void feed_watchdog(struct loop_timer *timer)
+{
+    struct server *server = SERVER_OF(timer, watchdog_timer);
+    uint64_t now = loop_now(server->loop);
+    bool alive = true;
+
+    for (size_t i = 1; i < server->worker_count; i++)
+        if (now > worker_last_alive(server->workers[i]) + server->watchdog_interval / 2)
+            alive = false;
+    if (alive)
+        notify_alive();
+    loop_timer_set(server->loop, timer, now + server->watchdog_interval / 4);
+}
+
+static void start_watchdog(struct server *server)
+{
+    server->watchdog_interval = notify_watchdog_interval();
+    if (server->watchdog_interval == 0)
+        return;
+    for (size_t i = 0; i < server->worker_count; i++)
+        worker_watch(server->workers[i], server->watchdog_interval / 4);
+    loop_timer_set(server->loop, &server->watchdog_timer,
+                   loop_now(server->loop) + server->watchdog_interval / 4);
+}
+
+/* ---- reload ---- */
+
+struct changes {
+    char now[1024];
+    char restart[1024];
+};
+
+static void note_change(void *context, const char *key, const char *before, const char *after,
+                        bool needs_restart)
+{
+    struct changes *changes = context;
+    char *list = needs_restart ? changes->restart : changes->now;
+    size_t used = strlen(list);
+
+    snprintf(list + used, sizeof changes->now - used, "%s%s %s -> %s", used ? ", " : "", key,
+             before, after);
+}
+
+static void reload(struct server *server)
+{
+    const char *file = config_name(server->options);
+    struct changes changes = {0};
+    struct conf *conf;
+
+    if (server->drain_deadline != 0) {
+        log_notice("not reloading %s: stopping", file);
+        return;
+    }
+    notify_reloading();
+    conf = conf_load(file, &server->options->overrides, log_report, NULL);
+    if (conf)
+        conf_compare(server->conf, conf, note_change, &changes);
+    if (!conf || serve(server, conf) < 0) {
+        conf_free(conf);
+        log_error("%s was not reloaded: the configuration in force stays as it was", file);
+    } else {
+        conf_free(server->conf);
+        server->conf = conf;
+        log_open(conf->log_target, conf->log_level);
+        log_notice("reloaded %s: %s%s%s", file, changes.now[0] ? changes.now : "nothing changed",
+                   changes.restart[0] ? "; needs a restart: " : "", changes.restart);
+    }
+    refresh_status(server);
+    notify_ready(server->status);
+}
+
+/* ---- stop ---- */
+
+static void finish(struct server *server)
+{
+    for (size_t i = 0; i < server->worker_count; i++)
+        worker_close_connections(server->workers[i]);
+    for (size_t i = server->worker_count; i-- > 0;)
+        worker_stop(server->workers[i]);
+}
+
+static void continue_drain(struct loop_timer *timer)
+{
+    struct server *server = SERVER_OF(timer, drain_timer);
+    unsigned open = admit_open(server->admit);
+
+    if (open > 0 && loop_now(server->loop) < server->drain_deadline) {
+        loop_timer_set(server->loop, timer, loop_now(server->loop) + DRAIN_TICK_NS);
+        return;
+    }
+    if (open > 0)
+        log_warning("closing %u connections that did not end within %u s (drain-timeout)", open,
+                    server->conf->drain_timeout);
+    finish(server);
+}
+
+static void stop(struct server *server)
+{
+    if (server->drain_deadline != 0) {
+        log_notice("told to stop again: closing %u connections", admit_open(server->admit));
+        finish(server);
+        return;
+    }
+    notify_stopping(server->conf->drain_timeout + 5);
+    drop_retired(server);
+    retire(server, &server->endpoints);
+    for (size_t i = 0; i < server->endpoints.count; i++)
+        drop_from_workers(server, server->endpoints.list[i]);
+    endpoints_close(&server->endpoints, false);
+    if (admit_open(server->admit) > 0)
+        log_notice("stopping: %u connections have %u s to end", admit_open(server->admit),
+                   server->conf->drain_timeout);
+    server->drain_deadline = loop_now(server->loop) + server->conf->drain_timeout * SECOND;
+    continue_drain(&server->drain_timer);
+}
+
+static void log_end(const struct server *server)
+{
+    struct stats_sum sum = sum_stats(server);
+    uint64_t seconds = (loop_now(server->loop) - server->started) / SECOND;
+    char text[256];
+
+    log_notice("stopped after %" PRIu64 "d %02u:%02u:%02u; served %s", seconds / 86400,
+               (unsigned)(seconds / 3600 % 24), (unsigned)(seconds / 60 % 60),
+               (unsigned)(seconds % 60), stats_status(&sum, text, sizeof text));
+}
+
+/* ---- signals ---- */
+
+static void take_signal(struct loop_io *io, short revents)
+{
+    struct server *server = SERVER_OF(io, signal_io);
+    struct signalfd_siginfo info;
+
+    (void)revents;
+    if (read(io->fd, &info, sizeof info) != sizeof info)
+        return;
+    switch (info.ssi_signo) {
+    case SIGHUP:
+        reload(server);
+        break;
+    case SIGUSR1:
+        log_counters(server);
+        break;
+    default:
+        stop(server);
+        break;
+    }
+}
+
+/* Before any thread starts, so that all inherit the mask; a write to a closed log or socket is an
+ * error, not the end. */
+static int watch_signals(struct server *server)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGUSR1);
+    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+        return -1;
+    server->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    return server->signals < 0 ? -1 : 0;
+}
+
+/* ---- start ---- */
+
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static size_t count_workers(const struct conf *conf)
+{
+    cpu_set_t usable;
+    int count;
+
+    if (conf->workers > 0)
+        return conf->workers;
+    /* More CPUs than cpu_set_t holds (1024) make the call fail: more loops than anyone needs. */
+    if (sched_getaffinity(0, sizeof usable, &usable) < 0)
+        return 1;
+    count = CPU_COUNT(&usable);
+    return count > 0 ? (size_t)count : 1;
+}
+
+static int make_workers(struct server *server)
+{
+    size_t count = count_workers(server->conf);
+
+    server->admit = admit_new();
+    server->workers = calloc(count, sizeof *server->workers);
+    if (!server->admit || !server->workers)
+        return -1;
+    for (server->worker_count = 0; server->worker_count < count; server->worker_count++) {
+        server->workers[server->worker_count] = worker_new(server->admit);
+        if (!server->workers[server->worker_count])
+            return -1;
+    }
+    server->loop = worker_loop(server->workers[0]);
+    loop_timer_init(server->loop, &server->status_timer, show_status);
+    loop_timer_init(server->loop, &server->watchdog_timer, feed_watchdog);
+    loop_timer_init(server->loop, &server->drain_timer, continue_drain);
+    loop_timer_init(server->loop, &server->retired_timer, end_retirement);
+    return loop_add(server->loop, &server->signal_io, server->signals, POLLIN, take_signal);
+}
+
+/* Exit status; 0 to go on. */
+static int become_user(struct server *server)
+{
+    const struct conf *conf = server->conf;
+    struct priv_identity identity;
+    const char *unknown;
+
+    if (geteuid() != 0)
+        return priv_no_new_privileges() < 0 ? EX_NOPERM : 0;
+    if (priv_find(conf->user, conf->group, &identity, &unknown) < 0) {
+        log_error("cannot become user %s: %s: %s (user and group in %s)", conf->user, unknown,
+                  errno == ENOENT ? "no such account" : strerror(errno),
+                  config_name(server->options));
+        return EX_NOPERM;
+    }
+    if (identity.uid == 0)
+        log_warning("running as root: `user` in %s names root", config_name(server->options));
+    if (endpoints_own(&server->endpoints, identity.uid, identity.gid) < 0 ||
+        priv_drop(&identity) < 0) {
+        log_error("cannot become user %s: %s", conf->user, strerror(errno));
+        return EX_NOPERM;
+    }
+    return 0;
+}
+
+static int adopt_sockets(struct server *server)
+{
+    int first = 0;
+    int count = notify_sockets(&first);
+
+    if (count < 0) {
+        log_error("LISTEN_FDS or LISTEN_PID is malformed: %s", strerror(errno));
+        return -1;
+    }
+    return endpoints_adopt(&server->inherited, first, count);
+}
+
+/* Why nothing could be served: an address that the file names and that another program has is the
+ * file's error, and mended there. One that does not exist may yet come, when the network is up. */
+static int status_of(const struct conf *conf, int error)
+{
+    if (error == EACCES)
+        return EX_NOPERM;
+    return error == EADDRINUSE && (conf->tcp.listen.line || conf->udp.listen.line) ? EX_CONFIG
+                                                                                   : EXIT_FAILURE;
+}
+
+static int start(struct server *server)
+{
+    int status;
+
+    raise_descriptor_limit();
+    if (watch_signals(server) < 0 || make_workers(server) < 0) {
+        log_error("cannot start: %s", strerror(errno));
+        return EXIT_FAILURE;
+    }
+    if (adopt_sockets(server) < 0)
+        return EXIT_FAILURE;
+    if (serve(server, server->conf) < 0)
+        return status_of(server->conf, errno);
+    status = become_user(server);
+    if (status != 0)
+        return status;
+    for (size_t i = 1; i < server->worker_count; i++)
+        if (worker_start(server->workers[i]) < 0) {
+            log_error("cannot start a thread: %s", strerror(errno));
+            return EXIT_FAILURE;
+        }
+    return 0;
+}
+
+static void run(struct server *server)
+{
+    char text[1024];
+
+    server->started = loop_now(server->loop);
+    endpoints_describe(&server->endpoints, text, sizeof text);
+    log_notice("echod %s ready: %s; %zu worker%s", PACKAGE_VERSION, text, server->worker_count,
+               server->worker_count == 1 ? "" : "s");
+    refresh_status(server);
+    notify_ready(server->status);
+    start_watchdog(server);
+    if (notify_enabled())
+        loop_timer_set(server->loop, &server->status_timer, server->started + STATUS_NS);
+    worker_run(server->workers[0]);
+    log_end(server);
+}
+
+static void clean_up(struct server *server)
+{
+    for (size_t i = server->worker_count; i-- > 0;)
+        worker_stop(server->workers[i]);
+    drop_retired(server);
+    for (size_t i = 0; i < server->endpoints.count; i++)
+        drop_from_workers(server, server->endpoints.list[i]);
+    endpoints_close(&server->endpoints, false);
+    endpoints_close(&server->inherited, true);
+    for (size_t i = 0; i < server->worker_count; i++)
+        worker_free(server->workers[i]);
+    free(server->workers);
+    admit_free(server->admit);
+    if (server->signals >= 0)
+        close(server->signals);
+    conf_free(server->conf);
+}
+
+int server_run(const struct server_options *options)
+{
+    struct server server = {.options = options, .signals = -1};
+    enum log_level level = options->overrides.log_level >= 0
+                               ? (enum log_level)options->overrides.log_level
+                               : LEVEL_INFO;
+    int status;
+
+    log_set_journal(notify_journal());
+    log_open(TARGET_AUTO, level);
+    server.conf = load_at_start(options, log_report);
+    if (!server.conf)
+        return EX_CONFIG;
+    log_open(server.conf->log_target, server.conf->log_level);
+    status = start(&server);
+    if (status == 0)
+        run(&server);
+    clean_up(&server);
+    return status;
+}

@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: ISC */
+#include "tcp.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <linux/sockios.h>
+
+#include "conn.h"
+#include "log.h"
+#include "net.h"
+
+#define SCRATCH_SIZE (64 * 1024)
+
+/* How many connections one turn lets in, before the others get theirs. */
+#define ACCEPT_BATCH 32
+
+/* A backlog has an end, but clients may come as fast as they are let in. */
+#define QUEUE_MAX 65536
+
+/* How long the listeners rest when a connection cannot be had: short enough that a descriptor that
+ * some other part of the system frees is put to use within a tenth of a second. */
+#define RESUME_NS (50 * UINT64_C(1000000))
+
+#define LISTENER_OF(io_)                                                                           \
+    ((struct tcp_listener *)(void *)((char *)(io_)-offsetof(struct tcp_listener, io)))
+#define CONN_OF(io_)      ((struct tcp_conn *)(void *)((char *)(io_)-offsetof(struct tcp_conn, io)))
+#define TCP_OF(t_, field) ((struct tcp *)(void *)((char *)(t_)-offsetof(struct tcp, field)))
+
+struct tcp_listener {
+    struct loop_io io;
+    struct tcp *tcp;
+    struct tcp_listener *next;
+    bool retired;
+    bool plain; /* what is accepted from it lacks our options: see net_welcome() */
+};
+
+struct tcp_conn {
+    struct loop_io io;
+    struct tcp *tcp;
+    struct tcp_conn *older;
+    struct tcp_conn *newer;
+    uint64_t last_activity;
+    struct admit_source *source;
+    struct conn conn;
+    int unacknowledged; /* octets that the peer had not taken yet when we last looked */
+};
+
+static void resume_accepting(struct loop_timer *timer);
+static void close_idle(struct loop_timer *timer);
+
+int tcp_init(struct tcp *tcp, struct loop *loop, struct stats *stats, struct admit *admit)
+{
+    *tcp = (struct tcp){.loop = loop, .stats = stats, .admit = admit};
+    tcp->scratch = malloc(SCRATCH_SIZE);
+    if (!tcp->scratch)
+        return -1;
+    loop_timer_init(loop, &tcp->resume_timer, resume_accepting);
+    loop_timer_init(loop, &tcp->idle_timer, close_idle);
+    return 0;
+}
+
+void tcp_fini(struct tcp *tcp)
+{
+    tcp_close_all(tcp);
+    free(tcp->scratch);
+    tcp->scratch = NULL;
+}
+
+/* ---- connections in the order of their last activity ---- */
+
+static void unlink_conn(struct tcp *tcp, struct tcp_conn *c)
+{
+    *(c->older ? &c->older->newer : &tcp->oldest) = c->newer;
+    *(c->newer ? &c->newer->older : &tcp->newest) = c->older;
+}
+
+static void link_newest(struct tcp *tcp, struct tcp_conn *c)
+{
+    c->older = tcp->newest;
+    c->newer = NULL;
+    *(tcp->newest ? &tcp->newest->newer : &tcp->oldest) = c;
+    tcp->newest = c;
+}
+
+static void touch(struct tcp *tcp, struct tcp_conn *c)
+{
+    c->last_activity = loop_now(tcp->loop);
+    if (c != tcp->newest) {
+        unlink_conn(tcp, c);
+        link_newest(tcp, c);
+    }
+}
+
+static void arm_idle_timer(struct tcp *tcp)
+{
+    if (tcp->idle_timeout == 0 || !tcp->oldest)
+        loop_timer_stop(&tcp->idle_timer);
+    else
+        loop_timer_set(tcp->loop, &tcp->idle_timer, tcp->oldest->last_activity + tcp->idle_timeout);
+}
+
+/* ---- the listeners' rest ---- */
+
+static void mute(struct tcp *tcp)
+{
+    tcp->muted = true;
+    for (struct tcp_listener *l = tcp->listeners; l; l = l->next)
+        loop_set(tcp->loop, &l->io, 0);
+    loop_timer_set(tcp->loop, &tcp->resume_timer, loop_now(tcp->loop) + RESUME_NS);
+}
+
+static void unmute(struct tcp *tcp)
+{
+    if (!tcp->muted)
+        return;
+    tcp->muted = false;
+    loop_timer_stop(&tcp->resume_timer);
+    for (struct tcp_listener *l = tcp->listeners; l; l = l->next)
+        loop_set(tcp->loop, &l->io, POLLIN);
+}
+
+static void resume_accepting(struct loop_timer *timer)
+{
+    unmute(TCP_OF(timer, resume_timer));
+}
+
+/* ---- the end of a connection ---- */
+
+static void log_end(const struct tcp_conn *c, const char *how)
+{
+    struct net_addr peer = {.len = sizeof peer.in6};
+    char text[NET_STRLEN];
+
+    if (!log_enabled(LEVEL_DEBUG))
+        return;
+    /* A connection that was reset has no peer any more. */
+    if (getpeername(c->io.fd, &peer.sa, &peer.len) < 0)
+        log_debug("tcp: connection %d: %s", c->io.fd, how);
+    else
+        log_debug("tcp: connection %d from %s: %s", c->io.fd, net_print(&peer, text), how);
+}
+
+static void end_connection(struct tcp_conn *c, const char *how)
+{
+    struct tcp *tcp = c->tcp;
+    int fd = c->io.fd;
+
+    log_end(c, how);
+    /* Before the client can know. */
+    tcp->open--;
+    stats_add(&tcp->stats->tcp_closed, 1);
+    unlink_conn(tcp, c);
+    loop_del(tcp->loop, &c->io);
+    close(fd);
+    conn_fini(&c->conn);
+    admit_leave(tcp->admit, c->source);
+    admit_release(tcp->admit);
+    free(c);
+    unmute(tcp);
+}
+
+/* A slow reader takes octets out of the kernel's send buffer without our being called: tcp(7),
+ * SIOCOUTQ. */
+static bool has_moved(struct tcp_conn *c)
+{
+    int before = c->unacknowledged;
+
+    return ioctl(c->io.fd, SIOCOUTQ, &c->unacknowledged) == 0 && c->unacknowledged != before;
+}
+
+static void close_idle(struct loop_timer *timer)
+{
+    struct tcp *tcp = TCP_OF(timer, idle_timer);
+    uint64_t now = loop_now(tcp->loop);
+
+    while (tcp->oldest && now - tcp->oldest->last_activity >= tcp->idle_timeout) {
+        if (has_moved(tcp->oldest)) {
+            touch(tcp, tcp->oldest);
+            continue;
+        }
+        stats_add(&tcp->stats->tcp_idle, 1);
+        end_connection(tcp->oldest, "idle for too long");
+    }
+    arm_idle_timer(tcp);
+}
+
+void tcp_set_idle_timeout(struct tcp *tcp, uint64_t timeout)
+{
+    tcp->idle_timeout = timeout;
+    arm_idle_timer(tcp);
+}
+
+void tcp_close_all(struct tcp *tcp)
+{
+    while (tcp->oldest)
+        end_connection(tcp->oldest, "closed by us");
+}
+
+/* ---- a connection's echo ---- */
+
+static void serve(struct loop_io *io, short revents)
+{
+    struct tcp_conn *c = CONN_OF(io);
+    struct tcp *tcp = c->tcp;
+    uint32_t held_at = c->conn.held_at;
+    uint64_t received = 0;
+    uint64_t pieces = 0;
+    enum conn_state state = conn_turn(&c->conn, tcp->scratch, SCRATCH_SIZE, &received, &pieces);
+
+    (void)revents;
+    stats_add(&tcp->stats->tcp_echoes, pieces);
+    stats_add(&tcp->stats->tcp_octets, received);
+    switch (state) {
+    case CONN_READ:
+        loop_set(tcp->loop, io, POLLIN);
+        c->unacknowledged = 0;
+        break;
+    case CONN_WRITE:
+        loop_set(tcp->loop, io, POLLOUT);
+        (void)has_moved(c);
+        break;
+    case CONN_FAILED:
+        stats_add(&tcp->stats->tcp_reset, 1);
+        end_connection(c, strerror(errno));
+        return;
+    case CONN_ENDED:
+        end_connection(c, "closed by the client");
+        return;
+    }
+    if (received > 0 || c->conn.held_at != held_at)
+        touch(tcp, c);
+}
+
+/* ---- letting connections in ---- */
+
+static void refuse_source(struct tcp *tcp, int fd, const struct net_addr *peer)
+{
+    uint64_t suppressed;
+    char text[NET_STRLEN];
+
+    close(fd);
+    admit_release(tcp->admit);
+    stats_add(&tcp->stats->tcp_refused_source, 1);
+    if (log_limit_pass(&admit_logs(tcp->admit)->source, loop_now(tcp->loop), &suppressed))
+        log_notice("tcp: refused %s: its source has max-connections-per-source open (%" PRIu64
+                   " more refused since the last "
+                   "such line)",
+                   net_print_host(peer, text), suppressed);
+}
+
+/* Closes fd and gives back its place where it fails. */
+static int begin_connection(struct tcp *tcp, int fd, const struct net_addr *peer)
+{
+    struct admit_source *source = admit_enter(tcp->admit, peer);
+    struct tcp_conn *c;
+    char text[NET_STRLEN];
+
+    if (!source && errno == EUSERS) {
+        refuse_source(tcp, fd, peer);
+        return 0;
+    }
+    c = source ? malloc(sizeof *c) : NULL;
+    if (!c || loop_add(tcp->loop, &c->io, fd, POLLIN, serve) < 0) {
+        int saved = errno;
+
+        free(c);
+        if (source)
+            admit_leave(tcp->admit, source);
+        close(fd);
+        admit_release(tcp->admit);
+        errno = saved;
+        return -1;
+    }
+    c->tcp = tcp;
+    c->source = source;
+    c->last_activity = loop_now(tcp->loop);
+    c->unacknowledged = 0;
+    conn_init(&c->conn, fd);
+    link_newest(tcp, c);
+    if (c == tcp->oldest)
+        arm_idle_timer(tcp);
+    tcp->open++;
+    stats_add(&tcp->stats->tcp_accepted, 1);
+    if (log_enabled(LEVEL_DEBUG))
+        log_debug("tcp: connection %d from %s", fd, net_print(peer, text));
+    return 0;
+}
+
+static void log_starved(struct tcp *tcp, const char *what)
+{
+    int error = errno;
+    uint64_t suppressed;
+
+    stats_add(&tcp->stats->tcp_starved, 1);
+    if (log_limit_pass(&admit_logs(tcp->admit)->starved, loop_now(tcp->loop), &suppressed))
+        log_warning("tcp: cannot %s a connection: %s; %u are open here, new ones wait in the "
+                    "backlog until there is room%s",
+                    what, strerror(error), tcp->open,
+                    error == EMFILE ? " (raise LimitNOFILE= or ulimit -n)" : "");
+}
+
+static void log_full(struct tcp *tcp)
+{
+    uint64_t suppressed;
+
+    stats_add(&tcp->stats->tcp_full, 1);
+    if (log_limit_pass(&admit_logs(tcp->admit)->full, loop_now(tcp->loop), &suppressed))
+        log_warning("tcp: all %u connections are taken; new ones wait in the backlog until one "
+                    "ends (tcp max-connections)",
+                    admit_open(tcp->admit));
+}
+
+/* accept(2) hands on what went wrong with the one connection that it was about to return; the next
+ * one may be well. */
+static bool is_transient(int error)
+{
+    switch (error) {
+    case EINTR:
+    case ECONNABORTED:
+    case EPROTO:
+    case EPERM:
+    case ENETDOWN:
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
+    case ENONET:
+    case EHOSTUNREACH:
+    case EOPNOTSUPP:
+    case ENETUNREACH:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* What became of an attempt to let one in. */
+enum accepted {
+    LET_IN,
+    TRY_AGAIN, /* that one failed (errno); the next may be well */
+    QUEUE_EMPTY,
+    FULL,
+    STARVED /* of descriptors or memory: the listeners rest */
+};
+
+static enum accepted accept_one(struct tcp_listener *listener)
+{
+    struct tcp *tcp = listener->tcp;
+    struct net_addr peer = {.len = sizeof peer.in6};
+    int fd;
+
+    if (!admit_reserve(tcp->admit))
+        return FULL;
+    fd = accept4(listener->io.fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+        if (listener->plain)
+            net_welcome(fd);
+        if (begin_connection(tcp, fd, &peer) == 0)
+            return LET_IN;
+        log_starved(tcp, "keep");
+        mute(tcp);
+        return STARVED;
+    }
+    admit_release(tcp->admit);
+    if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        listener->plain = listener->retired;
+        return QUEUE_EMPTY;
+    }
+    if (is_transient(errno))
+        return TRY_AGAIN;
+    log_starved(tcp, "accept");
+    mute(tcp);
+    return STARVED;
+}
+
+/* Let in up to `most`; *last is why it was not more. */
+static int accept_many(struct tcp_listener *listener, int most, enum accepted *last)
+{
+    int let_in = 0;
+
+    *last = LET_IN;
+    for (int i = 0; i < most && (*last == LET_IN || *last == TRY_AGAIN); i++) {
+        *last = accept_one(listener);
+        let_in += *last == LET_IN;
+    }
+    return let_in;
+}
+
+static void accept_some(struct loop_io *io, short revents)
+{
+    struct tcp_listener *listener = LISTENER_OF(io);
+    enum accepted last;
+
+    (void)revents;
+    if (accept_many(listener, ACCEPT_BATCH, &last) > 0)
+        return;
+    /* Somebody waits, and nothing that we could do now would let him in. */
+    if (last == FULL) {
+        log_full(listener->tcp);
+        mute(listener->tcp);
+    } else if (last == TRY_AGAIN) {
+        log_starved(listener->tcp, "accept");
+        mute(listener->tcp);
+    }
+}
+
+int tcp_add_listener(struct tcp *tcp, int fd)
+{
+    struct tcp_listener *l = malloc(sizeof *l);
+
+    if (!l)
+        return -1;
+    if (loop_add(tcp->loop, &l->io, fd, tcp->muted ? 0 : POLLIN, accept_some) < 0) {
+        free(l);
+        return -1;
+    }
+    l->tcp = tcp;
+    l->retired = false;
+    /* What has queued up before we were handed the socket has inherited what it was then. */
+    l->plain = true;
+    l->next = tcp->listeners;
+    tcp->listeners = l;
+    return 0;
+}
+
+/* The link to it, or to NULL. */
+static struct tcp_listener **find_listener(struct tcp *tcp, int fd)
+{
+    struct tcp_listener **link = &tcp->listeners;
+
+    while (*link && (*link)->io.fd != fd)
+        link = &(*link)->next;
+    return link;
+}
+
+void tcp_retire_listener(struct tcp *tcp, int fd)
+{
+    struct tcp_listener *l = *find_listener(tcp, fd);
+
+    if (!l)
+        return;
+    net_retire(SOCK_STREAM, fd);
+    l->retired = l->plain = true;
+}
+
+bool tcp_empty_queue(struct tcp *tcp, int fd)
+{
+    struct tcp_listener *l = *find_listener(tcp, fd);
+    enum accepted last = QUEUE_EMPTY;
+
+    if (l)
+        accept_many(l, QUEUE_MAX, &last);
+    return last == QUEUE_EMPTY;
+}
+
+void tcp_drop_listener(struct tcp *tcp, int fd)
+{
+    struct tcp_listener **link = find_listener(tcp, fd);
+    struct tcp_listener *l = *link;
+
+    if (!l)
+        return;
+    tcp_empty_queue(tcp, fd);
+    *link = l->next;
+    loop_del(tcp->loop, &l->io);
+    free(l);
+}
