@@ -30,3 +30,17 @@ sbin_PROGRAMS += src/echod
 src_echod_SOURCES = src/main.c
 src_echod_LDADD   = src/libechod.a $(libechod_libs)
 
+# The client shares net.c with the daemon, nothing else.
+noinst_LIBRARIES += src/libprobe.a
+libprobe_sources = \
+    src/net.c src/net.h \
+    src/payload.c src/payload.h \
+    src/probe.c src/probe.h \
+    src/probe_tcp.c src/probe_udp.c \
+    src/report.c src/report.h \
+    src/resolve.c src/resolve.h \
+    src/rtt.c src/rtt.h
+src_libprobe_a_SOURCES = $(libprobe_sources)
+bin_PROGRAMS += src/echo-probe
+src_echo_probe_SOURCES = src/echo-probe.c
+src_echo_probe_LDADD   = src/libprobe.a -lm
