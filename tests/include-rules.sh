@@ -1,0 +1,81 @@
+#!/bin/bash
+# SPDX-License-Identifier: ISC
+# Who may include whom: data flows one way, and every module can be tested without those above it.
+. "${SRCDIR:-.}/tests/tap.sh"
+cd "${SRCDIR:-.}/src" || bail "no source in ${SRCDIR:-.}/src"
+
+# Module: what its .c and .h may include of ours, besides its own header. A file in no row fails.
+modules='
+main         server
+server       admit conf endpoints log loop net notify priv stats worker
+endpoints    conf log net
+worker       admit log loop net stats tcp udp
+tcp          admit conn guard log loop net stats
+udp          admit conn guard log loop net stats
+conf         conf_text log net
+conf_text
+admit        log net
+guard        log net
+conn         log
+loop         log
+net          log
+notify       log
+notify_stub  log notify
+priv         log
+stats        log
+log
+echo-probe   net probe report resolve
+probe        net payload rtt
+probe_tcp    net probe
+probe_udp    net probe
+report       net probe rtt
+resolve      net
+payload
+rtt
+'
+
+# What only some may use: an extended regular expression, and the files that may.
+reserved='
+<(poll|sys/epoll|sys/select)\.h>                    loop.h log.c probe.c probe_tcp.c probe_udp.c
+\<(p?poll|p?select|epoll_[a-z0-9]+)\(               loop.c log.c probe.c probe_tcp.c probe_udp.c
+<confuse\.h>                                        conf.c
+<systemd/                                           notify.c
+\<(_?exit|_Exit|quick_exit|abort|errx?|verrx?)\(    main.c echo-probe.c
+'
+
+allowed_of() { # MODULE: its row; fails if there is none
+    awk -v module="$1" '$1 == module { $1 = ""; print; found = 1 } END { exit !found }' <<<"$modules"
+}
+
+check_includes() { # FILE
+    local module=${1%.[ch]} allowed header bad=0
+    allowed=$(allowed_of "$module") || { echo "module $module is in no row of this test's table"; return 1; }
+    while read -r header; do
+        case " config $module $allowed " in
+        *" ${header%.h} "*) ;;
+        *) echo "includes $header, may include:${allowed:- nothing}"; bad=1 ;;
+        esac
+    done < <(sed -n 's/^[ \t]*#[ \t]*include[ \t]*"\(.*\)".*/\1/p' "$1")
+    return $bad
+}
+
+check_reserved() { # REGEX FILE...
+    local regex=$1 file bad=0
+    shift
+    for file in *.[ch]; do
+        case " $* " in *" $file "*) continue ;; esac
+        # The compiler strips comments, where a manual page may be named.
+        "${CC:-cc}" -fpreprocessed -E -P -x c "$file" | grep -E -e "$regex" | sed "s/^/$file: /" | grep . && bad=1
+    done
+    return $bad
+}
+
+for file in *.[ch]; do
+    ok "$file keeps to the include rules" check_includes "$file"
+done
+while read -r regex files; do
+    [ -n "$regex" ] || continue
+    # shellcheck disable=SC2086
+    ok "only $files: $regex" check_reserved "$regex" $files
+done <<<"$reserved"
+done_testing

@@ -1,0 +1,97 @@
+# Unit tests link copies of the libraries without FORTIFY: with it, recv into a buffer of known size becomes __recv_chk and a
+# linker --wrap=recv silently misses.
+if TESTS_ENABLED
+check_LIBRARIES += tests/unit/libechod.a tests/unit/libprobe.a
+tests_unit_libechod_a_SOURCES  = $(libechod_sources)
+tests_unit_libechod_a_CPPFLAGS = -D_GNU_SOURCE -I$(top_srcdir)/src $(CONFUSE_CFLAGS) $(SYSTEMD_CFLAGS) -DSYSCONFDIR='"$(sysconfdir)"' -U_FORTIFY_SOURCE
+tests_unit_libprobe_a_SOURCES  = $(libprobe_sources)
+tests_unit_libprobe_a_CPPFLAGS = $(tests_unit_libechod_a_CPPFLAGS)
+
+unit_cppflags = $(tests_unit_libechod_a_CPPFLAGS) $(CMOCKA_CFLAGS)
+unit_ldadd    = tests/unit/libechod.a $(libechod_libs) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/unit/test_conf
+TESTS          += tests/unit/test_conf
+tests_unit_test_conf_SOURCES  = tests/unit/test_conf.c tests/unit/unit.h
+tests_unit_test_conf_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_conf_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=calloc -Wl,--wrap=malloc -Wl,--wrap=realloc -Wl,--wrap=strdup \
+    -Wl,--wrap=fstat -Wl,--wrap=read -Wl,--wrap=fclose -Wl,--wrap=open_memstream -Wl,--wrap=cfg_init -Wl,--wrap=cfg_parse_buf \
+    -Wl,--wrap=cfg_getnstr
+tests_unit_test_conf_LDADD    = $(unit_ldadd)
+
+probe_ldadd     = tests/unit/libprobe.a $(CMOCKA_LIBS) -lm
+probe_tests     = tests/unit/test_rtt tests/unit/test_payload tests/unit/test_report tests/unit/test_probe \
+    tests/unit/test_probe_udp tests/unit/test_probe_tcp tests/unit/test_resolve
+check_PROGRAMS += $(probe_tests)
+TESTS          += $(probe_tests)
+tests_unit_test_rtt_SOURCES  = tests/unit/test_rtt.c tests/unit/unit.h
+tests_unit_test_rtt_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_rtt_LDADD    = $(probe_ldadd)
+tests_unit_test_payload_SOURCES  = tests/unit/test_payload.c tests/unit/unit.h
+tests_unit_test_payload_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_payload_LDADD    = $(probe_ldadd)
+tests_unit_test_report_SOURCES  = tests/unit/test_report.c tests/unit/unit.h
+tests_unit_test_report_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_report_LDADD    = $(probe_ldadd)
+tests_unit_test_probe_SOURCES  = tests/unit/test_probe.c tests/unit/unit.h
+tests_unit_test_probe_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_probe_LDADD    = $(probe_ldadd)
+tests_unit_test_probe_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=signalfd -Wl,--wrap=ppoll -Wl,--wrap=getrandom -Wl,--wrap=calloc
+tests_unit_test_probe_udp_SOURCES  = tests/unit/test_probe_udp.c tests/unit/unit.h tests/unit/probe_unit.h
+tests_unit_test_probe_udp_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_probe_udp_LDADD    = $(probe_ldadd)
+tests_unit_test_probe_udp_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=socket -Wl,--wrap=connect -Wl,--wrap=setsockopt -Wl,--wrap=malloc -Wl,--wrap=sendto \
+    -Wl,--wrap=recvmsg
+tests_unit_test_probe_tcp_SOURCES  = tests/unit/test_probe_tcp.c tests/unit/unit.h tests/unit/probe_unit.h
+tests_unit_test_probe_tcp_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_probe_tcp_LDADD    = $(probe_ldadd)
+tests_unit_test_probe_tcp_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=socket -Wl,--wrap=setsockopt -Wl,--wrap=getsockopt -Wl,--wrap=getpeername -Wl,--wrap=connect \
+    -Wl,--wrap=calloc -Wl,--wrap=ppoll -Wl,--wrap=send -Wl,--wrap=recv
+tests_unit_test_resolve_SOURCES  = tests/unit/test_resolve.c tests/unit/unit.h
+tests_unit_test_resolve_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_resolve_LDADD    = $(probe_ldadd)
+tests_unit_test_resolve_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=getaddrinfo -Wl,--wrap=freeaddrinfo -Wl,--wrap=getnameinfo
+
+LDADD           = $(unit_ldadd)
+module_tests    = tests/unit/test_admit tests/unit/test_conn tests/unit/test_endpoints tests/unit/test_guard tests/unit/test_log \
+    tests/unit/test_loop tests/unit/test_net tests/unit/test_notify tests/unit/test_priv tests/unit/test_server \
+    tests/unit/test_stats tests/unit/test_tcp tests/unit/test_udp tests/unit/test_worker
+check_PROGRAMS += $(module_tests)
+TESTS          += $(module_tests)
+EXTRA_DIST     += tests/unit/clock.h
+tests_unit_test_admit_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_admit_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=calloc,--wrap=getrandom,--wrap=malloc
+tests_unit_test_conn_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_conn_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=recv,--wrap=send
+tests_unit_test_endpoints_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_endpoints_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=bind,--wrap=calloc,--wrap=fchown,--wrap=listen,--wrap=realloc \
+    -Wl,--wrap=socket
+tests_unit_test_guard_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_log_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_log_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=openlog,--wrap=syslog,--wrap=write
+tests_unit_test_loop_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_loop_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=clock_gettime,--wrap=epoll_create1,--wrap=epoll_ctl \
+    -Wl,--wrap=epoll_wait,--wrap=nanosleep,--wrap=poll
+tests_unit_test_net_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_net_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=bind,--wrap=fchown,--wrap=fcntl,--wrap=getsockopt,--wrap=listen \
+    -Wl,--wrap=setsockopt,--wrap=socket
+tests_unit_test_notify_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_notify_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=sd_journal_send
+tests_unit_test_priv_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_priv_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=getgrnam,--wrap=getpwnam,--wrap=prctl,--wrap=setgid,--wrap=setgroups \
+    -Wl,--wrap=setresgid,--wrap=setresuid,--wrap=setuid
+tests_unit_test_server_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_server_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=access,--wrap=admit_new,--wrap=bind,--wrap=endpoints_own \
+    -Wl,--wrap=getrlimit,--wrap=priv_drop,--wrap=sched_getaffinity,--wrap=signalfd,--wrap=worker_add_socket,--wrap=worker_new \
+    -Wl,--wrap=worker_start
+tests_unit_test_stats_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_tcp_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_tcp_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=accept4,--wrap=clock_gettime,--wrap=ioctl,--wrap=loop_add \
+    -Wl,--wrap=malloc,--wrap=net_welcome,--wrap=send
+tests_unit_test_udp_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_udp_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=calloc,--wrap=clock_gettime,--wrap=loop_add,--wrap=mmap \
+    -Wl,--wrap=recvmmsg,--wrap=sendmmsg
+tests_unit_test_worker_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_worker_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=aligned_alloc,--wrap=epoll_create1,--wrap=eventfd,--wrap=loop_add \
+    -Wl,--wrap=malloc,--wrap=pthread_create
+endif

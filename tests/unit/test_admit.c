@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: ISC */
+#include "admit.h"
+
+#include <sys/random.h>
+
+#include "unit.h"
+
+WRAP_FAILING(void *, malloc, NULL, (size_t size), (size))
+WRAP_FAILING(void *, calloc, NULL, (size_t count, size_t size), (count, size))
+WRAP_FAILING(ssize_t, getrandom, -1, (void *buf, size_t size, unsigned flags), (buf, size, flags))
+
+static struct admit *new_admit(unsigned total, unsigned per_source)
+{
+    struct admit *admit = admit_new();
+
+    assert_non_null(admit);
+    admit_set_limits(admit, total, per_source);
+    return admit;
+}
+
+static struct admit_source *enter(struct admit *admit, const char *host)
+{
+    struct net_addr peer = address(host, 40000);
+
+    return admit_enter(admit, &peer);
+}
+
+static void as_many_places_as_the_limit_can_be_reserved(void **state)
+{
+    struct admit *admit = new_admit(3, 0);
+
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(admit_open(admit), i);
+        assert_true(admit_reserve(admit));
+    }
+    assert_false(admit_reserve(admit));
+    assert_int_equal(admit_open(admit), 3);
+    admit_release(admit);
+    assert_int_equal(admit_open(admit), 2);
+    assert_true(admit_reserve(admit));
+    assert_false(admit_reserve(admit));
+    admit_free(admit);
+}
+
+static void nothing_is_admitted_before_limits_are_set(void **state)
+{
+    struct admit *admit = admit_new();
+
+    (void)state;
+    assert_non_null(admit);
+    assert_false(admit_reserve(admit));
+    assert_int_equal(admit_open(admit), 0);
+    admit_free(admit);
+}
+
+static void a_lowered_limit_lets_what_is_open_stay(void **state)
+{
+    struct admit *admit = new_admit(2, 0);
+
+    (void)state;
+    assert_true(admit_reserve(admit));
+    assert_true(admit_reserve(admit));
+    admit_set_limits(admit, 1, 0);
+    assert_int_equal(admit_open(admit), 2);
+    admit_release(admit);
+    assert_false(admit_reserve(admit));
+    admit_release(admit);
+    assert_true(admit_reserve(admit));
+    admit_set_limits(admit, 5, 0);
+    assert_true(admit_reserve(admit));
+    admit_free(admit);
+}
+
+static void a_source_gets_its_share_and_no_more(void **state)
+{
+    struct admit *admit = new_admit(100, 2);
+    struct admit_source *source = enter(admit, "192.0.2.1");
+
+    (void)state;
+    assert_non_null(source);
+    assert_ptr_equal(enter(admit, "192.0.2.1"), source);
+    errno = 0;
+    assert_null(enter(admit, "192.0.2.1"));
+    assert_int_equal(errno, EUSERS);
+    assert_non_null(enter(admit, "192.0.2.2"));
+    admit_leave(admit, source);
+    assert_ptr_equal(enter(admit, "192.0.2.1"), source);
+    assert_null(enter(admit, "192.0.2.1"));
+    admit_free(admit);
+}
+
+static void the_port_does_not_make_another_source(void **state)
+{
+    struct admit *admit = new_admit(100, 1);
+    struct net_addr peer = address("192.0.2.1", 1);
+
+    (void)state;
+    assert_non_null(admit_enter(admit, &peer));
+    net_set_port(&peer, 2);
+    assert_null(admit_enter(admit, &peer));
+    admit_free(admit);
+}
+
+static void no_limit_per_source_still_counts(void **state)
+{
+    struct admit *admit = new_admit(100, 0);
+    struct admit_source *source = NULL;
+
+    (void)state;
+    for (int i = 0; i < 50; i++)
+        assert_non_null(source = enter(admit, "192.0.2.1"));
+    admit_set_limits(admit, 100, 50);
+    assert_null(enter(admit, "192.0.2.1"));
+    admit_leave(admit, source);
+    assert_non_null(enter(admit, "192.0.2.1"));
+    admit_free(admit);
+}
+
+static void an_ipv6_source_is_a_64(void **state)
+{
+    struct admit *admit = new_admit(100, 1);
+
+    (void)state;
+    assert_non_null(enter(admit, "2001:db8:0:1::1"));
+    assert_null(enter(admit, "2001:db8:0:1:ffff:ffff:ffff:ffff"));
+    assert_non_null(enter(admit, "2001:db8:0:2::1"));
+    assert_non_null(enter(admit, "2001:db8:1:1::1"));
+    admit_free(admit);
+}
+
+static void an_ipv4_mapped_source_is_the_ipv4_one(void **state)
+{
+    struct admit *admit = new_admit(100, 1);
+
+    (void)state;
+    assert_non_null(enter(admit, "192.0.2.1"));
+    assert_null(enter(admit, "::ffff:192.0.2.1"));
+    assert_non_null(enter(admit, "::ffff:192.0.2.2"));
+    assert_null(enter(admit, "192.0.2.2"));
+    admit_free(admit);
+}
+
+/* 32.1.13.184 is 0x20010db8: whatever stands for an IPv4 address must be no IPv6 prefix that begins
+ * or ends with the same octets. */
+static void no_ipv6_source_is_taken_for_an_ipv4_one(void **state)
+{
+    static const char *const others[] = {
+        "2001:db8:ffff::1",
+        "2001:db8::1",
+        "2001:db8:0:ffff::1",
+        "0:ffff:2001:db8::1",
+        "::1",
+        "ffff:0:2001:db8::1",
+        "b80d:120:ffff::1",
+        "0:ffff:b80d:120::1",
+        "64:ff9b::2001:0db8",
+        "2001:db8:ffff:ffff::1",
+        "0:0:2001:db8:ffff::1",
+    };
+    struct admit *admit = new_admit(100, 1);
+
+    (void)state;
+    assert_non_null(enter(admit, "32.1.13.184"));
+    for (size_t i = 0; i < COUNT(others); i++) {
+        struct admit_source *source = enter(admit, others[i]);
+
+        if (!source)
+            fail_msg("%s counts as 32.1.13.184", others[i]);
+        admit_leave(admit, source);
+    }
+    admit_free(admit);
+}
+
+static void many_sources_are_kept_apart(void **state)
+{
+    enum { SOURCES = 20000 };
+    static struct admit_source *sources[SOURCES];
+    struct admit *admit = new_admit(100, 1);
+
+    (void)state;
+    for (uint32_t i = 0; i < SOURCES; i++) {
+        struct net_addr peer = address("10.0.0.0", 1);
+
+        peer.in.sin_addr.s_addr |= htonl(i);
+        sources[i] = admit_enter(admit, &peer);
+        assert_non_null(sources[i]);
+        assert_null(admit_enter(admit, &peer));
+    }
+    for (uint32_t i = 0; i < SOURCES; i += 2)
+        admit_leave(admit, sources[i]);
+    for (uint32_t i = 0; i < SOURCES; i++) {
+        struct net_addr peer = address("10.0.0.0", 1);
+
+        peer.in.sin_addr.s_addr |= htonl(i);
+        assert_int_equal(admit_enter(admit, &peer) != NULL, i % 2 == 0);
+    }
+    admit_free(admit);
+}
+
+static void want_of_memory_is_reported(void **state)
+{
+    struct admit *admit;
+
+    (void)state;
+    SCRIPT(calloc_script, -ENOMEM);
+    errno = 0;
+    assert_null(admit_new());
+    assert_int_equal(errno, ENOMEM);
+    admit = new_admit(100, 1);
+    SCRIPT(malloc_script, -ENOMEM);
+    errno = 0;
+    assert_null(enter(admit, "192.0.2.1"));
+    assert_int_equal(errno, ENOMEM);
+    assert_non_null(enter(admit, "192.0.2.1"));
+    admit_free(admit);
+}
+
+static void it_works_without_random_numbers(void **state)
+{
+    struct admit *admit;
+
+    (void)state;
+    SCRIPT(getrandom_script, -EAGAIN);
+    admit = new_admit(100, 1);
+    assert_true(script_done(&getrandom_script));
+    assert_non_null(enter(admit, "192.0.2.1"));
+    assert_null(enter(admit, "192.0.2.1"));
+    assert_non_null(enter(admit, "192.0.2.2"));
+    admit_free(admit);
+}
+
+static void freeing_nothing_is_allowed(void **state)
+{
+    (void)state;
+    admit_free(NULL);
+}
+
+/* ---- several threads ---- */
+
+enum { THREADS = 4, ROUNDS = 3000, PLACES = 3, SHARE = 2 };
+
+static _Atomic unsigned most_open;
+static _Atomic unsigned inside; /* connections of the one source */
+static _Atomic unsigned too_many;
+
+static void note_open(unsigned open)
+{
+    if (open > most_open)
+        most_open = open;
+}
+
+/* No assertion in here: cmocka's belong to the test's own thread. */
+static void *come_and_go(void *argument)
+{
+    struct admit *admit = argument;
+    struct net_addr peer = {.in = {.sin_family = AF_INET}, .len = sizeof peer.in};
+
+    peer.in.sin_addr.s_addr = htonl(0x0a000001);
+    for (int i = 0; i < ROUNDS; i++) {
+        struct admit_source *source;
+
+        if (!admit_reserve(admit))
+            continue;
+        source = admit_enter(admit, &peer);
+        if (source) {
+            if (atomic_fetch_add(&inside, 1) >= SHARE)
+                too_many++;
+            note_open(inside);
+            atomic_fetch_sub(&inside, 1);
+            admit_leave(admit, source);
+        }
+        admit_release(admit);
+    }
+    return NULL;
+}
+
+static void threads_never_exceed_the_limits(void **state)
+{
+    struct admit *admit = new_admit(PLACES, SHARE);
+    pthread_t threads[THREADS];
+
+    (void)state;
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, come_and_go, admit), 0);
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    assert_int_equal(too_many, 0);
+    assert_in_range(most_open, 1, SHARE);
+    assert_int_equal(admit_open(admit), 0);
+    for (int i = 0; i < PLACES; i++)
+        assert_true(admit_reserve(admit));
+    assert_false(admit_reserve(admit));
+    for (int i = 0; i < SHARE; i++)
+        assert_non_null(enter(admit, "10.0.0.1"));
+    assert_null(enter(admit, "10.0.0.1"));
+    admit_free(admit);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(as_many_places_as_the_limit_can_be_reserved),
+        cmocka_unit_test(nothing_is_admitted_before_limits_are_set),
+        cmocka_unit_test(a_lowered_limit_lets_what_is_open_stay),
+        cmocka_unit_test(a_source_gets_its_share_and_no_more),
+        cmocka_unit_test(the_port_does_not_make_another_source),
+        cmocka_unit_test(no_limit_per_source_still_counts),
+        cmocka_unit_test(an_ipv6_source_is_a_64),
+        cmocka_unit_test(an_ipv4_mapped_source_is_the_ipv4_one),
+        cmocka_unit_test(no_ipv6_source_is_taken_for_an_ipv4_one),
+        cmocka_unit_test(many_sources_are_kept_apart),
+        cmocka_unit_test(want_of_memory_is_reported),
+        cmocka_unit_test(it_works_without_random_numbers),
+        cmocka_unit_test(freeing_nothing_is_allowed),
+        cmocka_unit_test(threads_never_exceed_the_limits),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: ISC */
+#include "priv.h"
+
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include "unit.h"
+
+WRAP_FAILING(int, setgroups, -1, (size_t count, const gid_t *list), (count, list))
+WRAP_FAILING(int, setresgid, -1, (gid_t r, gid_t e, gid_t s), (r, e, s))
+WRAP_FAILING(int, setresuid, -1, (uid_t r, uid_t e, uid_t s), (r, e, s))
+
+/* A step of 0 is a success without effect: a kernel or a C library that lies. */
+WRAP(int, setuid, uid_t uid)
+{
+    int step = script_next(&setuid_script);
+
+    return step == 0 ? 0 : __real_setuid(uid);
+}
+
+WRAP(int, setgid, gid_t gid)
+{
+    int step = script_next(&setgid_script);
+
+    return step == 0 ? 0 : __real_setgid(gid);
+}
+
+WRAP(int, prctl, int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)
+{
+    return script_fails(&prctl_script) ? -1 : __real_prctl(option, a, b, c, d);
+}
+
+/* What the account database says when asked for a name: as it is, or that it cannot be read. */
+WRAP_FAILING(struct passwd *, getpwnam, NULL, (const char *name), (name))
+WRAP_FAILING(struct group *, getgrnam, NULL, (const char *name), (name))
+
+static int set_up(void **state)
+{
+    (void)state;
+    script_clear(&setgroups_script);
+    script_clear(&setresgid_script);
+    script_clear(&setresuid_script);
+    script_clear(&setuid_script);
+    script_clear(&setgid_script);
+    script_clear(&prctl_script);
+    return 0;
+}
+
+/* Dropping privileges cannot be undone: each test does it in a child of its own, whose exit status
+ * is 0, or the number of what was wrong. */
+static int status_of_child(int (*fn)(void))
+{
+    int status;
+    pid_t child;
+
+    fflush(NULL);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        exit(fn());
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static struct priv_identity nobody(void)
+{
+    return (struct priv_identity){.uid = 65534, .gid = 65534};
+}
+
+static void need_root(void)
+{
+    if (geteuid() != 0)
+        skip_because("only root can become somebody else");
+}
+
+/* ---- accounts ---- */
+
+static void an_account_brings_its_own_group(void **state)
+{
+    struct priv_identity identity;
+    const char *unknown;
+
+    (void)state;
+    assert_int_equal(priv_find("nobody", NULL, &identity, &unknown), 0);
+    assert_int_equal(identity.uid, 65534);
+    assert_int_equal(identity.gid, getpwnam("nobody")->pw_gid);
+}
+
+static void a_group_that_is_named_replaces_it(void **state)
+{
+    struct priv_identity identity;
+    const char *unknown;
+
+    (void)state;
+    assert_int_equal(priv_find("nobody", "daemon", &identity, &unknown), 0);
+    assert_int_equal(identity.uid, 65534);
+    assert_int_equal(identity.gid, getgrnam("daemon")->gr_gid);
+}
+
+static void what_does_not_exist_is_named(void **state)
+{
+    struct priv_identity identity;
+    const char *unknown = NULL;
+
+    (void)state;
+    errno = 0;
+    assert_int_equal(priv_find("no-such-user", "daemon", &identity, &unknown), -1);
+    assert_int_equal(errno, ENOENT);
+    assert_string_equal(unknown, "no-such-user");
+    errno = 0;
+    assert_int_equal(priv_find("nobody", "no-such-group", &identity, &unknown), -1);
+    assert_int_equal(errno, ENOENT);
+    assert_string_equal(unknown, "no-such-group");
+}
+
+static void an_unreadable_database_is_another_error_than_a_missing_account(void **state)
+{
+    static const int errors[] = {EIO, EMFILE, ENFILE, ENOMEM};
+    struct priv_identity identity;
+    const char *unknown;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(errors); i++) {
+        SCRIPT(getpwnam_script, -errors[i]);
+        assert_int_equal(priv_find("nobody", NULL, &identity, &unknown), -1);
+        assert_int_equal(errno, errors[i]);
+        SCRIPT(getgrnam_script, -errors[i]);
+        assert_int_equal(priv_find("nobody", "daemon", &identity, &unknown), -1);
+        assert_int_equal(errno, errors[i]);
+    }
+}
+
+/* ---- dropping ---- */
+
+static int drop_and_look(void)
+{
+    struct priv_identity identity = nobody();
+    uid_t uids[3];
+    gid_t gids[3];
+
+    if (priv_drop(&identity) < 0)
+        return 1;
+    if (getresuid(&uids[0], &uids[1], &uids[2]) < 0 || getresgid(&gids[0], &gids[1], &gids[2]) < 0)
+        return 2;
+    for (int i = 0; i < 3; i++)
+        if (uids[i] != 65534 || gids[i] != 65534)
+            return 3;
+    if (getgroups(0, NULL) != 0)
+        return 4;
+    if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1)
+        return 5;
+    return setresuid(0, 0, 0) == 0 || setresgid(0, 0, 0) == 0 ? 6 : 0;
+}
+
+static void everything_is_dropped_and_there_is_no_way_back(void **state)
+{
+    (void)state;
+    need_root();
+    assert_int_equal(status_of_child(drop_and_look), 0);
+}
+
+static int drop_fails_with_eperm(void)
+{
+    struct priv_identity identity = nobody();
+
+    errno = 0;
+    return priv_drop(&identity) == -1 ? (errno == EPERM ? 0 : 2) : 1;
+}
+
+static int drop_fails_with_eagain(void)
+{
+    struct priv_identity identity = nobody();
+
+    errno = 0;
+    return priv_drop(&identity) == -1 ? (errno == EAGAIN ? 0 : 2) : 1;
+}
+
+static void each_call_that_fails_makes_it_fail(void **state)
+{
+    struct script *scripts[] = {&setgroups_script, &setresgid_script, &setresuid_script,
+                                &prctl_script};
+
+    (void)state;
+    need_root();
+    for (size_t i = 0; i < COUNT(scripts); i++) {
+        SCRIPT(*scripts[i], -EPERM);
+        assert_int_equal(status_of_child(drop_fails_with_eperm), 0);
+        script_clear(scripts[i]);
+    }
+    /* setresuid(2): the user has RLIMIT_NPROC processes already. */
+    SCRIPT(setresuid_script, -EAGAIN);
+    assert_int_equal(status_of_child(drop_fails_with_eagain), 0);
+}
+
+static void a_way_back_that_is_open_makes_it_fail(void **state)
+{
+    (void)state;
+    need_root();
+    SCRIPT(setuid_script, 0);
+    assert_int_equal(status_of_child(drop_fails_with_eperm), 0);
+    script_clear(&setuid_script);
+    SCRIPT(setgid_script, 0);
+    assert_int_equal(status_of_child(drop_fails_with_eperm), 0);
+}
+
+static int drop_without_privileges(void)
+{
+    struct priv_identity identity = nobody();
+
+    if (geteuid() == 0 && setresuid(65534, 65534, 65534) < 0)
+        return 3;
+    identity.uid = 1;
+    return priv_drop(&identity) == -1 ? (errno == EPERM ? 0 : 2) : 1;
+}
+
+static void without_privileges_it_fails(void **state)
+{
+    (void)state;
+    assert_int_equal(status_of_child(drop_without_privileges), 0);
+}
+
+static int drop_to(uid_t uid, gid_t gid)
+{
+    struct priv_identity identity = {.uid = uid, .gid = gid};
+
+    if (priv_drop(&identity) < 0)
+        return 1;
+    return getuid() == uid && getgid() == gid ? 0 : 2;
+}
+
+static int drop_to_group_root(void)
+{
+    return drop_to(65534, 0);
+}
+
+static int drop_to_root(void)
+{
+    return drop_to(0, 0);
+}
+
+static void an_account_in_group_root_is_allowed(void **state)
+{
+    (void)state;
+    need_root();
+    assert_int_equal(status_of_child(drop_to_group_root), 0);
+}
+
+static void root_may_stay_root_if_asked(void **state)
+{
+    (void)state;
+    need_root();
+    assert_int_equal(status_of_child(drop_to_root), 0);
+}
+
+static int no_new_privileges(void)
+{
+    if (priv_no_new_privileges() < 0)
+        return 1;
+    return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? 0 : 2;
+}
+
+static int no_new_privileges_fails(void)
+{
+    return priv_no_new_privileges() == -1 && errno == EINVAL ? 0 : 1;
+}
+
+static void no_new_privileges_can_be_had_alone(void **state)
+{
+    (void)state;
+    assert_int_equal(status_of_child(no_new_privileges), 0);
+    SCRIPT(prctl_script, -EINVAL);
+    assert_int_equal(status_of_child(no_new_privileges_fails), 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup(name, set_up)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(an_account_brings_its_own_group),
+        TEST(a_group_that_is_named_replaces_it),
+        TEST(what_does_not_exist_is_named),
+        TEST(an_unreadable_database_is_another_error_than_a_missing_account),
+        TEST(everything_is_dropped_and_there_is_no_way_back),
+        TEST(each_call_that_fails_makes_it_fail),
+        TEST(a_way_back_that_is_open_makes_it_fail),
+        TEST(without_privileges_it_fails),
+        TEST(an_account_in_group_root_is_allowed),
+        TEST(root_may_stay_root_if_asked),
+        TEST(no_new_privileges_can_be_had_alone),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: ISC */
+#include "probe_unit.h"
+
+#include <linux/errqueue.h>
+
+WRAP_FAILING(int, socket, -1, (int domain, int type, int protocol), (domain, type, protocol))
+WRAP_FAILING(int, connect, -1, (int fd, const struct sockaddr *sa, socklen_t len), (fd, sa, len))
+WRAP_FAILING(int, setsockopt, -1, (int fd, int level, int name, const void *value, socklen_t len),
+             (fd, level, name, value, len))
+WRAP_FAILING(void *, malloc, NULL, (size_t size), (size))
+/* What the error queue holds besides what the kernel put there. */
+static struct {
+    unsigned count;
+    struct sock_extended_err error;
+    struct net_addr offender;
+    int level;
+    int type;
+    uint8_t data[64];
+    size_t size;
+    bool refilled; /* whenever sending fails */
+} queue;
+
+static ssize_t take_queued(struct msghdr *msg)
+{
+    struct {
+        struct sock_extended_err error;
+        struct net_addr offender;
+    } content = {queue.error, queue.offender};
+    struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);
+
+    queue.count--;
+    assert_true(msg->msg_controllen >= CMSG_SPACE(sizeof content));
+    cmsg->cmsg_level = queue.level;
+    cmsg->cmsg_type = queue.type;
+    cmsg->cmsg_len = CMSG_LEN(sizeof content);
+    memcpy(CMSG_DATA(cmsg), &content, sizeof content);
+    msg->msg_controllen = CMSG_SPACE(sizeof content);
+    memcpy(msg->msg_iov->iov_base, queue.data, queue.size);
+    return (ssize_t)queue.size;
+}
+
+WRAP(ssize_t, sendto, int fd, const void *data, size_t len, int flags, const struct sockaddr *to,
+     socklen_t to_len)
+{
+    if (!script_fails(&sendto_script))
+        return __real_sendto(fd, data, len, flags, to, to_len);
+    if (queue.refilled)
+        queue.count = 1;
+    return -1;
+}
+
+WRAP(ssize_t, recvmsg, int fd, struct msghdr *msg, int flags)
+{
+    if (flags & MSG_ERRQUEUE)
+        return queue.count > 0 ? take_queued(msg) : __real_recvmsg(fd, msg, flags);
+    if (script_fails(&recvmsg_script))
+        return -1;
+    return __real_recvmsg(fd, msg, flags);
+}
+
+struct fixture {
+    struct probe probe;
+    int server;
+    struct net_addr peer;
+    struct net_addr client;
+    unsigned descriptors;
+};
+
+static int set_up(void **state)
+{
+    struct fixture *f = test_calloc(1, sizeof *f);
+
+    f->probe.signals = -1;
+    script_clear(&socket_script);
+    script_clear(&connect_script);
+    script_clear(&setsockopt_script);
+    script_clear(&malloc_script);
+    script_clear(&sendto_script);
+    script_clear(&recvmsg_script);
+    memset(&queue, 0, sizeof queue);
+    f->descriptors = open_descriptors();
+    f->server = bound_socket(SOCK_DGRAM, "127.0.0.1");
+    assert_true(f->server >= 0);
+    f->peer = local_address(f->server);
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+
+    probe_fini(&f->probe);
+    if (f->server >= 0)
+        close(f->server);
+    assert_int_equal(open_descriptors(), f->descriptors);
+    test_free(f);
+    return 0;
+}
+
+static void start(struct fixture *f, size_t size)
+{
+    prepare(&f->probe, size);
+    assert_int_equal(probe_open(&f->probe, &probe_udp_ops, &f->peer), 0);
+}
+
+/* What the server got. */
+static size_t take(struct fixture *f, uint8_t *octets, size_t room)
+{
+    ssize_t len;
+
+    assert_true(readable(f->server, PATIENCE_MS));
+    f->client.len = sizeof f->client.in6;
+    len = recvfrom(f->server, octets, room, 0, &f->client.sa, &f->client.len);
+    assert_true(len >= 0);
+    return (size_t)len;
+}
+
+static void give(struct fixture *f, int fd, const void *octets, size_t len)
+{
+    assert_int_equal(__real_sendto(fd, octets, len, 0, &f->client.sa, f->client.len), len);
+}
+
+static void datagrams_of_all_sizes_come_back(void **state)
+{
+    static const size_t sizes[] = {0, 1, 8, 15, 16, 56, 1400, 1473, 9000, 65507};
+    struct fixture *f = *state;
+    static uint8_t octets[65536];
+
+    for (size_t i = 0; i < COUNT(sizes); i++) {
+        start(f, sizes[i]);
+        for (unsigned seq = 1; seq <= 3; seq++) {
+            send_one(&f->probe);
+            assert_int_equal(take(f, octets, sizeof octets), sizes[i]);
+            assert_int_equal(payload_compare(&f->probe.payload, seq, 0, octets, sizes[i]),
+                             sizes[i]);
+            give(f, f->server, octets, sizes[i]);
+            await_events(&f->probe, seq);
+            assert_int_equal(last()->kind, PROBE_RECEIVED);
+            assert_int_equal(last()->seq, seq);
+            assert_int_equal(last()->size, sizes[i]);
+        }
+        probe_fini(&f->probe);
+    }
+}
+
+static void ipv6_carries_twenty_octets_more(void **state)
+{
+    struct fixture *f = *state;
+    static uint8_t octets[65536];
+
+    close(f->server);
+    f->server = bound_socket(SOCK_DGRAM, "::1");
+    if (f->server < 0)
+        skip_because("no ::1 here");
+    f->peer = local_address(f->server);
+    start(f, 65527);
+    send_one(&f->probe);
+    give(f, f->server, octets, take(f, octets, sizeof octets));
+    await_events(&f->probe, 1);
+    assert_int_equal(last()->kind, PROBE_RECEIVED);
+    assert_int_equal(last()->size, 65527);
+}
+
+static void bad_replies_are_recognised(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t octets[100];
+
+    start(f, 56);
+    send_one(&f->probe);
+    take(f, octets, sizeof octets);
+    give(f, f->server, "hello", 5);
+    give(f, f->server, octets, 20);
+    octets[40] ^= 1;
+    give(f, f->server, octets, 56);
+    octets[40] ^= 1;
+    give(f, f->server, octets, 60);
+    give(f, f->server, octets, 56);
+    give(f, f->server, octets, 56);
+    await_events(&f->probe, 6);
+    assert_int_equal(event_back(5)->kind, PROBE_FOREIGN);
+    assert_int_equal(event_back(4)->kind, PROBE_TRUNCATED);
+    assert_int_equal(event_back(4)->size, 20);
+    assert_int_equal(event_back(3)->kind, PROBE_CORRUPT);
+    assert_int_equal(event_back(3)->wrong, 40);
+    assert_int_equal(event_back(2)->kind, PROBE_CORRUPT);
+    assert_int_equal(event_back(2)->wrong, 56);
+    assert_int_equal(event_back(1)->kind, PROBE_RECEIVED);
+    assert_int_equal(event_back(0)->kind, PROBE_DUPLICATE);
+}
+
+static void wrong_sources_are_seen(void **state)
+{
+    struct fixture *f = *state;
+    int other = bound_socket(SOCK_DGRAM, "127.0.0.2");
+    int port = bound_socket(SOCK_DGRAM, "127.0.0.1");
+    struct net_addr from;
+    uint8_t octets[100];
+
+    assert_true(other >= 0 && port >= 0);
+    start(f, 56);
+    send_one(&f->probe);
+    take(f, octets, sizeof octets);
+    give(f, other, octets, 56);
+    await_events(&f->probe, 1);
+    assert_int_equal(last()->kind, PROBE_WRONG_SOURCE);
+    from = local_address(other);
+    assert_true(net_equal(&heard.from[0], &from));
+    give(f, port, octets, 56);
+    await_events(&f->probe, 2);
+    assert_int_equal(last()->kind, PROBE_WRONG_SOURCE);
+    close(other);
+    close(port);
+}
+
+static void the_address_of_everywhere_is_known_by_another(void **state)
+{
+    struct fixture *f = *state;
+    uint16_t port = net_port(&f->peer);
+    uint8_t octets[100];
+
+    f->peer = address("0.0.0.0", port);
+    start(f, 56);
+    send_one(&f->probe);
+    give(f, f->server, octets, take(f, octets, sizeof octets));
+    await_events(&f->probe, 1);
+    assert_int_equal(last()->kind, PROBE_RECEIVED);
+}
+
+static void a_closed_port_refuses_each_probe_by_number(void **state)
+{
+    struct fixture *f = *state;
+
+    close(f->server);
+    f->server = -1;
+    start(f, 56);
+    for (unsigned i = 1; i <= 3; i++) {
+        send_one(&f->probe);
+        await_events(&f->probe, i);
+        assert_int_equal(last()->kind, PROBE_ERROR);
+        assert_int_equal(last()->error, ECONNREFUSED);
+        assert_int_equal(last()->seq, i);
+        assert_int_equal(heard.from[i - 1].in.sin_addr.s_addr, htonl(INADDR_LOOPBACK));
+    }
+    assert_int_equal(f->probe.counters.refused, 3);
+}
+
+/* The error of the first is pending when the second is sent, and must not swallow it. */
+static void a_pending_error_does_not_cost_the_next_probe(void **state)
+{
+    struct fixture *f = *state;
+
+    close(f->server);
+    f->server = -1;
+    start(f, 56);
+    send_one(&f->probe);
+    send_one(&f->probe);
+    send_one(&f->probe);
+    await_events(&f->probe, 3);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(heard.events[i].seq, i + 1);
+        assert_int_equal(heard.events[i].error, ECONNREFUSED);
+    }
+    assert_int_equal(sendto_script.calls, 5);
+}
+
+static void a_closed_port_refuses_over_ipv6_too(void **state)
+{
+    struct fixture *f = *state;
+
+    if (!have_address("::1"))
+        skip_because("no ::1 here");
+    close(f->server);
+    f->server = bound_socket(SOCK_DGRAM, "::1");
+    f->peer = local_address(f->server);
+    close(f->server);
+    f->server = -1;
+    start(f, 0);
+    send_one(&f->probe);
+    await_events(&f->probe, 1);
+    assert_int_equal(last()->error, ECONNREFUSED);
+    assert_int_equal(last()->seq, 1);
+    assert_int_equal(heard.from[0].sa.sa_family, AF_INET6);
+}
+
+static void queue_error(struct fixture *f, uint8_t origin, uint32_t error)
+{
+    queue.count = 1;
+    queue.level = SOL_IP;
+    queue.type = IP_RECVERR;
+    queue.error = (struct sock_extended_err){.ee_errno = error, .ee_origin = origin};
+    queue.size = 24;
+    payload_fill(&f->probe.payload, 1, 0, queue.data, queue.size);
+}
+
+static void an_error_may_come_from_nobody(void **state)
+{
+    struct fixture *f = *state;
+
+    start(f, 56);
+    send_one(&f->probe);
+    queue_error(f, SO_EE_ORIGIN_ICMP, EHOSTUNREACH);
+    f->probe.link->ops->ready(f->probe.link, POLLERR);
+    assert_int_equal(heard.count, 1);
+    assert_int_equal(last()->kind, PROBE_ERROR);
+    assert_int_equal(last()->error, EHOSTUNREACH);
+    assert_int_equal(last()->seq, 1);
+    assert_null(last()->from);
+}
+
+static void a_router_may_report_an_error(void **state)
+{
+    struct fixture *f = *state;
+
+    start(f, 56);
+    send_one(&f->probe);
+    queue_error(f, SO_EE_ORIGIN_ICMP6, EHOSTUNREACH);
+    queue.level = SOL_IPV6;
+    queue.type = IPV6_RECVERR;
+    queue.offender = address("2001:db8::1", 0);
+    f->probe.link->ops->ready(f->probe.link, POLLERR);
+    assert_true(net_equal(&heard.from[0], &queue.offender));
+}
+
+static void what_is_no_network_error_is_passed_over(void **state)
+{
+    struct fixture *f = *state;
+
+    start(f, 56);
+    send_one(&f->probe);
+    queue_error(f, SO_EE_ORIGIN_LOCAL, EMSGSIZE);
+    f->probe.link->ops->ready(f->probe.link, POLLERR);
+    queue_error(f, SO_EE_ORIGIN_ICMP, EHOSTUNREACH);
+    queue.type = IP_TTL;
+    f->probe.link->ops->ready(f->probe.link, POLLERR);
+    queue_error(f, SO_EE_ORIGIN_ICMP, EHOSTUNREACH);
+    queue.level = SOL_SOCKET;
+    f->probe.link->ops->ready(f->probe.link, POLLERR);
+    queue_error(f, SO_EE_ORIGIN_ICMP6, EHOSTUNREACH);
+    queue.level = SOL_IPV6;
+    f->probe.link->ops->ready(f->probe.link, POLLERR);
+    assert_int_equal(queue.count, 0);
+    assert_int_equal(heard.count, 0);
+}
+
+static void receiving_may_fail_with_an_earlier_error(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t octets[100];
+
+    start(f, 56);
+    send_one(&f->probe);
+    give(f, f->server, octets, take(f, octets, sizeof octets));
+    queue_error(f, SO_EE_ORIGIN_ICMP, EHOSTUNREACH);
+    SCRIPT(recvmsg_script, -EHOSTUNREACH);
+    assert_true(readable(f->probe.link->fd, PATIENCE_MS));
+    f->probe.link->ops->ready(f->probe.link, POLLIN);
+    assert_int_equal(heard.count, 2);
+    assert_int_equal(heard.events[0].kind, PROBE_ERROR);
+    assert_int_equal(heard.events[1].kind, PROBE_RECEIVED);
+    /* And with one that nothing is known about. */
+    SCRIPT(recvmsg_script, -ENOMEM);
+    f->probe.link->ops->ready(f->probe.link, POLLIN);
+    assert_int_equal(recvmsg_script.calls, 1);
+    assert_int_equal(heard.count, 2);
+}
+
+static void sending_may_fail(void **state)
+{
+    static const int errors[] = {EPERM, EAGAIN, ENOBUFS, EMSGSIZE, ENETUNREACH, EHOSTUNREACH};
+    struct fixture *f = *state;
+
+    start(f, 56);
+    for (unsigned i = 0; i < COUNT(errors); i++) {
+        SCRIPT(sendto_script, -errors[i]);
+        send_one(&f->probe);
+        assert_int_equal(heard.count, i + 1);
+        assert_int_equal(last()->kind, PROBE_ERROR);
+        assert_int_equal(last()->error, errors[i]);
+        assert_int_equal(last()->seq, i + 1);
+        assert_null(last()->from);
+        assert_true(script_done(&sendto_script));
+    }
+    /* It is of no use to try again what the kernel itself objects to. */
+    SCRIPT(sendto_script, -EMSGSIZE);
+    queue_error(f, SO_EE_ORIGIN_LOCAL, EMSGSIZE);
+    send_one(&f->probe);
+    assert_int_equal(last()->error, EMSGSIZE);
+    assert_int_equal(sendto_script.calls, 1);
+}
+
+static void sending_is_not_tried_for_ever(void **state)
+{
+    struct fixture *f = *state;
+
+    start(f, 56);
+    script_always(&sendto_script, -ECONNREFUSED);
+    queue_error(f, SO_EE_ORIGIN_ICMP, ECONNREFUSED);
+    queue.refilled = true;
+    send_one(&f->probe);
+    assert_in_range(sendto_script.calls, 2, 4);
+    assert_int_equal(last()->error, ECONNREFUSED);
+    assert_null(last()->from);
+}
+
+static void one_turn_takes_a_bounded_number(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t octets[100];
+
+    start(f, 0);
+    send_one(&f->probe);
+    take(f, octets, sizeof octets);
+    heard.count = 0;
+    f->probe.counters.sent = 0;
+    for (unsigned i = 0; i < 70; i++)
+        give(f, f->server, "", 0);
+    await_events(&f->probe, 64);
+    heard.count = 0;
+    queue_error(f, SO_EE_ORIGIN_ICMP, EHOSTUNREACH);
+    queue.count = 70;
+    f->probe.stopped = true;
+    f->probe.link->ops->ready(f->probe.link, POLLERR);
+    assert_int_equal(heard.count, 64);
+}
+
+static void a_stopped_run_takes_no_more(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t octets[100];
+
+    start(f, 56);
+    send_one(&f->probe);
+    give(f, f->server, octets, take(f, octets, sizeof octets));
+    f->probe.stopped = true;
+    f->probe.link->ops->ready(f->probe.link, POLLIN);
+    assert_int_equal(heard.count, 0);
+}
+
+static void assert_cannot_open(struct fixture *f, int error)
+{
+    unsigned before = open_descriptors();
+
+    prepare(&f->probe, 56);
+    assert_int_equal(probe_open(&f->probe, &probe_udp_ops, &f->peer), -1);
+    assert_int_equal(last()->kind, PROBE_FAILURE);
+    assert_int_equal(last()->error, error);
+    assert_int_equal(probe_status(&f->probe), 2);
+    probe_fini(&f->probe);
+    assert_int_equal(open_descriptors(), before);
+}
+
+static void each_step_of_opening_may_fail(void **state)
+{
+    struct fixture *f = *state;
+
+    script_fail_after(&malloc_script, 0, ENOMEM);
+    assert_cannot_open(f, ENOMEM);
+    script_fail_after(&malloc_script, 1, ENOMEM);
+    assert_cannot_open(f, ENOMEM);
+    script_fail_after(&socket_script, 0, EMFILE);
+    assert_cannot_open(f, EMFILE);
+    script_fail_after(&connect_script, 0, ENETUNREACH);
+    assert_cannot_open(f, ENETUNREACH);
+    script_fail_after(&socket_script, 1, EMFILE);
+    assert_cannot_open(f, EMFILE);
+    for (unsigned i = 0; i < 4; i++) {
+        script_fail_after(&setsockopt_script, i, ENOBUFS);
+        assert_cannot_open(f, ENOBUFS);
+    }
+    f->peer = address("::1", 7);
+    for (unsigned i = 0; have_address("::1") && i < 4; i++) {
+        script_fail_after(&setsockopt_script, i, ENOBUFS);
+        assert_cannot_open(f, ENOBUFS);
+    }
+}
+
+#define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(datagrams_of_all_sizes_come_back),
+        TEST(ipv6_carries_twenty_octets_more),
+        TEST(bad_replies_are_recognised),
+        TEST(wrong_sources_are_seen),
+        TEST(the_address_of_everywhere_is_known_by_another),
+        TEST(a_closed_port_refuses_each_probe_by_number),
+        TEST(a_pending_error_does_not_cost_the_next_probe),
+        TEST(a_closed_port_refuses_over_ipv6_too),
+        TEST(an_error_may_come_from_nobody),
+        TEST(a_router_may_report_an_error),
+        TEST(what_is_no_network_error_is_passed_over),
+        TEST(receiving_may_fail_with_an_earlier_error),
+        TEST(sending_may_fail),
+        TEST(sending_is_not_tried_for_ever),
+        TEST(one_turn_takes_a_bounded_number),
+        TEST(a_stopped_run_takes_no_more),
+        TEST(each_step_of_opening_may_fail),
+    };
+
+    return cmocka_run_group_tests_name("probe_udp", tests, NULL, NULL);
+}

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: ISC */
+#ifndef ECHOD_TESTS_UNIT_H
+#define ECHOD_TESTS_UNIT_H
+
+/* What the unit tests share: cmocka, scripts for what wrapped functions do, a memory of what was
+ * logged, and loopback sockets on ports that the kernel chooses. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Needs the four above. */
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "net.h"
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+/* No wait lasts longer than this; none lasts that long unless something is broken. */
+#define PATIENCE_MS 10000
+
+/* ---- wrapped functions ---- */
+
+/* What the coming calls of a wrapped function do, one step a call: a negative number fails with
+ * that errno, PASS is the real thing, any other number is a limit or a result, as the wrapper
+ * defines. After the last step all calls pass, or with `repeat` do as the last step says. */
+#define PASS         INT_MAX
+#define SCRIPT_STEPS 64
+struct script {
+    int steps[SCRIPT_STEPS];
+    _Atomic unsigned at;
+    _Atomic unsigned count;
+    _Atomic bool repeat;
+    _Atomic unsigned calls; /* since the script was set */
+};
+
+static inline void script_set(struct script *script, const int *steps, size_t count)
+{
+    assert_in_range(count, 0, SCRIPT_STEPS);
+    script->count = 0;
+    script->at = 0;
+    script->calls = 0;
+    script->repeat = false;
+    memcpy(script->steps, steps, count * sizeof *steps);
+    script->count = (unsigned)count;
+}
+
+#define SCRIPT(script, ...)                                                                        \
+    script_set(&(script), (const int[]){__VA_ARGS__}, COUNT(((const int[]){__VA_ARGS__})))
+
+static inline void script_clear(struct script *script)
+{
+    script_set(script, (const int[]){PASS}, 0);
+}
+
+static inline void script_always(struct script *script, int step)
+{
+    script_set(script, &step, 1);
+    script->repeat = true;
+}
+
+/* Let `n` calls pass, then fail one. */
+static inline void script_fail_after(struct script *script, unsigned n, int error)
+{
+    int steps[SCRIPT_STEPS];
+
+    assert_in_range(n, 0, SCRIPT_STEPS - 1);
+    for (unsigned i = 0; i < n; i++)
+        steps[i] = PASS;
+    steps[n] = -error;
+    script_set(script, steps, n + 1);
+}
+
+static inline bool script_done(const struct script *script)
+{
+    return script->at >= script->count;
+}
+
+static inline int script_next(struct script *script)
+{
+    unsigned at = script->at;
+
+    script->calls++;
+    if (at >= script->count)
+        return PASS;
+    if (!script->repeat || at + 1 < script->count)
+        script->at = at + 1;
+    return script->steps[at];
+}
+
+/* For a function that only fails or passes. */
+static inline bool script_fails(struct script *script)
+{
+    int step = script_next(script);
+
+    if (step < 0)
+        errno = -step;
+    return step < 0;
+}
+
+/* Begin the definition of a wrapper. */
+#define WRAP(type, name, ...)                                                                      \
+    static struct script name##_script;                                                            \
+    type __real_##name(__VA_ARGS__);                                                               \
+    type __wrap_##name(__VA_ARGS__);                                                               \
+    type __wrap_##name(__VA_ARGS__)
+
+/* Define one that fails or passes, as its script says. */
+#define WRAP_FAILING(type, name, failure, params, args)                                            \
+    static struct script name##_script;                                                            \
+    type __real_##name params;                                                                     \
+    type __wrap_##name params;                                                                     \
+    type __wrap_##name params                                                                      \
+    {                                                                                              \
+        return script_fails(&name##_script) ? (failure) : __real_##name args;                      \
+    }
+
+/* ---- descriptors ---- */
+
+static inline unsigned open_descriptors(void)
+{
+    unsigned count = 0;
+
+    for (int fd = 0; fd < 512; fd++)
+        count += fcntl(fd, F_GETFD) >= 0;
+    return count;
+}
+
+static inline bool readable(int fd, int timeout_ms)
+{
+    struct pollfd pollfd = {.fd = fd, .events = POLLIN};
+
+    return poll(&pollfd, 1, timeout_ms) == 1;
+}
+
+/* Read exactly that much. */
+static inline void read_all(int fd, void *buf, size_t length)
+{
+    for (size_t done = 0; done < length;) {
+        ssize_t n;
+
+        assert_true(readable(fd, PATIENCE_MS));
+        n = read(fd, (char *)buf + done, length - done);
+        assert_true(n > 0);
+        done += (size_t)n;
+    }
+}
+
+/* ---- what was logged ---- */
+
+#define LOGBOOK_LINES 64
+struct logbook {
+    pthread_mutex_t lock;
+    unsigned count;
+    struct {
+        enum log_level level;
+        char text[512];
+    } lines[LOGBOOK_LINES];
+};
+static struct logbook logbook = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static inline void logbook_sink(enum log_level level, const char *message)
+{
+    pthread_mutex_lock(&logbook.lock);
+    if (logbook.count < LOGBOOK_LINES) {
+        logbook.lines[logbook.count].level = level;
+        strncpy(logbook.lines[logbook.count].text, message, sizeof logbook.lines[0].text - 1);
+    }
+    logbook.count++;
+    pthread_mutex_unlock(&logbook.lock);
+}
+
+/* Send messages of this level and above there, and nowhere else. */
+static inline void logbook_open(enum log_level threshold)
+{
+    memset(logbook.lines, 0, sizeof logbook.lines);
+    logbook.count = 0;
+    log_set_sink(logbook_sink);
+    log_open(TARGET_STDERR, threshold);
+}
+
+/* How many messages of that level contain the text. */
+static inline unsigned logged(enum log_level level, const char *text)
+{
+    unsigned count = 0;
+
+    pthread_mutex_lock(&logbook.lock);
+    for (unsigned i = 0; i < logbook.count && i < LOGBOOK_LINES; i++)
+        count += logbook.lines[i].level == level && strstr(logbook.lines[i].text, text) != NULL;
+    pthread_mutex_unlock(&logbook.lock);
+    return count;
+}
+
+/* ---- loopback ---- */
+
+static inline struct net_addr address(const char *text, uint16_t port)
+{
+    struct net_addr addr;
+
+    assert_int_equal(net_parse(text, 1, &addr), 0);
+    net_set_port(&addr, port);
+    return addr;
+}
+
+static inline struct net_addr local_address(int fd)
+{
+    struct net_addr addr = {.len = sizeof addr.in6};
+
+    assert_int_equal(getsockname(fd, &addr.sa, &addr.len), 0);
+    return addr;
+}
+
+/* Bound to that address on a port of the kernel's choice; -1 where this host has no such address.
+ */
+static inline int bound_socket(int type, const char *text)
+{
+    struct net_addr addr = address(text, 0);
+    int fd = socket(addr.sa.sa_family, type | SOCK_CLOEXEC, 0);
+
+    if (fd >= 0 && bind(fd, &addr.sa, addr.len) < 0) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+static inline bool have_address(const char *text)
+{
+    int fd = bound_socket(SOCK_DGRAM, text);
+
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+/* End a test that cannot run here, and say why. */
+static inline void skip_because(const char *reason)
+{
+    print_message("# skipped: %s\n", reason);
+    skip();
+}
+
+/* Wait for what another thread, another process or the kernel does. */
+#define WAIT_UNTIL(condition)                                                                      \
+    do {                                                                                           \
+        bool met_ = (condition);                                                                   \
+                                                                                                   \
+        for (int waits_ = 0; waits_ < PATIENCE_MS && !met_; waits_++) {                            \
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);                               \
+            met_ = (condition);                                                                    \
+        }                                                                                          \
+        _assert_true(met_, #condition, __FILE__, __LINE__);                                        \
+    } while (0)
+
+/* Turn until the condition holds. */
+#define TURN_UNTIL(loop, condition)                                                                \
+    do {                                                                                           \
+        bool met_ = (condition);                                                                   \
+                                                                                                   \
+        for (int turns_ = 0; turns_ < PATIENCE_MS / 10 && !met_; turns_++) {                       \
+            loop_turn((loop), 10);                                                                 \
+            met_ = (condition);                                                                    \
+        }                                                                                          \
+        _assert_true(met_, #condition, __FILE__, __LINE__);                                        \
+    } while (0)
+
+#endif
