@@ -1,0 +1,453 @@
+# SPDX-License-Identifier: ISC
+"""What a service manager gives and is told: sockets (LISTEN_FDS), notifications (NOTIFY_SOCKET), the watchdog."""
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import socket
+import tempfile
+import time
+
+from daemon import (HOSTS, PATIENCE, Echod, check_datagram, check_stream, is_closed, need_ipv6, plural, private_network,
+                    receive)
+from lib import free_port, note, run_all, skip, test, wait_for
+
+
+# ---- sockets ----
+
+IP_PKTINFO = 8
+
+
+def stream(host, port=0, dual=False):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, dualstack_ipv6=dual)
+
+
+def datagram(host, port=0, dual=False):
+    """As PassPacketInfo=yes of systemd.socket(5) has it: what comes before the daemon tells where it was sent to."""
+    s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    if s.family == socket.AF_INET6:
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    s.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+    s.bind((host, port))
+    return s
+
+
+def port_of(s):
+    return s.getsockname()[1]
+
+
+@contextlib.contextmanager
+def activated(*sockets, **options):
+    """A daemon that serves these sockets and no other."""
+    with contextlib.ExitStack() as stack:
+        for s in sockets:
+            stack.enter_context(s)
+        yield stack.enter_context(Echod(sockets=sockets, **options))
+
+
+@test("a stream and a datagram socket: both echo, and replace listen and port of the configuration")
+def _():
+    tcp, udp = stream("127.0.0.1"), datagram("127.0.0.1")
+    with activated(tcp, udp) as echod:
+        echod.check_tcp(port=port_of(tcp))
+        echod.check_udp(port=port_of(udp))
+        line = echod.wait_line("ready:")
+        assert f"tcp 127.0.0.1:{port_of(tcp)} (inherited); udp 127.0.0.1:{port_of(udp)} (inherited)" in line, line
+        try:
+            echod.connect(port=echod.port)
+            raise AssertionError("the configuration's port is served too")
+        except ConnectionRefusedError:
+            pass
+
+
+@test("several of both families")
+def _():
+    need_ipv6()
+    tcps, udps = [stream(host) for host in HOSTS], [datagram(host) for host in HOSTS]
+    with activated(*udps, *tcps, top="workers = 2") as echod:
+        for host, tcp, udp in zip(HOSTS, tcps, udps):
+            echod.check_tcp(host, port=port_of(tcp))
+            echod.check_udp(host, port=port_of(udp))
+
+
+@test("a stream socket only: UDP is served as configured; and the reverse")
+def _():
+    with activated(tcp := stream("127.0.0.1")) as echod:
+        echod.check_tcp(port=port_of(tcp))
+        echod.check_udp()
+    with activated(udp := datagram("127.0.0.1")) as echod:
+        echod.check_udp(port=port_of(udp))
+        echod.check_tcp()
+
+
+for listen, host in (("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.2"), ("::", "::1")):
+    @test(f"{listen}: what was queued before the daemon began is served")
+    def _(listen=listen, host=host):
+        tcp, udp = stream(listen), datagram(listen)
+        address = (host, port_of(tcp))
+        clients = [socket.create_connection(address, PATIENCE) for _ in range(10)]
+        asker = socket.socket(udp.family, socket.SOCK_DGRAM)
+        asker.settimeout(PATIENCE)
+        asker.connect((host, port_of(udp)))
+        for s in clients + [asker]:
+            s.sendall(b"early")
+        with activated(tcp, udp):
+            for s in clients:
+                assert receive(s, 5) == b"early"
+                s.close()
+            assert asker.recv(10) == b"early"
+            asker.close()
+
+
+@test("several workers share a socket, bursts and all")
+def _():
+    tcp, udp = stream("127.0.0.1"), datagram("127.0.0.1")
+    with activated(tcp, udp, top="workers = 2") as echod:
+        clients = [echod.connect(port=port_of(tcp)) for _ in range(100)]
+        askers = [echod.datagrams(port=port_of(udp)) for _ in range(20)]
+        for turn in range(10):
+            for s in clients + askers:
+                s.sendall(b"%d" % turn)
+            for s in clients + askers:
+                assert s.recv(10) == b"%d" % turn
+        for s in clients + askers:
+            s.close()
+
+
+def dual_stack_pair():
+    need_ipv6()
+    try:
+        return stream("::", dual=True), datagram("::", dual=True)
+    except OSError as error:
+        skip(f"no dual-stack sockets: {error}")
+
+
+@test("dual-stack sockets answer IPv4 and IPv6, from the address that was asked")
+def _():
+    tcp, udp = dual_stack_pair()
+    with activated(tcp, udp) as echod:
+        for host in ("127.0.0.1", "127.0.0.2", "::1"):
+            echod.check_tcp(host, port=port_of(tcp))
+            echod.check_udp(host, port=port_of(udp))
+
+
+@test("a dual-stack socket reflects the DSCP of both families")
+def _():
+    tcp, udp = dual_stack_pair()
+    with activated(tcp, udp) as echod:
+        for host, level, option, receive_option in (
+                ("127.0.0.1", socket.IPPROTO_IP, socket.IP_TOS, socket.IP_RECVTOS),
+                ("::1", socket.IPPROTO_IPV6, socket.IPV6_TCLASS, socket.IPV6_RECVTCLASS)):
+            with echod.datagrams(host, port=port_of(udp)) as s:
+                s.setsockopt(level, receive_option, 1)
+                s.setsockopt(level, option, 0xb9)
+                s.send(b"tos")
+                control = s.recvmsg(10, 100)[1]
+                assert control[0][2][0] == 0xb8, control
+
+
+@test("a dual-stack socket refuses an IPv4 broadcast, and answers it if told to")
+def _():
+    tcp, udp = dual_stack_pair()
+    with activated(tcp, udp) as echod, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.settimeout(PATIENCE)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        ask = lambda: s.sendto(b"anyone?", ("127.255.255.255", port_of(udp)))
+        ask()
+        assert echod.wait_counter("udp_refused_group", 1)["udp_echoes"] == 0
+        echod.change(udp="answer-broadcast = true")
+        ask()
+        assert s.recvfrom(10) == (b"anyone?", ("127.0.0.1", port_of(udp)))
+
+
+@test("a dual-stack socket refuses low IPv4 source ports, and its own")
+def _():
+    tcp, udp = dual_stack_pair()
+    with activated(tcp, udp) as echod:
+        for count, source in enumerate((("127.0.0.2", port_of(tcp)), ("127.0.0.3", port_of(tcp))), 1):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+                s.bind(source)
+                s.sendto(b"?", ("127.0.0.1", port_of(udp)))
+                assert echod.wait_counter("udp_refused_port", count)["udp_echoes"] == 0
+
+
+@test("IPv4 clients of a dual-stack socket count per address, as max-connections-per-source wants")
+def _():
+    tcp, udp = dual_stack_pair()
+    with activated(tcp, udp, tcp="max-connections-per-source = 1") as echod:
+        with echod.connect("127.0.0.1", port=port_of(tcp)) as s:
+            check_stream(s)
+            with echod.connect("127.0.0.1", port=port_of(tcp)) as t:
+                assert is_closed(t)
+            echod.check_tcp("127.0.0.1", source="127.0.0.2", port=port_of(tcp))
+
+
+@test("urgent data stays in line, and nothing is cut short, on inherited sockets too")
+def _():
+    tcp, udp = stream("127.0.0.1"), datagram("127.0.0.1")
+    with activated(tcp, udp) as echod:
+        with echod.connect(port=port_of(tcp)) as s:
+            for part, flags in ((b"ab", 0), (b"!", socket.MSG_OOB), (b"cd", 0)):
+                s.send(part, flags)
+            assert receive(s, 5) == b"ab!cd"
+        with echod.datagrams(port=port_of(udp)) as s:
+            for size in (0, 8193, 65507):
+                check_datagram(s, os.urandom(size))
+
+
+def refuse(*sockets):
+    """The daemon must not start with them; what it says."""
+    with contextlib.ExitStack() as stack:
+        for s in sockets:
+            stack.enter_context(s)
+        echod = stack.enter_context(Echod(sockets=sockets, wait=False, status=1))
+        assert echod.wait() == 1
+        return echod.log()
+
+
+@test("descriptors that cannot be served are an error that says which and why")
+def _():
+    with tempfile.TemporaryDirectory() as directory:
+        unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        unix.bind(directory + "/socket")
+        unix.listen()
+        idle = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        idle.bind(("127.0.0.1", 0))
+        for what, bad in (("a unix socket", unix), ("a stream socket that does not listen", idle),
+                          ("a datagram socket that is not bound", socket.socket(socket.AF_INET, socket.SOCK_DGRAM)),
+                          ("a file", open("/dev/null", "rb")),
+                          ("a connected stream", socket.socketpair()[0])):
+            said = refuse(datagram("127.0.0.1"), bad)
+            assert "descriptor 4" in said and "listening TCP or a bound UDP" in said, f"{what}: {said}"
+
+
+@test("LISTEN_PID of another process: nothing is taken over")
+def _():
+    with Echod(environment={"LISTEN_FDS": "1", "LISTEN_PID": "1"}) as echod:
+        assert "inherited" not in echod.log()
+        echod.check()
+
+
+@test("a malformed LISTEN_FDS is an error")
+def _():
+    with stream("127.0.0.1") as s, Echod(sockets=(s,), listen_fds="many", wait=False, status=1) as echod:
+        assert echod.wait() == 1
+        assert "LISTEN_FDS" in echod.log()
+
+
+@test("a reload keeps them, whatever it says of listen and port; enabled = false rests them, and connections stay")
+def _():
+    tcp, udp = stream("127.0.0.1"), datagram("127.0.0.1")
+    with activated(tcp, udp, top="workers = 2") as echod, echod.connect(port=port_of(tcp)) as s:
+        check_stream(s)
+        echod.port = free_port()
+        echod.change(hosts=("127.0.0.9",))
+        echod.hosts = HOSTS
+        for _ in range(3):
+            echod.check_tcp(port=port_of(tcp))
+            echod.check_udp(port=port_of(udp))
+            check_stream(s)
+            echod.change(tcp="enabled = false")
+            # It waits in the backlog, which belongs to the manager.
+            with echod.connect(port=port_of(tcp)) as waiting:
+                waiting.sendall(b"later")
+                echod.check_udp(port=port_of(udp))
+                echod.change(tcp="", udp="enabled = false")
+                assert receive(waiting, 5) == b"later"
+            with echod.datagrams(port=port_of(udp)) as asker:
+                asker.send(b"later")
+                check_stream(s)
+                echod.change(udp="")
+                assert asker.recv(10) == b"later"
+
+
+@test("at the end they stay open for the manager, and the next daemon serves who has come meanwhile")
+def _():
+    tcp, udp = stream("127.0.0.1"), datagram("127.0.0.1")
+    with tcp, udp:
+        for _ in range(2):
+            with Echod(sockets=(tcp, udp)) as echod:
+                echod.check_tcp(port=port_of(tcp))
+                with echod.connect(port=port_of(tcp)) as s:
+                    check_stream(s)
+                    echod.kill(signal.SIGTERM)
+                    echod.wait_line("stopping:")
+                    # Nobody takes this one now, and nobody turns it away.
+                    waiting = echod.connect(port=port_of(tcp))
+                    waiting.sendall(b"patience")
+                    check_stream(s)
+                assert echod.wait() == 0
+                asker = echod.datagrams(port=port_of(udp))
+                asker.send(b"patience")
+            with Echod(sockets=(tcp, udp)):
+                assert receive(waiting, 8) == b"patience"
+                assert asker.recv(10) == b"patience"
+                waiting.close()
+                asker.close()
+
+
+# ---- notifications ----
+
+class Manager:
+    """The socket of NOTIFY_SOCKET, and what comes in."""
+
+    def __enter__(self):
+        self.directory = tempfile.TemporaryDirectory(prefix="echod-notify-")
+        self.path = self.directory.name + "/notify"
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.settimeout(PATIENCE)
+        self.socket.bind(self.path)
+        # The daemon's user writes to it.
+        os.chmod(self.directory.name, 0o755)
+        os.chmod(self.path, 0o777)
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+        self.directory.cleanup()
+
+    def environment(self, **more):
+        return {"NOTIFY_SOCKET": self.path, **more}
+
+    def next(self):
+        """The next message, as a dictionary."""
+        lines = self.socket.recv(10000).decode().splitlines()
+        return dict(line.split("=", 1) for line in lines)
+
+    def expect(self, name):
+        """The next message that has this, leaving out what may come at any time between."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            message = self.next()
+            if name in message:
+                return message
+            assert set(message) <= {"STATUS", "WATCHDOG"}, f"{message} came before {name}"
+        raise AssertionError(f"no {name}")
+
+    def count(self, name, seconds):
+        """How many messages with this come within that time."""
+        found, end = 0, time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if select.select([self.socket], [], [], left)[0]:
+                found += name in self.next()
+        return found
+
+
+@test("READY=1 with a STATUS once it serves, RELOADING=1 and READY=1 around a reload, STOPPING=1")
+def _():
+    with Manager() as manager, Echod(environment=manager.environment()) as echod:
+        ready = manager.expect("READY")
+        assert ready["READY"] == "1" and "0 connections open" in ready["STATUS"], ready
+        echod.check()
+        for text in (None, "bogus = 1"):
+            before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+            echod.configure(text)
+            echod.reload()
+            reloading = manager.expect("RELOADING")
+            after = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+            assert reloading["RELOADING"] == "1" and before <= int(reloading["MONOTONIC_USEC"]) <= after, reloading
+            assert manager.expect("READY")["READY"] == "1"
+        with echod.connect() as s:
+            check_stream(s)
+            echod.kill(signal.SIGTERM)
+            assert manager.expect("STOPPING")["STOPPING"] == "1"
+            check_stream(s)
+        assert echod.wait() == 0
+
+
+@test("STATUS follows what is served, and tells an operator at a glance")
+def _():
+    with Manager() as manager, Echod(environment=manager.environment()) as echod, echod.connect() as s:
+        manager.expect("READY")
+        check_stream(s, b"12345")
+        echod.check_udp()
+        wanted = "1 connections open; TCP 1 connections, 1 echoes, 5 octets; UDP 1 echoes, 5 octets; 0 refused"
+        seen = []
+        def told():
+            seen.append(manager.expect("STATUS")["STATUS"])
+            return seen[-1] == wanted
+        wait_for(told, PATIENCE, f"STATUS={wanted}")
+
+
+@test("STATUS is silent while nothing changes")
+def _():
+    with Manager() as manager, Echod(environment=manager.environment()):
+        manager.expect("READY")
+        assert manager.count("STATUS", 2.5) == 0
+
+
+@test("NOTIFY_SOCKET that leads nowhere is no error")
+def _():
+    with Echod(environment={"NOTIFY_SOCKET": "/nonexistent/notify"}) as echod:
+        echod.check()
+        assert "nothing changed" in echod.reload()
+
+
+# ---- the watchdog ----
+
+for workers in (1, 2):
+    @test(f"the watchdog hears of a daemon that runs, and not of one that is stuck; {plural(workers, 'worker')}")
+    def _(workers=workers):
+        with Manager() as manager, \
+             Echod(top=f"workers = {workers}", environment=manager.environment(WATCHDOG_USEC="400000")) as echod:
+            manager.expect("READY")
+            for _ in range(5):
+                begin = time.monotonic()
+                manager.expect("WATCHDOG")
+            note(f"the fifth came after {(time.monotonic() - begin) * 1000:.0f} ms")
+            echod.kill(signal.SIGSTOP)
+            wait_for(lambda: echod.status()["State"][0] == "T", PATIENCE, "it to stop")
+            while select.select([manager.socket], [], [], 0)[0]:
+                manager.next()
+            assert manager.count("WATCHDOG", 1) == 0
+            echod.kill(signal.SIGCONT)
+            manager.expect("WATCHDOG")
+
+
+@test("one worker that is stuck silences the watchdog, though the others run")
+def _():
+    with Manager() as manager, \
+         Echod(top="workers = 2", environment=manager.environment(WATCHDOG_USEC="400000")) as echod:
+        manager.expect("READY")
+        manager.expect("WATCHDOG")
+        # A sanitizer may have a thread too, from before ours.
+        threads = sorted(int(t) for t in os.listdir(f"/proc/{echod.process.pid}/task"))
+        with frozen_thread(threads[-1]):
+            # What it had said before still counts for a moment.
+            manager.count("WATCHDOG", 0.5)
+            assert manager.count("WATCHDOG", 1) == 0
+        manager.expect("WATCHDOG")
+
+
+PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH, WALL = 0x4206, 0x4207, 17, 0x40000000
+
+
+@contextlib.contextmanager
+def frozen_thread(thread):
+    """Stop one thread of a process, as a debugger does."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.ptrace(PTRACE_SEIZE, thread, None, None) != 0:
+        skip(f"cannot trace it: {os.strerror(ctypes.get_errno())}")
+    libc.ptrace(PTRACE_INTERRUPT, thread, None, None)
+    os.waitpid(thread, WALL)
+    try:
+        yield
+    finally:
+        libc.ptrace(PTRACE_DETACH, thread, None, None)
+
+
+@test("WATCHDOG_PID of another process, or no WATCHDOG_USEC: no sign of life is sent")
+def _():
+    for environment in ({"WATCHDOG_USEC": "200000", "WATCHDOG_PID": "1"}, {}):
+        with Manager() as manager, Echod(environment=manager.environment(**environment)):
+            manager.expect("READY")
+            assert manager.count("WATCHDOG", 0.5) == 0
+
+
+if __name__ == "__main__":
+    private_network()
+    run_all()

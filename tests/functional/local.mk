@@ -1,0 +1,16 @@
+# The built programs over real sockets; each script says by itself what it needs and skips what it cannot have.
+functional_tests = \
+    tests/functional/activation.py \
+    tests/functional/cli.py \
+    tests/functional/fairness.py \
+    tests/functional/manual.py \
+    tests/functional/overload.py \
+    tests/functional/probe.py \
+    tests/functional/reload.py \
+    tests/functional/signals.py \
+    tests/functional/tcp.py \
+    tests/functional/tools.py \
+    tests/functional/udp.py
+dist_check_SCRIPTS += $(functional_tests)
+TESTS              += $(functional_tests)
+EXTRA_DIST         += tests/functional/daemon.py tests/functional/lib.py tests/functional/probing.py

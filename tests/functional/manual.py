@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: ISC
+"""The examples of the manual pages do what they show. Those that need systemctl run in tests/systemd."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+
+from daemon import ECHOD, PATIENCE, Echod, private_network
+from lib import run_all, skip, test, wait_for
+
+MAN = pathlib.Path(os.environ["SRCDIR"]) / "man"
+PROBE = os.environ["ECHO_PROBE"]
+PORT = 7007
+
+private_network()
+
+
+def examples(page):
+    """The literal blocks and lines of a page's EXAMPLES, without prompts."""
+    text = (MAN / page).read_text().split(".Sh EXAMPLES\n")[1].split("\n.Sh ")[0]
+    found = re.findall(r"^\.Bd -literal[^\n]*\n(.*?)^\.Ed$|^\.Dl ([^\n]*)$", text, re.M | re.S)
+    return [re.sub(r"^\$ ", "", (block or line).replace("\\e", "\\"), flags=re.M) for block, line in found]
+
+
+def run(commands):
+    """In a shell that finds the programs by their names; every command must succeed."""
+    with tempfile.TemporaryDirectory() as folder:
+        for program in (ECHOD, PROBE):
+            (pathlib.Path(folder) / os.path.basename(program)).symlink_to(program)
+        environment = dict(os.environ, PATH=f"{folder}:{os.environ['PATH']}")
+        done = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", commands], env=environment, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE, check=False, text=True)
+    assert done.returncode == 0, f"exit status {done.returncode} of:\n{commands}\n{done.stdout}"
+    return done.stdout
+
+
+def first_line(commands):
+    return commands.strip().splitlines()[0]
+
+
+def register(page, commands):
+    """One example, one test."""
+
+    @test(f"{page}: {first_line(commands)}")
+    def _():
+        if "systemctl" in commands:
+            skip("needs systemd: see tests/systemd")
+        for word in ("nc",):
+            if re.search(rf"\b{word}\b", commands) and not shutil.which(word):
+                skip(f"needs {word}")
+        if commands.startswith("echod "):
+            serves(commands)
+            return
+        with Echod(port=PORT):
+            output = run(commands)
+        if "nc " in commands:
+            assert output.split() == ["hello"] * commands.count("nc "), output
+
+
+def serves(command):
+    """A daemon in a terminal: it echoes until it is interrupted."""
+    arguments = command.split()
+    with subprocess.Popen([ECHOD, *arguments[1:]], stderr=subprocess.PIPE, text=True) as daemon:
+        try:
+            wait_for(lambda: "ready" in daemon.stderr.readline(), PATIENCE, "the daemon")
+            run(f"echo-probe -c 1 tcp localhost {PORT} && echo-probe -c 1 udp localhost {PORT}")
+        finally:
+            daemon.terminate()
+    assert daemon.returncode == 0, daemon.returncode
+
+
+for example in examples("echod.8"):
+    register("echod.8", example)
+for example in examples("echo-probe.1"):
+    register("echo-probe.1", example)
+
+for example in examples("echod.conf.5"):
+
+    @test(f"echod.conf.5: {first_line(example)}")
+    def _(text=example):
+        with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
+            file.write(text)
+            file.flush()
+            assert "configuration OK" in run(f"echod -t -f {file.name}")
+
+
+run_all()

@@ -1,0 +1,458 @@
+# SPDX-License-Identifier: ISC
+"""UDP: one datagram in, the same datagram out, from the address that was asked, and only to those who may have it."""
+
+import errno
+import os
+import signal
+import socket
+import struct
+
+from daemon import (HOSTS, PATIENCE, SAME_USER, Addresses, Echod, Neighbour, check_datagram, need_ipv6, need_private_network,
+                    plural, private_network)
+from lib import note, run_all, skip, test, wait_for
+
+UDP_HEADER = 8
+ANY = ("0.0.0.0", "::")
+
+
+def largest(host):
+    """RFC 768 Length less its header, and less the IPv4 header, which that protocol's own length includes."""
+    return 65535 - UDP_HEADER - (0 if ":" in host else 20)
+
+
+def need_family(host):
+    if ":" in host:
+        need_ipv6()
+
+
+# ---- forged packets ----
+
+def checksum(data):
+    """RFC 1071."""
+    data += b"\0" * (len(data) % 2)
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return ~total & 0xffff or 0xffff
+
+
+def forge(source, destination, payload=b"forged"):
+    """A datagram that claims to be from source, (host, port)."""
+    v6 = ":" in source[0]
+    family = socket.AF_INET6 if v6 else socket.AF_INET
+    addresses = socket.inet_pton(family, source[0]) + socket.inet_pton(family, destination[0])
+    length = UDP_HEADER + len(payload)
+    header = struct.pack("!HHH", source[1], destination[1], length)
+    pseudo = addresses + struct.pack("!IxxxB", length, socket.IPPROTO_UDP)
+    udp = header + struct.pack("!H", checksum(pseudo + header + b"\0\0" + payload)) + payload
+    if v6:
+        packet = struct.pack("!IHBB", 6 << 28, length, socket.IPPROTO_UDP, 64) + addresses + udp
+    else:
+        packet = struct.pack("!BBHHHBBH", 0x45, 0, 20 + length, 0, 0, 64, socket.IPPROTO_UDP, 0) + addresses + udp
+    with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as s:
+        s.sendto(packet, (destination[0], 0))
+
+
+def check_refused(echod, counter, send, count=1):
+    """What `send` sends is received, counted there, and not answered."""
+    before = echod.counters()
+    send()
+    after = echod.wait_counter(counter, before[counter] + count)
+    assert after["udp_received"] == before["udp_received"] + count
+    assert after["udp_echoes"] == before["udp_echoes"], "a reply was sent"
+
+
+# ---- whole and equal ----
+
+for host in HOSTS:
+    @test(f"{host}: every size from 0 to 2048 octets comes back whole")
+    def _(host=host):
+        need_family(host)
+        noise = os.urandom(4096)
+        with Echod() as echod, echod.datagrams(host) as s:
+            for size in range(2049):
+                check_datagram(s, noise[size % 7:size % 7 + size])
+
+    @test(f"{host}: sizes around every usual buffer, up to the largest datagram, come back whole")
+    def _(host=host):
+        need_family(host)
+        buffers = (512, 1024, 1472, 1500, 2048, 4096, 8192, 16384, 32768)
+        sizes = [size for buffer in buffers for size in (buffer - 1, buffer, buffer + 1)]
+        noise = os.urandom(65536)
+        with Echod() as echod, echod.datagrams(host) as s:
+            for size in sizes + [65000, largest(host) - 1, largest(host)]:
+                check_datagram(s, noise[:size])
+
+    @test(f"{host}: one octet more than the largest datagram is EMSGSIZE to the client, and harms nobody")
+    def _(host=host):
+        need_family(host)
+        with Echod() as echod, echod.datagrams(host) as s:
+            try:
+                s.send(bytes(largest(host) + 1))
+                raise AssertionError("the kernel took it")
+            except OSError as error:
+                assert error.errno == errno.EMSGSIZE
+            check_datagram(s)
+
+    @test(f"{host}: bursts of 250 datagrams of all kinds of sizes come back whole")
+    def _(host=host):
+        need_family(host)
+        with Echod() as echod, echod.datagrams(host) as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            for burst in range(4):
+                sent = [b"%d:%d:" % (burst, n) + bytes([n % 256]) * (n * 37 % 200) for n in range(250)]
+                for data in sent:
+                    s.send(data)
+                assert sorted(s.recv(65536) for _ in sent) == sorted(sent)
+
+
+@test("bursts from many clients at once go back each to its own, with several workers too")
+def _():
+    for workers in (1, 2):
+        with Echod(top=f"workers = {workers}") as echod:
+            clients = [echod.datagrams() for _ in range(50)]
+            for turn in range(5):
+                for n, s in enumerate(clients):
+                    s.send(b"%d of client %d" % (turn, n))
+            for n, s in enumerate(clients):
+                assert {s.recv(100) for _ in range(5)} == {b"%d of client %d" % (turn, n) for turn in range(5)}
+                s.close()
+            echod.wait_counter("udp_echoes", 250)
+
+
+@test("an empty datagram between others is echoed as one")
+def _():
+    with Echod() as echod, echod.datagrams() as s:
+        for data in (b"before", b"", b"", b"after"):
+            s.send(data)
+        assert [s.recv(100) for _ in range(4)] == [b"before", b"", b"", b"after"]
+
+
+@test("counters tell of every datagram and octet")
+def _():
+    with Echod() as echod, echod.datagrams() as s:
+        for size in (0, 1, 1000):
+            check_datagram(s, bytes(size))
+        counters = echod.wait_counter("udp_octets", 1001)
+        assert (counters["udp_received"], counters["udp_echoes"]) == (3, 3)
+
+
+# ---- from the address that was asked ----
+
+@test("a wildcard socket answers from the loopback address that was asked")
+def _():
+    with Echod(hosts=("0.0.0.0",)) as echod:
+        for host in ("127.0.0.1", "127.0.0.2", "127.200.3.4"):
+            echod.check_udp(host)
+
+
+@test("a wildcard socket answers from whichever of the host's addresses was asked")
+def _():
+    addresses = ("192.0.2.1", "192.0.2.2", "198.51.100.1", "2001:db8::1", "2001:db8::2", "2001:db8:1::1")
+    with Addresses(*(a + ("/64" if ":" in a else "/24") for a in addresses)), Echod(hosts=ANY) as echod:
+        for host in addresses:
+            echod.check_udp(host)
+        echod.check_udp("192.0.2.2", source="198.51.100.1")
+        echod.check_udp("2001:db8::2", source="2001:db8:1::1")
+
+
+@test("a neighbour's datagrams to any of the host's addresses are answered from it")
+def _():
+    with Neighbour() as neighbour, Addresses("198.51.100.1/32", "2001:db8:1::1/128"), Echod(hosts=ANY) as echod:
+        for host in ("192.0.2.1", "198.51.100.1", "2001:db8::1", "2001:db8:1::1"):
+            with neighbour.inside(echod.datagrams, host) as s:
+                check_datagram(s)
+
+
+for listen in ("::", "fe80::1%near"):
+    @test(f"{listen}: link-local addresses are answered through their interface")
+    def _(listen=listen):
+        with Neighbour() as neighbour, Echod(hosts=(listen,)) as echod:
+            with neighbour.inside(echod.datagrams, "fe80::1%far") as s:
+                check_datagram(s)
+                check_datagram(s, bytes(9000))
+
+
+@test("TCP too answers on a link-local address")
+def _():
+    with Neighbour() as neighbour, Echod(hosts=("fe80::1%near",)) as echod:
+        neighbour.inside(echod.check_tcp, "fe80::1%far")
+
+
+# ---- what was sent to a group ----
+
+GROUPS = {
+    "to 127.255.255.255": (None, "0.0.0.0", "127.255.255.255", "127.0.0.1"),
+    "to the subnet's broadcast address": ("far", "0.0.0.0", "192.0.2.255", "192.0.2.1"),
+    "to 255.255.255.255": ("far", "0.0.0.0", "255.255.255.255", "192.0.2.1"),
+    "to 224.0.0.1, all systems": ("far", "0.0.0.0", "224.0.0.1", "192.0.2.1"),
+    "to ff02::1, all nodes": ("far", "::", "ff02::1", "fe80::1"),
+}
+
+
+def group_client(interface, group):
+    family = socket.AF_INET6 if ":" in group else socket.AF_INET
+    s = socket.socket(family, socket.SOCK_DGRAM)
+    s.settimeout(PATIENCE)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    if interface and ":" in group:
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, socket.if_nametoindex(interface))
+        s.bind(("fe80::2", 0, 0, socket.if_nametoindex(interface)))
+    elif interface:
+        s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("192.0.2.2"))
+        s.bind(("192.0.2.2", 0))
+    return s
+
+
+def check_group(echod, s, group, answer):
+    ask = lambda data: s.sendto(data, (group, echod.port))
+    ask(b"refused")
+    wait_for(lambda: echod.counters()["udp_refused_group"] > 0, PATIENCE, "the datagram to be refused")
+    assert "answer-broadcast" in echod.change(udp="answer-broadcast = true")
+    for n in range(10):
+        ask(b"%d" % n)
+        data, source = s.recvfrom(100)
+        assert data == b"%d" % n, f"{data} came back a second time"
+        assert source[0].partition("%")[0] == answer and source[1] == echod.port, source
+    # A reload goes the round of the workers: after two, every one of them has seen to its socket.
+    echod.reload()
+    echod.reload()
+    assert echod.counters()["udp_echoes"] == 10
+
+
+for name, (interface, listen, group, answer) in GROUPS.items():
+    for workers in (1, 2):
+        @test(f"a datagram {name} is not answered, unless answer-broadcast = true: then once, "
+              f"from a unicast address; {plural(workers, 'worker')}")
+        def _(interface=interface, listen=listen, group=group, answer=answer, workers=workers):
+            with Neighbour() as neighbour, Echod(top=f"workers = {workers}", hosts=(listen,)) as echod:
+                make = neighbour.inside if interface else lambda function, *arguments: function(*arguments)
+                with make(group_client, interface, group) as s:
+                    check_group(echod, s, group, answer)
+
+
+# ---- who is never answered ----
+
+@test("source port 0 is not answered")
+def _():
+    need_private_network()
+    with Echod() as echod:
+        for host in HOSTS:
+            check_refused(echod, "udp_refused_port", lambda: forge((host, 0), (host, echod.port)))
+        echod.check()
+
+
+@test("low source ports are not answered; with refuse-source-ports = {} they are; with others, those are not")
+def _():
+    need_private_network()
+    with Echod() as echod, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as low, echod.datagrams() as high:
+        low.settimeout(PATIENCE)
+        low.bind(("127.0.0.1", 1023))
+        low.connect(("127.0.0.1", echod.port))
+        check_refused(echod, "udp_refused_port", lambda: low.send(b"low"))
+        echod.change(udp="refuse-source-ports = {}")
+        check_datagram(low)
+        port = high.getsockname()[1]
+        echod.change(udp=f'refuse-source-ports = {{ "7", "{port}-{port}" }}')
+        check_datagram(low)
+        check_refused(echod, "udp_refused_port", lambda: high.send(b"high"))
+        echod.change(udp='refuse-source-ports = { "1-1023" }')
+        check_datagram(high)
+
+
+@test("our own port is not answered, whatever refuse-source-ports says, from any address")
+def _():
+    with Echod(udp="refuse-source-ports = {}") as echod, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.bind(("127.0.0.2", echod.port))
+        check_refused(echod, "udp_refused_port", lambda: s.sendto(b"from an echo", ("127.0.0.1", echod.port)))
+
+
+@test("the port of a socket that listens elsewhere is not answered either, so that no two of ours can loop")
+def _():
+    with Echod(udp="refuse-source-ports = {}") as echod, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        other = probe.getsockname()[1]
+        check = lambda: probe.sendto(b"?", ("127.0.0.1", echod.port))
+        echod.reload_text(f'tcp {{ listen = {{ "127.0.0.1:{other}" }} }}\n'
+                          'udp { listen = { "127.0.0.1:PORT" } refuse-source-ports = {} }')
+        check_refused(echod, "udp_refused_port", check)
+        echod.hosts = ("127.0.0.1",)
+        echod.change(udp="refuse-source-ports = {}")
+        probe.settimeout(PATIENCE)
+        check()
+        assert probe.recv(10) == b"?"
+
+
+for host in HOSTS:
+    @test(f"{host}: one forged datagram from ourselves to ourselves makes no loop: no reply at all")
+    def _(host=host):
+        need_private_network()
+        need_family(host)
+        with Echod(hosts=(host,)) as echod:
+            check_refused(echod, "udp_refused_port", lambda: forge((host, echod.port), (host, echod.port)))
+            echod.check()
+            echod.wait_counter("udp_echoes", 1)
+
+
+@test("forged broadcast and multicast sources are not answered")
+def _():
+    need_private_network()
+    with Echod() as echod:
+        for source in ("255.255.255.255", "224.0.0.1"):
+            before = echod.counters()
+            try:
+                forge((source, 5000), ("127.0.0.1", echod.port))
+            except OSError as error:
+                note(f"{source}: the kernel does not even send it: {error}")
+            echod.check()
+            # What else arrived was refused.
+            after = echod.wait_counter("udp_echoes", before["udp_echoes"] + 2)
+            note(f"{source}: {after['udp_refused_other'] - before['udp_refused_other']} refused")
+
+
+# ---- type of service ----
+
+RECEIVE_TOS = {False: (socket.IPPROTO_IP, socket.IP_TOS, socket.IP_RECVTOS),
+               True: (socket.IPPROTO_IPV6, socket.IPV6_TCLASS, socket.IPV6_RECVTCLASS)}
+
+
+def echoed_tos(s, tos):
+    """The ToS of the reply to a request with this one."""
+    level, option, receive_option = RECEIVE_TOS[s.family == socket.AF_INET6]
+    s.setsockopt(level, receive_option, 1)
+    s.setsockopt(level, option, tos)
+    s.send(b"tos")
+    _, control, _, _ = s.recvmsg(100, 100)
+    found = [data for got_level, got_type, data in control if (got_level, got_type) == (level, option)]
+    assert len(found) == 1, control
+    return int.from_bytes(found[0][:4], "little") if len(found[0]) > 1 else found[0][0]
+
+
+for host in HOSTS:
+    @test(f"{host}: the reply carries the request's DSCP, without its ECN bits; with reflect-tos = false neither")
+    def _(host=host):
+        need_family(host)
+        with Echod(hosts=(host,)) as echod, echod.datagrams() as s:
+            for dscp in (0, 46 << 2, 8 << 2, 63 << 2):
+                for ecn in range(4):
+                    assert echoed_tos(s, dscp | ecn) == dscp, (dscp, ecn)
+            assert "reflect-tos" in echod.change(udp="reflect-tos = false")
+            assert echoed_tos(s, 46 << 2) == 0
+            echod.change(udp="")
+            assert echoed_tos(s, 46 << 2) == 46 << 2
+
+
+@test("datagrams of one burst each get their own ToS back")
+def _():
+    with Echod() as echod, echod.datagrams() as s:
+        s.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
+        for n in range(30):
+            s.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, n % 3 * 32)
+            s.send(b"%d" % n)
+        for _ in range(30):
+            data, control, _, _ = s.recvmsg(100, 100)
+            assert control[0][2][0] == int(data) % 3 * 32
+
+
+# ---- fragments ----
+
+@test("replies may be fragmented on their way: DF is not set")
+def _():
+    need_private_network()
+    with Echod() as echod, echod.datagrams() as s, \
+         socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as tap:
+        tap.settimeout(PATIENCE)
+        check_datagram(s, bytes(100))
+        while True:
+            packet = tap.recv(65536)
+            source, = struct.unpack_from("!H", packet, (packet[0] & 15) * 4)
+            if source == echod.port:
+                break
+        flags, = struct.unpack_from("!H", packet, 6)
+        assert flags & 0x4000 == 0
+
+
+@test("the largest datagrams come back through a link of 1280 octets")
+def _():
+    with Neighbour(mtu=1280) as neighbour, Echod(hosts=ANY) as echod:
+        for host in ("192.0.2.1", "2001:db8::1"):
+            with neighbour.inside(echod.datagrams, host) as s:
+                for size in (1, 1252, 1253, 4000, largest(host)):
+                    check_datagram(s, os.urandom(size))
+
+
+# ---- whose socket it is ----
+
+def check_taken(port, option):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as thief:
+        if option is not None:
+            thief.setsockopt(socket.SOL_SOCKET, option, 1)
+        try:
+            thief.bind(("127.0.0.1", port))
+        except OSError as error:
+            assert error.errno == errno.EADDRINUSE, error
+            return
+        raise AssertionError(f"the port can be bound by another process with option {option}")
+
+
+@test("no other process can take the port over with SO_REUSEADDR, and with one worker not with SO_REUSEPORT")
+def _():
+    for workers, options in ((1, (None, socket.SO_REUSEADDR, socket.SO_REUSEPORT)), (2, (None, socket.SO_REUSEADDR))):
+        with Echod(top=f"{SAME_USER}\nworkers = {workers}") as echod:
+            for option in options:
+                check_taken(echod.port, option)
+            echod.change(hosts=("127.0.0.1", "127.0.0.2"))
+            for option in options:
+                check_taken(echod.port, option)
+
+
+@test("a process of another user cannot join with SO_REUSEPORT, with several workers")
+def _():
+    if os.geteuid() != 0:
+        skip("needs root, to be another user than the daemon's")
+    with Echod(top="workers = 2") as echod:
+        check_taken(echod.port, socket.SO_REUSEPORT)
+
+
+# ---- sends that fail ----
+
+@test("a reply that has no way to go is counted, and costs no other reply")
+def _():
+    need_private_network()
+    with Echod() as echod, echod.datagrams() as s:
+        for n in range(5):
+            s.send(b"%d" % n)
+            # TEST-NET-3: nobody routes to it here.
+            forge(("203.0.113.1", 5000), ("127.0.0.1", echod.port))
+        assert [s.recv(10) for _ in range(5)] == [b"%d" % n for n in range(5)]
+        echod.wait_counter("udp_failed", 5)
+        echod.wait_counter("udp_echoes", 5)
+
+
+@test("a burst in which every other reply fails loses none of the rest")
+def _():
+    need_private_network()
+    with Echod(hosts=("0.0.0.0",)) as echod, echod.datagrams("127.0.0.1") as s:
+        # All of it is to be one batch.
+        echod.kill(signal.SIGSTOP)
+        for n in range(100):
+            s.send(b"%d" % n)
+            forge(("203.0.113.1", 5000 + n), ("127.0.0.1", echod.port))
+        echod.kill(signal.SIGCONT)
+        assert [s.recv(10) for _ in range(100)] == [b"%d" % n for n in range(100)]
+        echod.wait_counter("udp_failed", 100)
+
+
+@test("clients that are gone before their reply (ICMP port unreachable) disturb nobody")
+def _():
+    with Echod() as echod, echod.datagrams() as s:
+        for _ in range(200):
+            with echod.datagrams() as gone:
+                gone.send(b"too late")
+            check_datagram(s)
+        echod.wait_counter("udp_received", 400)
+
+
+if __name__ == "__main__":
+    private_network()
+    run_all()
