@@ -1,0 +1,21 @@
+#!/bin/bash
+# SPDX-License-Identifier: ISC
+# What an attacker who took echod over would be left with, by the measure of systemd-analyze(1).
+set -u
+. "$SRCDIR/tests/tap.sh"
+. "$BUILDDIR/tests/systemd/paths"
+
+[ -n "$systemdsystemunitdir" ] || skip_all "built without units"
+command -v systemd-analyze >/dev/null ||
+    skip_all "systemd-analyze is missing (Debian package systemd)"
+systemd-analyze security --help | grep -q -e --threshold ||
+    skip_all "this systemd-analyze knows no --threshold"
+
+exposure() { # MAXIMUM UNIT
+    systemd-analyze security --no-pager --offline=yes --threshold="$1" "$BUILDDIR/systemd/$2"
+}
+
+plan 2
+ok "echod.service is exposed by 1.4 at most" exposure 14 echod.service
+ok "echod-activated.service is exposed by 0.2 at most" exposure 2 echod-activated.service
+done_testing

@@ -1,0 +1,11 @@
+# Where `make install` puts what the container needs; nothing where units are not installed.
+check_DATA += tests/systemd/paths
+tests/systemd/paths: Makefile
+	$(AM_V_GEN)$(MKDIR_P) $(@D) && \
+	printf "%s='%s'\n" bindir '$(bindir)' sbindir '$(sbindir)' sysconfdir '$(sysconfdir)' \
+	    sysusersdir '$(sysusersdir)' systemdsystemunitdir '$(systemdsystemunitdir)' >$@
+
+dist_check_SCRIPTS += tests/systemd/exposure.sh tests/systemd/units.sh
+TESTS += tests/systemd/exposure.sh tests/systemd/units.sh
+EXTRA_DIST += tests/systemd/boot tests/systemd/inside
+CLEANFILES += tests/systemd/paths
