@@ -1,260 +1,224 @@
 /* SPDX-License-Identifier: ISC */
-#include "config.h"
-
-#include <getopt.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
-#include "probe.h"
-#include "report.h"
+#include "mtu.h"
+#include "options.h"
 #include "resolve.h"
+#include "stream.h"
 
-#define STATUS_ERROR 2
+/* How often the line of progress, and the picture, are drawn. */
+#define PROGRESS (PROBE_SECOND / 4)
+#define PICTURE  (PROBE_SECOND / 10)
 
-/* What -i, -w and -W take. */
-#define MIN_SECONDS_NS UINT64_C(1000000)
-#define MAX_SECONDS    UINT64_C(100000000)
-
-static const char help[] =
-    "Usage: echo-probe [options] tcp|udp HOST [PORT]\n"
-    "Send probes to an echo service (RFC 862), verify every octet that comes back, and time it.\n"
-    "HOST is a name or an address; PORT is a number or a service name (7).\n"
-    "\n"
-    "  -c, --count N       stop after N probes; with -w, after N replies\n"
-    "  -i, --interval SEC  seconds from one probe to the next (1)\n"
-    "  -s, --size SIZE     octets of payload (56)\n"
-    "  -w, --deadline SEC  stop after so many seconds, whatever was sent and received\n"
-    "  -W, --timeout SEC   how long a reply, or the connection, may take (10)\n"
-    "  -q, --quiet         only the first line and the summary\n"
-    "  -n, --numeric       do not look up the name of the address\n"
-    "  -4, -6              IPv4 or IPv6 only\n"
-    "  -h, --help          print this help and exit\n"
-    "  -V, --version       print the version and exit\n"
-    "\n"
-    "Signals: INT (Ctrl-C) and TERM end with the summary, QUIT (Ctrl-\\) prints the figures so "
-    "far.\n"
-    "Exit status: 0 at least one reply (with -c and -w: all), 1 none or too few, 2 any other "
-    "error.\n"
-    "See echo-probe(1).\n";
-
-struct options {
-    struct probe_settings settings;
-    const struct probe_ops *ops;
-    const char *host;
-    const char *port;
-    const char *size; /* as it was written */
-    int family;
-    bool quiet;
-    bool numeric;
+/* What a run needs, and what the report is told of an address before it is tried. */
+struct run {
+    struct options options;
+    struct probe probe;
+    struct report report;
+    bool names;
+    char name[NI_MAXHOST];
 };
 
-static _Noreturn void usage_error(const char *what, const char *value, const char *allowed)
+static bool announce(void *context, const struct net_addr *peer)
 {
-    fprintf(stderr, "echo-probe: %s '%s': %s\nTry 'echo-probe --help'.\n", what, value, allowed);
-    exit(STATUS_ERROR);
+    struct run *run = context;
+
+    run->report.peer = peer;
+    run->report.name = run->names ? resolve_name(peer, run->name) : "";
+    return report_start(&run->report);
 }
 
-static _Noreturn void print_and_exit(const char *text)
+/* Nanoseconds of CPU time that a process has used so far; 0: there is no such process. */
+static uint64_t cpu_time(pid_t pid)
 {
-    if (fputs(text, stdout) >= 0 && fflush(stdout) == 0)
-        exit(EXIT_SUCCESS);
-    perror("echo-probe: cannot write to standard output");
-    exit(STATUS_ERROR);
+    struct timespec ts;
+    clockid_t clock;
+
+    if (pid == 0 || clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &ts) < 0)
+        return 0;
+    return (uint64_t)ts.tv_sec * PROBE_SECOND + (uint64_t)ts.tv_nsec;
 }
 
-static uint64_t parse_number(const char *option, const char *text, uint64_t min, uint64_t max)
+static void set_payload(struct payload *payload, const struct options *options)
 {
-    char allowed[80];
-    uint64_t value = 0;
-    size_t i;
-
-    for (i = 0; text[i] >= '0' && text[i] <= '9' && value <= max; i++)
-        value = value * 10 + (uint64_t)(text[i] - '0');
-    if (i > 0 && text[i] == '\0' && value >= min && value <= max)
-        return value;
-    snprintf(allowed, sizeof allowed, "a whole number from %llu to %llu is allowed",
-             (unsigned long long)min, (unsigned long long)max);
-    usage_error(option, text, allowed);
-}
-
-/* Decimal seconds to nanoseconds, whatever the locale; digits beyond those are dropped. */
-static uint64_t parse_seconds(const char *option, const char *text)
-{
-    const char *p = text;
-    uint64_t unit = PROBE_SECOND;
-    uint64_t value = 0;
-
-    for (; *p >= '0' && *p <= '9' && value <= MAX_SECONDS; p++)
-        value = value * 10 + (uint64_t)(*p - '0');
-    value *= PROBE_SECOND;
-    if (*p == '.')
-        for (p++; *p >= '0' && *p <= '9'; p++) {
-            unit /= 10;
-            value += unit * (uint64_t)(*p - '0');
-        }
-    if (*p != '\0' || value < MIN_SECONDS_NS || value > MAX_SECONDS * PROBE_SECOND)
-        usage_error(option, text, "seconds from 0.001 to 100000000 are allowed, as in 0.5");
-    return value;
-}
-
-static const struct probe_ops *parse_protocol(const char *text)
-{
-    if (strcmp(text, probe_tcp_ops.name) == 0)
-        return &probe_tcp_ops;
-    if (strcmp(text, probe_udp_ops.name) == 0)
-        return &probe_udp_ops;
-    usage_error("protocol", text, "tcp or udp is allowed, before HOST");
-}
-
-static void parse_option(struct options *options, int option)
-{
-    struct probe_settings *settings = &options->settings;
-
-    switch (option) {
-    case 'c':
-        settings->count = parse_number("-c", optarg, 1, UINT32_MAX);
-        break;
-    case 'i':
-        settings->interval = parse_seconds("-i", optarg);
-        break;
-    case 's':
-        options->size = optarg;
-        break;
-    case 'w':
-        settings->deadline = parse_seconds("-w", optarg);
-        break;
-    case 'W':
-        settings->timeout = parse_seconds("-W", optarg);
-        break;
-    case 'q':
-        options->quiet = true;
-        break;
-    case 'n':
-        options->numeric = true;
-        break;
-    case '4':
-        options->family = AF_INET;
-        break;
-    case '6':
-        options->family = AF_INET6;
-        break;
-    case 'V':
-        print_and_exit("echo-probe (" PACKAGE_NAME ") " PACKAGE_VERSION "\n");
-    case 'h':
-        print_and_exit(help);
-    default:
-        fputs("Try 'echo-probe --help'.\n", stderr);
-        exit(STATUS_ERROR);
+    if (options->message && payload->size > 0) {
+        payload->fill = (const uint8_t *)options->message;
+        payload->fill_size = payload->size;
+        payload->bare = true;
+    } else if (options->pattern_size > 0) {
+        payload->fill = options->pattern;
+        payload->fill_size = options->pattern_size;
     }
 }
 
-static void parse_arguments(struct options *options, int argc, char *argv[])
+static void go(struct run *run)
 {
-    static const struct option long_options[] = {
-        {"count", required_argument, NULL, 'c'},   {"interval", required_argument, NULL, 'i'},
-        {"size", required_argument, NULL, 's'},    {"deadline", required_argument, NULL, 'w'},
-        {"timeout", required_argument, NULL, 'W'}, {"quiet", no_argument, NULL, 'q'},
-        {"numeric", no_argument, NULL, 'n'},       {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},       {NULL, 0, NULL, 0}};
-    int option;
+    uint64_t before = cpu_time(run->options.pid);
+    uint64_t elapsed = probe_run(&run->probe);
+    uint64_t after = cpu_time(run->options.pid);
 
-    while ((option = getopt_long(argc, argv, "c:i:s:w:W:qn46Vh", long_options, NULL)) >= 0)
-        parse_option(options, option);
-    if (argc - optind < 2 || argc - optind > 3) {
-        fprintf(stderr, "echo-probe: %s\nTry 'echo-probe --help'.\n",
-                argc - optind > 3 ? "too many arguments: only tcp or udp, HOST and PORT are needed"
-                                  : "tcp or udp, and then HOST, must be given");
-        exit(STATUS_ERROR);
+    /* Of a process that has ended meanwhile nothing is known. */
+    if (run->options.pid != 0 && run->probe.counters.received > 0 && after >= before)
+        run->report.cpu = (double)(after - before) / 1e3 / (double)run->probe.counters.received;
+    report_summary(&run->report, elapsed);
+}
+
+static void set_up_report(struct run *run)
+{
+    const struct options *options = &run->options;
+
+    run->report = (struct report){.kind = options->kind,
+                                  .out = stdout,
+                                  .err = stderr,
+                                  .probe = &run->probe,
+                                  .ops = options->ops,
+                                  .host = options->host,
+                                  .quiet = options->quiet,
+                                  .verbose = options->verbose,
+                                  .dates = options->dates,
+                                  .histogram = options->histogram,
+                                  .sources = options->sources,
+                                  .message = options->message != NULL,
+                                  .cpu = -1,
+                                  .pid = options->pid};
+    if (options->quiet && options->kind == &report_text && isatty(STDERR_FILENO)) {
+        run->report.progress = true;
+        run->options.settings.tick = PROGRESS;
+    } else if (options->kind == &report_graph) {
+        run->options.settings.tick = PICTURE;
     }
-    options->ops = parse_protocol(argv[optind]);
-    options->host = argv[optind + 1];
-    if (argc - optind == 3)
-        options->port = argv[optind + 2];
 }
 
-/* What the chosen protocol can carry over an address family. */
-static void check_size(struct options *options, int family)
-{
-    const struct probe_ops *ops = options->ops;
-    char name[32];
+/* ---- what is not a run of probes ---- */
 
-    if (!options->size)
-        return;
-    snprintf(name, sizeof name, "-s for %s%s", ops->name,
-             ops->type != SOCK_DGRAM || family == AF_UNSPEC ? ""
-             : family == AF_INET                            ? " over IPv4"
-                                                            : " over IPv6");
-    options->settings.size =
-        (size_t)parse_number(name, options->size, probe_min_size(ops), probe_max_size(ops, family));
-}
-
-/* Open a link to the first address that can be reached. A datagram reaches any, so only one is
- * tried. */
-static int open_first(struct probe *probe, struct report *report, const struct net_addr list[],
-                      int count, bool names, char name[static NI_MAXHOST])
+static int stream_over(const struct run *run, int fd, const struct net_addr *peer)
 {
-    if (report->ops->type == SOCK_DGRAM)
-        count = 1;
-    for (int i = 0; i < count && !probe->stopped; i++) {
-        report->peer = &list[i];
-        report->name = names ? resolve_name(&list[i], name) : "";
-        if (!report_start(report))
-            return -1;
-        if (probe_open(probe, report->ops, &list[i]) == 0)
-            return 0;
-    }
-    return -1;
-}
-
-static int run(struct options *options, const struct net_addr list[], int count, bool names)
-{
-    struct probe probe;
-    struct report report = {.out = stdout,
+    const struct options *options = &run->options;
+    uint64_t timeout = options->settings.timeout;
+    bool tcp = options->ops->type == SOCK_STREAM;
+    struct stream stream = {.in = STDIN_FILENO,
+                            .out = STDOUT_FILENO,
                             .err = stderr,
-                            .probe = &probe,
-                            .ops = options->ops,
-                            .host = options->host,
-                            .quiet = options->quiet};
-    char name[NI_MAXHOST];
+                            .quiet = options->quiet,
+                            .peer = *peer,
+                            .timeout = timeout ? timeout
+                                       : tcp   ? PROBE_TIMEOUT
+                                               : PROBE_SECOND,
+                            .deadline = options->settings.deadline};
+
+    return tcp ? stream_tcp(fd, &stream) : stream_udp(fd, &stream);
+}
+
+static void show_size(void *context, const struct mtu_probe *probe)
+{
+    mtu_print_probe(context, probe);
+}
+
+static int mtu_over(const struct run *run, int fd, const struct net_addr *peer)
+{
+    const struct options *options = &run->options;
+    struct mtu_settings settings = mtu_defaults;
+    struct mtu_result result;
     int status;
 
-    if (probe_init(&probe, &options->settings, report_event, &report) < 0) {
-        perror("echo-probe: cannot start");
-        return STATUS_ERROR;
-    }
-    if (open_first(&probe, &report, list, count, names, name) == 0) {
-        uint64_t elapsed = probe_run(&probe);
-
-        report_summary(&report, elapsed);
-    }
-    status = probe_status(&probe);
-    if (report_finish(&report) < 0)
-        status = STATUS_ERROR;
-    probe_fini(&probe);
+    if (options->settings.timeout != 0)
+        settings.timeout = options->settings.timeout;
+    settings.deadline = options->settings.deadline;
+    settings.max = options->size ? options->settings.size : 0;
+    settings.progress = options->quiet ? NULL : show_size;
+    settings.context = stdout;
+    status = mtu_find(fd, peer, &settings, &result);
+    mtu_print(stdout, &result);
     return status;
+}
+
+static int over_datagrams(struct run *run, const struct net_addr *peer)
+{
+    int fd = probe_socket(&run->probe, peer->sa.sa_family, SOCK_DGRAM, 0);
+    int status;
+
+    if (fd < 0) {
+        probe_failed(&run->probe, peer, errno, 2);
+        return 2;
+    }
+    status = run->options.mtu ? mtu_over(run, fd, peer) : stream_over(run, fd, peer);
+    close(fd);
+    return status;
+}
+
+static int over_connection(struct run *run, const struct net_addr list[], int count)
+{
+    const struct probe_link *link;
+
+    run->report.quiet = true; /* standard output is for what comes back */
+    if (cli_open(&run->probe, &probe_tcp_ops, list, count, NULL, NULL) < 0)
+        return probe_status(&run->probe);
+    link = run->probe.links[0];
+    return stream_over(run, link->watch.fd, &link->peer);
+}
+
+/* ---- a run of probes, or something else ---- */
+
+/* Returns what to exit with. */
+static int probe_host(struct run *run)
+{
+    struct options *options = &run->options;
+    bool stream = options->message && strcmp(options->message, "-") == 0;
+    struct net_addr list[RESOLVE_MAX];
+    char why[RESOLVE_WHY];
+    bool numeric;
+    int count = resolve(options->host, options->port, options->family, options->ops->type, list,
+                        &numeric, why);
+
+    if (count < 0) {
+        report_event(&run->report, &(struct probe_event){.kind = PROBE_FAILURE, .text = why});
+        return 2;
+    }
+    options_size(options, list[0].sa.sa_family);
+    run->names = !numeric && !options->numeric;
+    if (stream && options->ops->type == SOCK_STREAM)
+        return over_connection(run, list, count);
+    if (stream || options->mtu)
+        return over_datagrams(run, &list[0]);
+    if (cli_open(&run->probe, options->ops, list, count, announce, run) == 0)
+        go(run);
+    return probe_status(&run->probe);
+}
+
+/* What is closed must not become a socket that is then written to as standard output. */
+static void occupy_standard_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            open("/dev/null", O_PATH);
 }
 
 int main(int argc, char *argv[])
 {
-    struct options options = {
-        .settings = {.interval = PROBE_SECOND, .size = 56}, .port = "7", .family = AF_UNSPEC};
-    struct net_addr list[RESOLVE_MAX];
-    char why[RESOLVE_WHY];
-    bool numeric;
-    int count;
+    static struct run run;
+    int status;
 
+    occupy_standard_descriptors();
     setvbuf(stdout, NULL, _IOLBF, 0);
     signal(SIGPIPE, SIG_IGN);
-    parse_arguments(&options, argc, argv);
-    check_size(&options, options.family);
-    count =
-        resolve(options.host, options.port, options.family, options.ops->type, list, &numeric, why);
-    if (count < 0) {
-        fprintf(stderr, "echo-probe: %s\n", why);
-        return STATUS_ERROR;
+    options_parse(&run.options, argc, argv);
+    options_size(&run.options, run.options.family);
+    if (run.options.pid != 0 && cpu_time(run.options.pid) == 0)
+        cli_refuse(&options_cli, "--pid '%ld': there is no such process", (long)run.options.pid);
+    set_up_report(&run);
+    if (probe_init(&run.probe, &run.options.settings, report_event, &run.report) < 0) {
+        perror("echo-probe: cannot start");
+        return 2;
     }
-    check_size(&options, list[0].sa.sa_family);
-    return run(&options, list, count, !numeric && !options.numeric);
+    set_payload(&run.probe.payload, &run.options);
+    status = probe_host(&run);
+    if (report_finish(&run.report) < 0)
+        status = 2;
+    probe_fini(&run.probe);
+    return status;
 }

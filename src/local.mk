@@ -33,14 +33,44 @@ src_echod_LDADD   = src/libechod.a $(libechod_libs)
 # The client shares net.c with the daemon, nothing else.
 noinst_LIBRARIES += src/libprobe.a
 libprobe_sources = \
+    src/cli.c src/cli.h \
+    src/dgram.c src/dgram.h \
+    src/draw.c \
+    src/histogram.c src/histogram.h \
+    src/ledger.c src/ledger.h \
+    src/mtu.c src/mtu.h src/mtu_print.c \
     src/net.c src/net.h \
     src/payload.c src/payload.h \
+    src/plugin.c src/plugin.h \
     src/probe.c src/probe.h \
-    src/probe_tcp.c src/probe_udp.c \
-    src/report.c src/report.h \
+    src/probe_connect.c src/probe_link.c src/probe_tcp.c src/probe_udp.c \
+    src/report.c src/report.h src/report_text.c \
     src/resolve.c src/resolve.h \
-    src/rtt.c src/rtt.h
+    src/rtt.c src/rtt.h \
+    src/stream.h src/stream_run.c src/stream_run.h \
+    src/stream_tcp.c src/stream_udp.c \
+    src/tcp_stream.c src/tcp_stream.h \
+    src/waiter.c src/waiter.h
+if JSON
+libprobe_sources += src/report_json.c
+else
+libprobe_sources += src/report_json_stub.c
+endif
+EXTRA_DIST += src/report_json.c src/report_json_stub.c
+if NCURSES
+libprobe_sources += src/report_graph.c
+else
+libprobe_sources += src/report_graph_stub.c
+endif
+EXTRA_DIST += src/report_graph.c src/report_graph_stub.c
+libprobe_libs = $(JANSSON_LIBS) $(NCURSES_LIBS) -lm
 src_libprobe_a_SOURCES = $(libprobe_sources)
 bin_PROGRAMS += src/echo-probe
-src_echo_probe_SOURCES = src/echo-probe.c
-src_echo_probe_LDADD   = src/libprobe.a -lm
+src_echo_probe_SOURCES = src/echo-probe.c src/options.c src/options.h
+src_echo_probe_LDADD   = src/libprobe.a $(libprobe_libs)
+bin_PROGRAMS += src/echoping
+src_echoping_SOURCES = src/echoping.c
+src_echoping_LDADD   = src/libprobe.a $(libprobe_libs)
+plugin_PROGRAMS += src/check_echo
+src_check_echo_SOURCES = src/check_echo.c
+src_check_echo_LDADD   = src/libprobe.a $(libprobe_libs)

@@ -23,10 +23,26 @@ static uint64_t word(const struct payload *payload, uint64_t seq, uint64_t index
     return x ^ x >> 29;
 }
 
+/* Where the octets begin that do not depend on the probe. */
+static size_t fixed_from(const struct payload *payload)
+{
+    return !payload->fill ? SIZE_MAX : payload->bare ? 0 : PAYLOAD_HEADER;
+}
+
+static void fill_fixed(const struct payload *payload, size_t offset, uint8_t *octets, size_t len)
+{
+    size_t at = (offset - fixed_from(payload)) % payload->fill_size;
+
+    for (size_t i = 0; i < len; i++) {
+        octets[i] = payload->fill[at];
+        at = at + 1 < payload->fill_size ? at + 1 : 0;
+    }
+}
+
 void payload_fill(const struct payload *payload, uint64_t seq, size_t offset, uint8_t *octets,
                   size_t len)
 {
-    while (len > 0) {
+    while (len > 0 && offset < fixed_from(payload)) {
         uint64_t little = htole64(word(payload, seq, offset / WORD));
         size_t skip = offset % WORD;
         size_t part = WORD - skip < len ? WORD - skip : len;
@@ -36,6 +52,17 @@ void payload_fill(const struct payload *payload, uint64_t seq, size_t offset, ui
         offset += part;
         len -= part;
     }
+    if (len > 0)
+        fill_fixed(payload, offset, octets, len);
+}
+
+static size_t common_octets(const uint8_t *a, const uint8_t *b, size_t len)
+{
+    size_t i = 0;
+
+    while (i < len && a[i] == b[i])
+        i++;
+    return i;
 }
 
 size_t payload_compare(const struct payload *payload, uint64_t seq, size_t offset,
@@ -48,11 +75,8 @@ size_t payload_compare(const struct payload *payload, uint64_t seq, size_t offse
         size_t part = len - done < sizeof expected ? len - done : sizeof expected;
 
         payload_fill(payload, seq, offset + done, expected, part);
-        if (memcmp(octets + done, expected, part) != 0) {
-            while (octets[done] == expected[done % sizeof expected])
-                done++;
-            return done;
-        }
+        if (memcmp(octets + done, expected, part) != 0)
+            return done + common_octets(octets + done, expected, part);
         done += part;
     }
     return len;
@@ -94,6 +118,20 @@ static struct payload_identity identify_empty(const struct payload *payload, uin
     return (struct payload_identity){oldest != 0 ? PAYLOAD_TRUNCATED : PAYLOAD_FOREIGN, oldest, 0};
 }
 
+/* With nothing in it that tells, a reply is taken for that to the probe that waits longest. */
+static struct payload_identity identify_bare(const struct payload *payload, const uint8_t *octets,
+                                             size_t len, uint64_t seq)
+{
+    size_t common = len < payload->size ? len : payload->size;
+    size_t wrong = payload_compare(payload, seq, 0, octets, common);
+
+    if (wrong == common && len == payload->size)
+        return (struct payload_identity){PAYLOAD_GOOD, seq, 0};
+    if (wrong == len)
+        return (struct payload_identity){PAYLOAD_TRUNCATED, seq, 0};
+    return (struct payload_identity){PAYLOAD_CORRUPT, seq, wrong};
+}
+
 struct payload_identity payload_identify(const struct payload *payload, const uint8_t *octets,
                                          size_t len, uint64_t oldest, uint64_t newest)
 {
@@ -102,6 +140,8 @@ struct payload_identity payload_identify(const struct payload *payload, const ui
 
     if (len == 0)
         return identify_empty(payload, oldest, newest);
+    if (payload->bare)
+        return identify_bare(payload, octets, len, oldest != 0 ? oldest : newest);
     seq = common > 0 ? named(octets, common, newest) : 0;
     if (seq != 0) {
         size_t wrong = payload_compare(payload, seq, 0, octets, common);

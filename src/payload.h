@@ -2,16 +2,21 @@
 #ifndef ECHOD_PAYLOAD_H
 #define ECHOD_PAYLOAD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /* What a probe carries: 64-bit words, least significant octet first, cut off at `size` octets. Word
  * 0 is the sequence number, word 1 the run's nonce, and the others follow from both, so that every
- * octet of a reply can be verified and a reply to another run is not taken for one of ours. */
+ * octet of a reply can be verified and a reply to another run is not taken for one of ours. Users
+ * may want to choose what the others are, or all of it. */
 #define PAYLOAD_HEADER 16
 struct payload {
     uint64_t nonce;
     size_t size;
+    const uint8_t *fill; /* these octets, again and again, follow the first two words; NULL: none */
+    size_t fill_size;    /* at least 1 */
+    bool bare;           /* `fill` is all there is: no words before it */
 };
 
 enum payload_verdict {
@@ -41,7 +46,7 @@ size_t payload_compare(const struct payload *payload, uint64_t seq, size_t offse
 /* Find out what a whole datagram is. Probes up to `newest` were sent, and the `oldest` still waits
  * for its reply (0: none does). Payloads that are too short for sequence number and nonce are
  * matched with what there is: up to 8 octets by the low-order octets of the sequence number, empty
- * ones in the order they were sent. */
+ * and bare ones in the order they were sent. */
 struct payload_identity payload_identify(const struct payload *payload, const uint8_t *octets,
                                          size_t len, uint64_t oldest, uint64_t newest);
 

@@ -1,29 +1,55 @@
 /* SPDX-License-Identifier: ISC */
-#include "probe.h"
-
 #include <errno.h>
-#include <linux/errqueue.h>
+#include <linux/net_tstamp.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-/* Datagrams taken in one go, so that the schedule is looked at in between. */
+#include "dgram.h"
+#include "probe.h"
+
+/* Datagrams sent or received by one call, and octets of room for them. */
 #define BATCH 64
+#define ROOM  (256 * 1024)
+
+/* Batches taken in one go, so that the schedule is looked at in between. */
+#define TURNS 8
 
 #define TRIES 4
 
-/* More than the largest datagram: nothing is cut off unnoticed. */
-#define ROOM 65536
+/* Several of the largest datagrams, thousands of small ones; the kernel's limits may cap it. */
+#define BUFFER (4 * 1024 * 1024)
 
-/* Several of the largest datagrams; the kernel's limits may cap it. */
-#define BUFFER (1024 * 1024)
+/* A time stamp of what was received, and whatever an error brings along. */
+#define CONTROL 512
+
+/* Time stamps of datagrams sent come with the number of the datagram; that of so many is
+ * remembered. A power of two. */
+#define STAMPS 1024
+
+#define STAMPING                                                                                   \
+    (SOF_TIMESTAMPING_SOFTWARE | SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_TX_SOFTWARE |     \
+     SOF_TIMESTAMPING_OPT_ID | SOF_TIMESTAMPING_OPT_TSONLY)
+
+/* Where datagrams lie within one call: one for all links. */
+struct batch {
+    unsigned size;
+    struct mmsghdr out[BATCH];
+    struct mmsghdr in[BATCH];
+    struct iovec out_iov[BATCH];
+    struct iovec in_iov[BATCH];
+    struct net_addr from[BATCH];
+    char control[BATCH][CONTROL] __attribute__((aligned(8)));
+    uint8_t octets[]; /* `size` payloads to send, and as many rooms to receive */
+};
 
 /* The socket is not connected, or the kernel would drop what comes from a wrong source. */
 struct udp_link {
     struct probe_link link;
-    uint8_t *out;
-    uint8_t in[ROOM];
+    struct batch *batch; /* the first link's own, which is closed last */
+    bool stamping;
+    uint32_t stamp_id;          /* the number the kernel gives to the next datagram */
+    uint64_t stamp_seq[STAMPS]; /* which probe that number was */
 };
 
 static int set(int fd, int level, int option, int value)
@@ -31,112 +57,110 @@ static int set(int fd, int level, int option, int value)
     return setsockopt(fd, level, option, &value, sizeof value);
 }
 
-/* Ask the kernel whether there is a way to the peer, and by which address it is known (0.0.0.0
- * means 127.0.0.1). */
-static int find_route(const struct net_addr *peer, struct net_addr *known)
-{
-    int fd = socket(peer->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    int rc = -1;
-    int saved;
-
-    if (fd < 0)
-        return -1;
-    known->len = sizeof known->in6;
-    if (connect(fd, &peer->sa, peer->len) == 0)
-        rc = getpeername(fd, &known->sa, &known->len);
-    saved = errno;
-    close(fd);
-    errno = saved;
-    return rc;
-}
-
-static int open_socket(int family)
-{
-    int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    int rc;
-
-    if (fd < 0)
-        return -1;
-    /* RECVERR tells of ICMP errors also where the socket is not connected. Large datagrams are
-     * fragmented. */
-    if (family == AF_INET)
-        rc = set(fd, SOL_IP, IP_RECVERR, 1) < 0 ||
-             set(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT) < 0;
-    else
-        rc = set(fd, SOL_IPV6, IPV6_RECVERR, 1) < 0 ||
-             set(fd, SOL_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT) < 0;
-    if (rc || set(fd, SOL_SOCKET, SO_SNDBUF, BUFFER) < 0 ||
-        set(fd, SOL_SOCKET, SO_RCVBUF, BUFFER) < 0) {
-        int saved = errno;
-
-        close(fd);
-        errno = saved;
-        return -1;
-    }
-    return fd;
-}
+/* ---- opening ---- */
 
 static void udp_close(struct probe_link *link)
 {
     struct udp_link *udp = (struct udp_link *)link;
 
-    close(link->fd);
-    free(udp->out);
+    if (link->watch.fd >= 0)
+        close(link->watch.fd);
+    if (link->index == 0)
+        free(udp->batch);
     free(udp);
 }
 
-static struct probe_link *udp_open(struct probe *probe, const struct net_addr *peer)
+/* (Again) from number 0 on; errors in sending leave it open whether they took a number. */
+static void number_stamps(struct udp_link *udp)
 {
-    struct udp_link *udp = malloc(sizeof *udp);
-    uint8_t *out = malloc(probe->settings.size + 1);
+    int fd = udp->link.watch.fd;
 
-    if (udp && out) {
-        udp->link = (struct probe_link){.ops = &probe_udp_ops, .probe = probe, .events = POLLIN};
-        udp->out = out;
-        if (find_route(peer, &udp->link.peer) == 0) {
-            udp->link.fd = open_socket(peer->sa.sa_family);
-            if (udp->link.fd >= 0)
-                return &udp->link;
-        }
+    udp->stamp_id = 0;
+    udp->stamping = set(fd, SOL_SOCKET, SO_TIMESTAMPING, 0) == 0 &&
+                    set(fd, SOL_SOCKET, SO_TIMESTAMPING, STAMPING) == 0;
+}
+
+static int open_socket(struct udp_link *udp, int family)
+{
+    struct probe *probe = udp->link.probe;
+    struct net_addr own = {.len = sizeof own.in6};
+    int fd = probe_socket(probe, family, SOCK_DGRAM, udp->link.index);
+
+    if (fd < 0)
+        return -1;
+    udp->link.watch.fd = fd;
+    if (dgram_prepare(fd, &udp->link.peer) < 0 || set(fd, SOL_SOCKET, SO_SNDBUF, BUFFER) < 0 ||
+        set(fd, SOL_SOCKET, SO_RCVBUF, BUFFER) < 0)
+        return -1;
+    if (getsockname(fd, &own.sa, &own.len) == 0)
+        udp->link.port = net_port(&own);
+    if (probe->settings.kernel_stamps)
+        number_stamps(udp);
+    return probe_watch(&udp->link.watch, POLLIN);
+}
+
+/* A room is an octet larger than a payload; what is longer still is known by MSG_TRUNC. NULL with
+ * errno. */
+static struct batch *new_batch(size_t payload)
+{
+    size_t room = payload + 1;
+    unsigned size = ROOM / room < BATCH ? (unsigned)(ROOM / room) : BATCH;
+    struct batch *batch = calloc(1, sizeof *batch + 2 * size * room);
+
+    if (!batch)
+        return NULL;
+    batch->size = size;
+    for (unsigned i = 0; i < size; i++) {
+        batch->out_iov[i] = (struct iovec){batch->octets + i * room, payload};
+        batch->in_iov[i] = (struct iovec){batch->octets + (size + i) * room, room};
+        batch->out[i].msg_hdr = (struct msghdr){.msg_iov = &batch->out_iov[i], .msg_iovlen = 1};
+        batch->in[i].msg_hdr = (struct msghdr){
+            .msg_name = &batch->from[i].sa, .msg_iov = &batch->in_iov[i], .msg_iovlen = 1};
+    }
+    return batch;
+}
+
+static int lay_out(struct udp_link *udp, size_t payload)
+{
+    if (udp->link.index == 0)
+        udp->batch = new_batch(payload);
+    else
+        udp->batch = ((struct udp_link *)udp->link.probe->links[0])->batch;
+    return udp->batch ? 0 : -1;
+}
+
+static struct probe_link *udp_open(struct probe *probe, const struct net_addr *peer, unsigned index)
+{
+    struct udp_link *udp = calloc(1, sizeof *udp);
+
+    if (udp) {
+        probe_link_init(&udp->link, &probe_udp_ops, probe, index);
+        udp->link.peer = *peer;
+        if (lay_out(udp, probe->payload.size) == 0 && open_socket(udp, peer->sa.sa_family) == 0)
+            return &udp->link;
     }
     probe_failed(probe, peer, errno, 2);
-    free(udp);
-    free(out);
+    if (udp)
+        udp_close(&udp->link);
     return NULL;
 }
 
-/* The address that reported an error follows it; there is none where this host did. */
-static bool offender(const struct sock_extended_err *error, struct net_addr *from)
-{
-    const struct sockaddr *sa = SO_EE_OFFENDER(error);
+/* ---- the error queue: errors, and when datagrams were sent ---- */
 
-    if (sa->sa_family != AF_INET && sa->sa_family != AF_INET6)
-        return false;
-    from->len = sa->sa_family == AF_INET ? sizeof from->in : sizeof from->in6;
-    memcpy(&from->sa, sa, from->len);
-    return true;
-}
-
-/* One error and the beginning of the datagram it is about. Returns false for what the kernel itself
- * objected to, which sendto(2) has returned already. */
-static bool take_error(struct udp_link *udp, struct msghdr *msg, size_t len)
+/* Returns false for what is no error, or one that sending has returned already. */
+static bool take_error(struct udp_link *udp, const struct dgram_error *error, const uint8_t *octets)
 {
     struct probe *probe = udp->link.probe;
-    const struct sock_extended_err *error = NULL;
     struct payload_identity about;
-    struct net_addr from;
-    bool known;
 
-    for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg))
-        if ((cmsg->cmsg_level == SOL_IP && cmsg->cmsg_type == IP_RECVERR) ||
-            (cmsg->cmsg_level == SOL_IPV6 && cmsg->cmsg_type == IPV6_RECVERR))
-            error = (const struct sock_extended_err *)(const void *)CMSG_DATA(cmsg);
-    if (!error || error->ee_origin == SO_EE_ORIGIN_LOCAL)
+    if (error->stamp != 0)
+        probe_stamp(probe, udp->stamp_seq[error->number % STAMPS], error->stamp);
+    if (error->local)
         return false;
-    known = offender(error, &from);
-    about = payload_identify(&probe->payload, udp->in, len, probe_oldest_waiting(probe),
+    about = payload_identify(&probe->payload, octets, error->len, probe_oldest_waiting(probe),
                              probe->counters.sent);
-    probe_error(probe, about.seq, (int)error->ee_errno, known ? &from : NULL, probe_now());
+    probe_error(&udp->link, about.seq, error->error, error->from.len != 0 ? &error->from : NULL,
+                probe_now());
     return true;
 }
 
@@ -145,70 +169,135 @@ static bool take_error(struct udp_link *udp, struct msghdr *msg, size_t len)
 static bool take_errors(struct udp_link *udp)
 {
     bool taken = false;
+    struct dgram_error error;
+    uint8_t octets[576]; /* more of a datagram than any router returns of it */
 
-    for (unsigned i = 0; i < BATCH; i++) {
-        struct net_addr to;
-        char control[512] __attribute__((aligned(8)));
-        struct iovec iov = {udp->in, sizeof udp->in};
-        struct msghdr msg = {.msg_name = &to.sa,
-                             .msg_namelen = sizeof to.in6,
-                             .msg_iov = &iov,
-                             .msg_iovlen = 1,
-                             .msg_control = control,
-                             .msg_controllen = sizeof control};
-        ssize_t len = recvmsg(udp->link.fd, &msg, MSG_ERRQUEUE);
-
-        if (len < 0)
+    for (unsigned i = 0; i < 4 * BATCH; i++) {
+        if (!dgram_take_error(udp->link.watch.fd, &error, octets, sizeof octets))
             break;
-        taken |= take_error(udp, &msg, (size_t)len);
+        taken |= take_error(udp, &error, octets);
     }
     return taken;
 }
 
-static void udp_send(struct probe_link *link, uint64_t seq)
-{
-    struct udp_link *udp = (struct udp_link *)link;
-    struct probe *probe = link->probe;
-    ssize_t rc = -1;
-    int failure = 0;
+/* ---- sending ---- */
 
-    payload_fill(&probe->payload, seq, 0, udp->out, probe->payload.size);
-    /* A call may fail with the error of an earlier datagram; then this one has not been sent. */
-    for (unsigned tries = 0; rc < 0 && tries < TRIES; tries++) {
-        rc = sendto(link->fd, udp->out, probe->payload.size, 0, &link->peer.sa, link->peer.len);
-        failure = errno;
-        if (rc < 0 && !take_errors(udp))
-            break;
+/* Returns how many were sent; 0 with the errno of the first. */
+static unsigned send_batch(struct udp_link *udp, uint64_t first, unsigned count)
+{
+    const struct payload *payload = &udp->link.probe->payload;
+    struct batch *batch = udp->batch;
+    int sent = -1;
+
+    for (unsigned i = 0; i < count; i++) {
+        payload_fill(payload, first + i, 0, batch->out_iov[i].iov_base, payload->size);
+        batch->out[i].msg_hdr.msg_name = &udp->link.peer.sa;
+        batch->out[i].msg_hdr.msg_namelen = udp->link.peer.len;
+        udp->stamp_seq[(udp->stamp_id + i) % STAMPS] = first + i;
     }
-    if (rc < 0)
-        probe_error(probe, seq, failure, NULL, probe_now());
+    /* A call may fail with the error of an earlier datagram; then this one has not been sent. */
+    for (unsigned tries = 0; sent < 0 && tries < TRIES; tries++) {
+        sent = sendmmsg(udp->link.watch.fd, batch->out, count, 0);
+        if (sent < 0) {
+            int failure = errno;
+            bool earlier = failure != EAGAIN && take_errors(udp);
+
+            errno = failure;
+            if (!earlier)
+                break;
+        }
+    }
+    if (sent < 0)
+        return 0;
+    udp->stamp_id += (unsigned)sent;
+    return (unsigned)sent;
 }
 
-static void udp_ready(struct probe_link *link, short revents)
+static unsigned udp_send(struct probe_link *link, uint64_t first, unsigned count)
 {
     struct udp_link *udp = (struct udp_link *)link;
-    struct probe *probe = link->probe;
+    unsigned done = 0;
 
-    if (revents & POLLERR)
-        take_errors(udp);
-    for (unsigned i = 0; i < BATCH && !probe->stopped; i++) {
-        struct net_addr from;
-        struct iovec iov = {udp->in, sizeof udp->in};
-        struct msghdr msg = {
-            .msg_name = &from.sa, .msg_namelen = sizeof from.in6, .msg_iov = &iov, .msg_iovlen = 1};
-        ssize_t len = recvmsg(link->fd, &msg, 0);
-        struct payload_identity identity;
-        uint64_t now = probe_now();
+    while (done < count) {
+        unsigned part = count - done < udp->batch->size ? count - done : udp->batch->size;
+        unsigned sent = send_batch(udp, first + done, part);
 
-        if (len < 0) {
-            if (errno == EAGAIN || !take_errors(udp))
-                return;
-            continue;
+        if (sent == 0 && errno == EAGAIN) {
+            link->blocked = true;
+            probe_watch(&link->watch, POLLIN | POLLOUT);
+            break;
         }
-        from.len = msg.msg_namelen;
-        identity = payload_identify(&probe->payload, udp->in, (size_t)len,
-                                    probe_oldest_waiting(probe), probe->counters.sent);
-        probe_reply(probe, &identity, (size_t)len, &from, now);
+        if (sent == 0) {
+            probe_error(link, first + done, errno, NULL, probe_now());
+            if (udp->stamping)
+                number_stamps(udp);
+            sent = 1;
+        }
+        done += sent;
+    }
+    return done;
+}
+
+/* ---- receiving ---- */
+
+/* Of what is longer than its room, that much is enough to tell that it is wrong. */
+static void take_datagram(struct udp_link *udp, unsigned i, uint64_t now)
+{
+    struct probe *probe = udp->link.probe;
+    struct batch *batch = udp->batch;
+    const uint8_t *octets = batch->in_iov[i].iov_base;
+    size_t len = batch->in[i].msg_len;
+    bool whole = len <= batch->in_iov[i].iov_len;
+    struct probe_arrival arrival = {.from = &batch->from[i],
+                                    .octets = whole ? octets : NULL,
+                                    .size = len,
+                                    .now = now,
+                                    .stamp = dgram_stamp(&batch->in[i].msg_hdr)};
+    struct payload_identity identity;
+
+    batch->from[i].len = batch->in[i].msg_hdr.msg_namelen;
+    identity = payload_identify(&probe->payload, octets, whole ? len : batch->in_iov[i].iov_len,
+                                probe_oldest_waiting(probe), probe->counters.sent);
+    probe_reply(&udp->link, &identity, &arrival);
+}
+
+/* Returns whether there may be more. */
+static bool receive_batch(struct udp_link *udp)
+{
+    struct batch *batch = udp->batch;
+    uint64_t now;
+    int count;
+
+    for (unsigned i = 0; i < batch->size; i++) {
+        struct msghdr *msg = &batch->in[i].msg_hdr;
+
+        msg->msg_namelen = sizeof batch->from[i].in6;
+        msg->msg_control = udp->stamping ? batch->control[i] : NULL;
+        msg->msg_controllen = udp->stamping ? CONTROL : 0;
+    }
+    count = recvmmsg(udp->link.watch.fd, batch->in, batch->size, MSG_TRUNC, NULL);
+    now = probe_now();
+    if (count < 0)
+        return errno != EAGAIN && take_errors(udp);
+    for (int i = 0; i < count && !udp->link.probe->stopped; i++)
+        take_datagram(udp, (unsigned)i, now);
+    return (unsigned)count == batch->size;
+}
+
+static void udp_ready(struct probe_link *link, struct probe_watch *watch, short revents)
+{
+    struct udp_link *udp = (struct udp_link *)link;
+
+    if (revents & POLLOUT) {
+        link->blocked = false;
+        probe_watch(watch, POLLIN);
+    }
+    for (unsigned i = 0; i < TURNS && !link->probe->stopped; i++) {
+        /* The stamp of a datagram is there before its reply is. */
+        if (revents & POLLERR || udp->stamping)
+            take_errors(udp);
+        if (!receive_batch(udp))
+            return;
     }
 }
 

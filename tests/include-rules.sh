@@ -24,23 +24,49 @@ notify_stub  log notify
 priv         log
 stats        log
 log
-echo-probe   net probe report resolve
-probe        net payload rtt
-probe_tcp    net probe
-probe_udp    net probe
+echo-probe   mtu net options report resolve stream
+options      cli net probe report
+check_echo   cli plugin probe report resolve
+echoping     cli probe report resolve
+cli          net probe
+plugin       cli
 report       net probe rtt
+report_text  net probe report rtt
+draw         probe report rtt histogram
+probe        ledger net payload rtt
+probe_link   net probe
+probe_tcp    net probe tcp_stream
+probe_connect net probe tcp_stream
+probe_udp    dgram net probe
+tcp_stream   net probe
+ledger       net probe rtt
+rtt          histogram
+histogram
 resolve      net
 payload
-rtt
+report_json  net probe report rtt histogram
+report_json_stub report
+report_graph net probe report rtt
+report_graph_stub report
+dgram        net
+mtu          dgram net payload waiter
+mtu_print    mtu net
+stream       net
+stream_run   stream waiter
+stream_tcp   net stream stream_run waiter
+stream_udp   dgram net stream stream_run waiter
+waiter
 '
 
 # What only some may use: an extended regular expression, and the files that may.
 reserved='
-<(poll|sys/epoll|sys/select)\.h>                    loop.h log.c probe.c probe_tcp.c probe_udp.c
-\<(p?poll|p?select|epoll_[a-z0-9]+)\(               loop.c log.c probe.c probe_tcp.c probe_udp.c
+<(poll|sys/epoll|sys/select)\.h>                    loop.h log.c probe.c tcp_stream.c probe_udp.c waiter.h
+\<(p?poll|p?select|epoll_[a-z0-9]+)\(               loop.c log.c probe.c waiter.c
 <confuse\.h>                                        conf.c
 <systemd/                                           notify.c
-\<(_?exit|_Exit|quick_exit|abort|errx?|verrx?)\(    main.c echo-probe.c
+<jansson\.h>                                        report_json.c
+<(n?curses|term)\.h>                                report_graph.c
+\<(_?exit|_Exit|quick_exit|abort|errx?|verrx?)\(    main.c cli.c check_echo.c echo-probe.c echoping.c
 '
 
 allowed_of() { # MODULE: its row; fails if there is none

@@ -3,7 +3,7 @@
 if TESTS_ENABLED
 check_LIBRARIES += tests/unit/libechod.a tests/unit/libprobe.a
 tests_unit_libechod_a_SOURCES  = $(libechod_sources)
-tests_unit_libechod_a_CPPFLAGS = -D_GNU_SOURCE -I$(top_srcdir)/src $(CONFUSE_CFLAGS) $(SYSTEMD_CFLAGS) -DSYSCONFDIR='"$(sysconfdir)"' -U_FORTIFY_SOURCE
+tests_unit_libechod_a_CPPFLAGS = -D_GNU_SOURCE -I$(top_srcdir)/src $(CONFUSE_CFLAGS) $(SYSTEMD_CFLAGS) $(NCURSES_CFLAGS) $(JANSSON_CFLAGS) -DSYSCONFDIR='"$(sysconfdir)"' -U_FORTIFY_SOURCE
 tests_unit_libprobe_a_SOURCES  = $(libprobe_sources)
 tests_unit_libprobe_a_CPPFLAGS = $(tests_unit_libechod_a_CPPFLAGS)
 
@@ -19,38 +19,102 @@ tests_unit_test_conf_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=calloc -Wl,--wrap=mallo
     -Wl,--wrap=cfg_getnstr
 tests_unit_test_conf_LDADD    = $(unit_ldadd)
 
-probe_ldadd     = tests/unit/libprobe.a $(CMOCKA_LIBS) -lm
-probe_tests     = tests/unit/test_rtt tests/unit/test_payload tests/unit/test_report tests/unit/test_probe \
-    tests/unit/test_probe_udp tests/unit/test_probe_tcp tests/unit/test_resolve
+probe_ldadd     = tests/unit/libprobe.a $(libprobe_libs) $(CMOCKA_LIBS)
+probe_tests     = tests/unit/test_cli tests/unit/test_draw tests/unit/test_histogram tests/unit/test_ledger tests/unit/test_payload \
+    tests/unit/test_plugin tests/unit/test_probe tests/unit/test_probe_connect tests/unit/test_probe_link tests/unit/test_probe_tcp \
+    tests/unit/test_probe_udp tests/unit/test_report tests/unit/test_resolve tests/unit/test_rtt tests/unit/test_schedule
 check_PROGRAMS += $(probe_tests)
 TESTS          += $(probe_tests)
+tests_unit_test_cli_SOURCES  = tests/unit/test_cli.c tests/unit/unit.h
+tests_unit_test_cli_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_cli_LDADD    = $(probe_ldadd)
+tests_unit_test_cli_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=exit
+tests_unit_test_histogram_SOURCES  = tests/unit/test_histogram.c tests/unit/unit.h
+tests_unit_test_histogram_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_histogram_LDADD    = $(probe_ldadd)
+tests_unit_test_draw_SOURCES  = tests/unit/test_draw.c tests/unit/unit.h
+tests_unit_test_draw_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_draw_LDADD    = $(probe_ldadd)
 tests_unit_test_rtt_SOURCES  = tests/unit/test_rtt.c tests/unit/unit.h
 tests_unit_test_rtt_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_rtt_LDADD    = $(probe_ldadd)
+tests_unit_test_rtt_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=calloc
+tests_unit_test_plugin_SOURCES  = tests/unit/test_plugin.c tests/unit/unit.h
+tests_unit_test_plugin_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_plugin_LDADD    = $(probe_ldadd)
 tests_unit_test_payload_SOURCES  = tests/unit/test_payload.c tests/unit/unit.h
 tests_unit_test_payload_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_payload_LDADD    = $(probe_ldadd)
 tests_unit_test_report_SOURCES  = tests/unit/test_report.c tests/unit/unit.h
 tests_unit_test_report_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_report_LDADD    = $(probe_ldadd)
-tests_unit_test_probe_SOURCES  = tests/unit/test_probe.c tests/unit/unit.h
+if JSON
+check_PROGRAMS += tests/unit/test_report_json
+TESTS          += tests/unit/test_report_json
+endif
+tests_unit_test_report_json_SOURCES  = tests/unit/test_report_json.c tests/unit/unit.h
+tests_unit_test_report_json_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_report_json_LDADD    = $(probe_ldadd)
+tests_unit_test_probe_SOURCES  = tests/unit/test_probe.c tests/unit/unit.h tests/unit/fake_link.h
 tests_unit_test_probe_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_probe_LDADD    = $(probe_ldadd)
-tests_unit_test_probe_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=signalfd -Wl,--wrap=ppoll -Wl,--wrap=getrandom -Wl,--wrap=calloc
+tests_unit_test_probe_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=signalfd,--wrap=getrandom,--wrap=calloc,--wrap=clock_gettime \
+    -Wl,--wrap=epoll_create1,--wrap=epoll_ctl,--wrap=epoll_wait,--wrap=epoll_pwait2
+tests_unit_test_ledger_SOURCES  = tests/unit/test_ledger.c tests/unit/unit.h tests/unit/fake_link.h
+tests_unit_test_ledger_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_ledger_LDADD    = $(probe_ldadd)
+tests_unit_test_ledger_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=clock_gettime
+tests_unit_test_schedule_SOURCES  = tests/unit/test_schedule.c tests/unit/unit.h tests/unit/fake_link.h
+tests_unit_test_schedule_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_schedule_LDADD    = $(probe_ldadd)
+tests_unit_test_schedule_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=clock_gettime
+tests_unit_test_probe_connect_SOURCES  = tests/unit/test_probe_connect.c tests/unit/unit.h tests/unit/probe_unit.h tests/unit/tcp_unit.h
+tests_unit_test_probe_connect_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_probe_connect_LDADD    = $(probe_ldadd)
+tests_unit_test_probe_connect_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=calloc,--wrap=malloc,--wrap=connect
+tests_unit_test_probe_link_SOURCES  = tests/unit/test_probe_link.c tests/unit/unit.h tests/unit/probe_unit.h
+tests_unit_test_probe_link_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_probe_link_LDADD    = $(probe_ldadd)
+tests_unit_test_probe_link_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=socket,--wrap=setsockopt,--wrap=bind
 tests_unit_test_probe_udp_SOURCES  = tests/unit/test_probe_udp.c tests/unit/unit.h tests/unit/probe_unit.h
 tests_unit_test_probe_udp_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_probe_udp_LDADD    = $(probe_ldadd)
-tests_unit_test_probe_udp_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=socket -Wl,--wrap=connect -Wl,--wrap=setsockopt -Wl,--wrap=malloc -Wl,--wrap=sendto \
-    -Wl,--wrap=recvmsg
-tests_unit_test_probe_tcp_SOURCES  = tests/unit/test_probe_tcp.c tests/unit/unit.h tests/unit/probe_unit.h
+tests_unit_test_probe_udp_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=socket,--wrap=connect,--wrap=setsockopt,--wrap=calloc,--wrap=epoll_ctl \
+    -Wl,--wrap=sendmmsg,--wrap=recvmmsg,--wrap=recvmsg
+tests_unit_test_probe_tcp_SOURCES  = tests/unit/test_probe_tcp.c tests/unit/unit.h tests/unit/probe_unit.h tests/unit/tcp_unit.h
 tests_unit_test_probe_tcp_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_probe_tcp_LDADD    = $(probe_ldadd)
-tests_unit_test_probe_tcp_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=socket -Wl,--wrap=setsockopt -Wl,--wrap=getsockopt -Wl,--wrap=getpeername -Wl,--wrap=connect \
-    -Wl,--wrap=calloc -Wl,--wrap=ppoll -Wl,--wrap=send -Wl,--wrap=recv
+tests_unit_test_probe_tcp_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=socket,--wrap=setsockopt,--wrap=getsockopt,--wrap=getpeername \
+    -Wl,--wrap=connect,--wrap=calloc,--wrap=malloc,--wrap=epoll_ctl,--wrap=send,--wrap=recv
 tests_unit_test_resolve_SOURCES  = tests/unit/test_resolve.c tests/unit/unit.h
 tests_unit_test_resolve_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_resolve_LDADD    = $(probe_ldadd)
 tests_unit_test_resolve_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=getaddrinfo -Wl,--wrap=freeaddrinfo -Wl,--wrap=getnameinfo
+
+stream_tests    = tests/unit/test_dgram tests/unit/test_mtu tests/unit/test_stream tests/unit/test_stream_run tests/unit/test_waiter
+check_PROGRAMS += $(stream_tests)
+TESTS          += $(stream_tests)
+tests_unit_test_dgram_SOURCES  = tests/unit/test_dgram.c tests/unit/unit.h
+tests_unit_test_dgram_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_dgram_LDADD    = $(probe_ldadd)
+tests_unit_test_dgram_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=setsockopt,--wrap=socket,--wrap=getpeername
+tests_unit_test_waiter_SOURCES  = tests/unit/test_waiter.c tests/unit/unit.h
+tests_unit_test_waiter_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_waiter_LDADD    = $(probe_ldadd)
+tests_unit_test_waiter_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=signalfd,--wrap=ppoll
+tests_unit_test_stream_run_SOURCES  = tests/unit/test_stream_run.c tests/unit/unit.h
+tests_unit_test_stream_run_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_stream_run_LDADD    = $(probe_ldadd)
+tests_unit_test_stream_SOURCES  = tests/unit/test_stream.c tests/unit/unit.h
+tests_unit_test_stream_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_stream_LDADD    = $(probe_ldadd)
+tests_unit_test_stream_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=send,--wrap=recv,--wrap=read,--wrap=write,--wrap=sendto,--wrap=recvmsg \
+    -Wl,--wrap=setsockopt,--wrap=signalfd,--wrap=ppoll,--wrap=calloc
+tests_unit_test_mtu_SOURCES  = tests/unit/test_mtu.c tests/unit/unit.h
+tests_unit_test_mtu_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_mtu_LDADD    = $(probe_ldadd)
+tests_unit_test_mtu_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=sendto,--wrap=recvmsg,--wrap=setsockopt,--wrap=signalfd,--wrap=ppoll,--wrap=calloc \
+    -Wl,--wrap=getrandom,--wrap=socket,--wrap=connect
 
 LDADD           = $(unit_ldadd)
 module_tests    = tests/unit/test_admit tests/unit/test_conn tests/unit/test_endpoints tests/unit/test_guard tests/unit/test_log \

@@ -6,11 +6,13 @@
 
 #include "probe.h"
 
+#include <sys/epoll.h>
+
 #include "unit.h"
 
 static struct {
-    struct probe_event events[64];
-    struct net_addr from[64]; /* .len is 0 where there was none */
+    struct probe_event events[512];
+    struct net_addr from[512]; /* .len is 0 where there was none */
     unsigned count;
 } heard;
 
@@ -38,33 +40,71 @@ static inline const struct probe_event *last(void)
 }
 
 /* One that sends only when told to, and times out only when told to. */
-static inline void prepare(struct probe *probe, size_t size)
-{
-    struct probe_settings settings = {.interval = 1, .size = size, .timeout = 3600 * PROBE_SECOND};
+static const struct probe_settings patient = {.interval = UINT64_C(1) << 62,
+                                              .timeout = 3600 * PROBE_SECOND,
+                                              .preload = 1,
+                                              .links = 1,
+                                              .size = 56,
+                                              .socket = {.tos = -1, .ttl = -1, .pmtu = -1}};
 
+static inline void prepare_with(struct probe *probe, struct probe_settings settings)
+{
     heard.count = 0;
     assert_int_equal(probe_init(probe, &settings, listen_to, NULL), 0);
 }
 
-/* Let the link send one more. */
+static inline void prepare(struct probe *probe, size_t size)
+{
+    struct probe_settings settings = patient;
+
+    settings.size = size;
+    prepare_with(probe, settings);
+}
+
+/* Let the link whose turn it is send one more. */
 static inline void send_one(struct probe *probe)
 {
     probe->due = 0;
     probe_turn(probe, probe_now());
 }
 
-/* Wait for the link to become ready, and let it work, until so many events have been heard. */
+/* Let the only link send so many more in one go. */
+static inline void send_many(struct probe *probe, unsigned count)
+{
+    probe->settings.window = probe->links[0]->unanswered + count;
+    probe_turn(probe, probe_now());
+    probe->settings.window = 0;
+}
+
+/* As if poll(2) had returned this for the first link. */
+static inline void wake(struct probe *probe, short revents)
+{
+    struct probe_link *link = probe->links[0];
+
+    link->ops->ready(link, &link->watch, revents);
+}
+
+/* Wait until a link is ready, and let it work. */
+static inline void pump(struct probe *probe)
+{
+    struct epoll_event events[64];
+    int count = epoll_wait(probe->epoll, events, COUNT(events), PATIENCE_MS);
+
+    assert_true(count > 0);
+    for (int i = 0; i < count; i++) {
+        struct probe_watch *watch = events[i].data.ptr;
+
+        assert_non_null(watch);
+        if (watch->events != 0)
+            watch->link->ops->ready(watch->link, watch, (short)events[i].events);
+    }
+}
+
+/* ... until so many events have been heard. */
 static inline void await_events(struct probe *probe, unsigned count)
 {
-    uint64_t until = probe_now() + PATIENCE_MS * (PROBE_SECOND / 1000);
-
-    while (heard.count < count) {
-        short revents = probe_wait(probe, probe->link->fd, probe->link->events, until);
-
-        assert_true(probe_now() < until);
-        if (revents)
-            probe->link->ops->ready(probe->link, revents);
-    }
+    while (heard.count < count)
+        pump(probe);
     assert_int_equal(heard.count, count);
 }
 

@@ -10,14 +10,14 @@ static const uint64_t nonce = UINT64_C(0x0123456789abcdef);
 
 static struct payload_identity identify(size_t size, const uint8_t *octets, size_t len)
 {
-    struct payload payload = {nonce, size};
+    struct payload payload = {.nonce = nonce, .size = size};
 
     return payload_identify(&payload, octets, len, 0, NEWEST);
 }
 
 static void fill(uint64_t seq, size_t size, uint8_t *octets)
 {
-    struct payload payload = {nonce, size};
+    struct payload payload = {.nonce = nonce, .size = size};
 
     payload_fill(&payload, seq, 0, octets, size);
 }
@@ -43,7 +43,7 @@ static void header_is_sequence_and_nonce(void **state)
 
 static void any_part_is_the_same_as_in_the_whole(void **state)
 {
-    struct payload payload = {nonce, ROOM};
+    struct payload payload = {.nonce = nonce, .size = ROOM};
     uint8_t whole[200];
     uint8_t part[200];
 
@@ -61,8 +61,8 @@ static void any_part_is_the_same_as_in_the_whole(void **state)
 
 static void pattern_differs_with_probe_run_and_place(void **state)
 {
-    struct payload one = {nonce, ROOM};
-    struct payload other = {nonce + 1, ROOM};
+    struct payload one = {.nonce = nonce, .size = ROOM};
+    struct payload other = {.nonce = nonce + 1, .size = ROOM};
     uint8_t a[64];
     uint8_t b[64];
 
@@ -78,7 +78,7 @@ static void pattern_differs_with_probe_run_and_place(void **state)
 
 static void every_wrong_octet_is_found(void **state)
 {
-    struct payload payload = {nonce, ROOM};
+    struct payload payload = {.nonce = nonce, .size = ROOM};
     uint8_t octets[ROOM];
 
     (void)state;
@@ -115,7 +115,7 @@ static void the_newest_is_ours_and_what_comes_after_it_is_not(void **state)
 static void a_short_number_means_the_latest_that_ends_so(void **state)
 {
     static const uint8_t five[] = {5};
-    struct payload payload = {nonce, 1};
+    struct payload payload = {.nonce = nonce, .size = 1};
 
     (void)state;
     /* 1000 is 0x3e8. */
@@ -127,7 +127,7 @@ static void a_short_number_means_the_latest_that_ends_so(void **state)
 
 static void empty_ones_are_taken_in_order(void **state)
 {
-    struct payload payload = {nonce, 0};
+    struct payload payload = {.nonce = nonce, .size = 0};
     static const uint8_t one[] = {1};
 
     (void)state;
@@ -216,7 +216,7 @@ static void the_nonce_alone_makes_it_ours(void **state)
 
 static void replies_to_others_are_foreign(void **state)
 {
-    struct payload other = {nonce * 3, 56};
+    struct payload other = {.nonce = nonce * 3, .size = 56};
     uint8_t octets[ROOM];
 
     (void)state;
@@ -227,6 +227,79 @@ static void replies_to_others_are_foreign(void **state)
     assert_identity(identify(56, octets, 3), PAYLOAD_FOREIGN, 0, 0);
     assert_identity(identify(56, octets, ROOM), PAYLOAD_FOREIGN, 0, 0);
     assert_identity(identify(12, octets, 12), PAYLOAD_FOREIGN, 0, 0);
+}
+
+/* ---- octets of the user's choice ---- */
+
+static const uint8_t abc[] = {'a', 'b', 'c'};
+
+static void a_pattern_follows_the_header(void **state)
+{
+    struct payload payload = {nonce, 22, abc, sizeof abc, false};
+    uint8_t plain[PAYLOAD_HEADER];
+    uint8_t octets[22];
+
+    (void)state;
+    fill(5, sizeof plain, plain);
+    payload_fill(&payload, 5, 0, octets, sizeof octets);
+    assert_memory_equal(octets, plain, PAYLOAD_HEADER);
+    assert_memory_equal(octets + PAYLOAD_HEADER, "abcabc", 6);
+    assert_identity(payload_identify(&payload, octets, 22, 1, 9), PAYLOAD_GOOD, 5, 0);
+    octets[20] ^= 1;
+    assert_identity(payload_identify(&payload, octets, 22, 1, 9), PAYLOAD_CORRUPT, 5, 20);
+    assert_identity(payload_identify(&payload, octets, 20, 1, 9), PAYLOAD_TRUNCATED, 5, 0);
+    memset(octets, 'x', sizeof octets);
+    assert_identity(payload_identify(&payload, octets, 22, 1, 9), PAYLOAD_FOREIGN, 0, 0);
+}
+
+static void any_part_of_a_pattern_is_the_same_as_in_the_whole(void **state)
+{
+    struct payload payloads[] = {{nonce, ROOM, abc, sizeof abc, false},
+                                 {nonce, ROOM, abc, sizeof abc, true},
+                                 {nonce, ROOM, abc, 1, true}};
+    uint8_t whole[100];
+    uint8_t part[100];
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(payloads); i++) {
+        payload_fill(&payloads[i], 5, 0, whole, sizeof whole);
+        for (size_t offset = 0; offset < 40; offset++)
+            for (size_t len = 0; len < 40; len++) {
+                memset(part, 0xaa, sizeof part);
+                payload_fill(&payloads[i], 5, offset, part, len);
+                assert_memory_equal(part, whole + offset, len);
+                assert_int_equal(part[len], 0xaa);
+                assert_int_equal(payload_compare(&payloads[i], 5, offset, part, len), len);
+            }
+    }
+}
+
+static void a_bare_message_is_all_there_is(void **state)
+{
+    struct payload payload = {nonce, sizeof abc, abc, sizeof abc, true};
+    uint8_t octets[3];
+
+    (void)state;
+    payload_fill(&payload, 5, 0, octets, sizeof octets);
+    assert_memory_equal(octets, abc, sizeof abc);
+}
+
+static void bare_ones_are_taken_in_order(void **state)
+{
+    struct payload payload = {nonce, sizeof abc, abc, sizeof abc, true};
+
+    (void)state;
+    assert_identity(payload_identify(&payload, abc, 3, 7, 9), PAYLOAD_GOOD, 7, 0);
+    /* Nothing waits any more: one too many, of the last. */
+    assert_identity(payload_identify(&payload, abc, 3, 0, 9), PAYLOAD_GOOD, 9, 0);
+    assert_identity(payload_identify(&payload, abc, 2, 7, 9), PAYLOAD_TRUNCATED, 7, 0);
+    assert_identity(payload_identify(&payload, (const uint8_t *)"abX", 3, 7, 9), PAYLOAD_CORRUPT, 7,
+                    2);
+    assert_identity(payload_identify(&payload, (const uint8_t *)"X", 1, 7, 9), PAYLOAD_CORRUPT, 7,
+                    0);
+    assert_identity(payload_identify(&payload, (const uint8_t *)"abcd", 4, 7, 9), PAYLOAD_CORRUPT,
+                    7, 3);
+    assert_identity(payload_identify(&payload, abc, 0, 7, 9), PAYLOAD_TRUNCATED, 7, 0);
 }
 
 int main(void)
@@ -247,6 +320,10 @@ int main(void)
         cmocka_unit_test(of_a_damaged_reply_half_must_be_right),
         cmocka_unit_test(the_nonce_alone_makes_it_ours),
         cmocka_unit_test(replies_to_others_are_foreign),
+        cmocka_unit_test(a_pattern_follows_the_header),
+        cmocka_unit_test(any_part_of_a_pattern_is_the_same_as_in_the_whole),
+        cmocka_unit_test(a_bare_message_is_all_there_is),
+        cmocka_unit_test(bare_ones_are_taken_in_order),
     };
 
     return cmocka_run_group_tests_name("payload", tests, NULL, NULL);

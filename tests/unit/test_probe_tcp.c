@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: ISC */
-#include "probe_unit.h"
+#include "tcp_unit.h"
+
+#include <sys/epoll.h>
+
+#include "tcp_stream.h"
 
 WRAP_FAILING(int, socket, -1, (int domain, int type, int protocol), (domain, type, protocol))
 WRAP_FAILING(int, setsockopt, -1, (int fd, int level, int name, const void *value, socklen_t len),
              (fd, level, name, value, len))
 WRAP_FAILING(int, getpeername, -1, (int fd, struct sockaddr *sa, socklen_t *len), (fd, sa, len))
 WRAP_FAILING(void *, calloc, NULL, (size_t n, size_t size), (n, size))
-WRAP_FAILING(int, ppoll, -1,
-             (struct pollfd * fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask),
-             (fds, n, timeout, mask))
+WRAP_FAILING(void *, malloc, NULL, (size_t size), (size))
+WRAP_FAILING(int, epoll_ctl, -1, (int epoll, int op, int fd, struct epoll_event *event),
+             (epoll, op, fd, event))
 
 /* A positive step is the errno that SO_ERROR tells. */
 WRAP(int, getsockopt, int fd, int level, int name, void *value, socklen_t *len)
@@ -25,7 +29,8 @@ WRAP(int, getsockopt, int fd, int level, int name, void *value, socklen_t *len)
     return 0;
 }
 
-static bool bind_to_peer; /* once */
+static bool bind_to_peer;    /* once */
+static bool connect_at_once; /* as to some other kinds of host */
 WRAP(int, connect, int fd, const struct sockaddr *sa, socklen_t len)
 {
     int on = 1;
@@ -37,7 +42,13 @@ WRAP(int, connect, int fd, const struct sockaddr *sa, socklen_t len)
         assert_int_equal(__real_setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), 0);
         assert_int_equal(bind(fd, sa, len), 0);
     }
-    return __real_connect(fd, sa, len);
+    if (__real_connect(fd, sa, len) == 0)
+        return 0;
+    if (connect_at_once) {
+        assert_int_equal(poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, PATIENCE_MS), 1);
+        return 0;
+    }
+    return -1;
 }
 
 /* A positive step is the most octets that the call may move. */
@@ -65,53 +76,41 @@ WRAP(ssize_t, recv, int fd, void *data, size_t len, int flags)
     return __real_recv(fd, data, len < (size_t)step ? len : (size_t)step, flags);
 }
 
-struct fixture {
-    struct probe probe;
-    int listener;
-    int server;
-    struct net_addr peer;
-    unsigned descriptors;
-};
-
 static int set_up(void **state)
 {
-    struct fixture *f = test_calloc(1, sizeof *f);
-
-    f->probe.signals = -1;
-    f->server = -1;
     script_clear(&socket_script);
     script_clear(&setsockopt_script);
     script_clear(&getpeername_script);
     script_clear(&calloc_script);
-    script_clear(&ppoll_script);
+    script_clear(&malloc_script);
+    script_clear(&epoll_ctl_script);
     script_clear(&getsockopt_script);
     script_clear(&connect_script);
     script_clear(&send_script);
     script_clear(&recv_script);
     send_lacked_nosignal = false;
     bind_to_peer = false;
-    f->descriptors = open_descriptors();
-    f->listener = bound_socket(SOCK_STREAM, "127.0.0.1");
-    assert_true(f->listener >= 0);
-    assert_int_equal(listen(f->listener, 5), 0);
-    f->peer = local_address(f->listener);
-    *state = f;
+    connect_at_once = false;
+    *state = new_fixture();
     return 0;
 }
 
 static int tear_down(void **state)
 {
-    struct fixture *f = *state;
-
-    probe_fini(&f->probe);
-    if (f->server >= 0)
-        close(f->server);
-    if (f->listener >= 0)
-        close(f->listener);
-    assert_int_equal(open_descriptors(), f->descriptors);
-    test_free(f);
+    end_fixture(*state);
     assert_false(send_lacked_nosignal);
     return 0;
+}
+
+/* Of the first link, as probe_tcp.c has it. */
+static const struct probe_watch *watch_of(const struct fixture *f)
+{
+    struct tcp_link {
+        struct probe_link link;
+        struct tcp_stream stream;
+    };
+
+    return &((const struct tcp_link *)f->probe.links[0])->stream.watch;
 }
 
 /* Connected; that is the first event. */
@@ -122,24 +121,8 @@ static void start(struct fixture *f, size_t size)
     assert_int_equal(heard.count, 1);
     assert_int_equal(last()->kind, PROBE_CONNECTED);
     assert_in_range(last()->time, 1, PATIENCE_MS * (PROBE_SECOND / 1000));
-    assert_true(readable(f->listener, PATIENCE_MS));
-    f->server = accept(f->listener, NULL, NULL);
-    assert_true(f->server >= 0);
-}
-
-static void give(struct fixture *f, const void *octets, size_t len)
-{
-    assert_int_equal(write(f->server, octets, len), len);
-}
-
-/* Closing with this set sends a reset. */
-static void reset(struct fixture *f)
-{
-    struct linger now = {.l_onoff = 1};
-
-    assert_int_equal(__real_setsockopt(f->server, SOL_SOCKET, SO_LINGER, &now, sizeof now), 0);
-    close(f->server);
-    f->server = -1;
+    assert_int_equal(f->probe.connect.count, 1);
+    f->server = accept_one(f);
 }
 
 static void replies_are_cut_from_the_stream(void **state)
@@ -176,16 +159,14 @@ static void octets_may_come_and_go_one_by_one(void **state)
     /* Sixteen in one go. */
     send_one(&f->probe);
     assert_int_equal(send_script.calls, 16);
-    assert_int_equal(f->probe.link->events, POLLIN | POLLOUT);
-    f->probe.link->ops->ready(f->probe.link, POLLOUT);
+    assert_int_equal(watch_of(f)->events, POLLIN | POLLOUT);
+    wake(&f->probe, POLLOUT);
     assert_int_equal(send_script.calls, 20);
-    assert_int_equal(f->probe.link->events, POLLIN);
+    assert_int_equal(watch_of(f)->events, POLLIN);
     read_all(f->server, octets, sizeof octets);
     give(f, octets, sizeof octets);
-    assert_true(readable(f->probe.link->fd, PATIENCE_MS));
-    f->probe.link->ops->ready(f->probe.link, POLLIN);
-    assert_int_equal(recv_script.calls, 16);
     await_events(&f->probe, 2);
+    assert_int_equal(recv_script.calls, 20);
     assert_int_equal(last()->kind, PROBE_RECEIVED);
 }
 
@@ -197,11 +178,11 @@ static void a_full_socket_is_waited_for(void **state)
     start(f, 56);
     SCRIPT(send_script, 10, -EAGAIN);
     send_one(&f->probe);
-    assert_int_equal(f->probe.link->events, POLLIN | POLLOUT);
+    assert_int_equal(watch_of(f)->events, POLLIN | POLLOUT);
     SCRIPT(send_script, -EAGAIN);
     send_one(&f->probe);
-    f->probe.link->ops->ready(f->probe.link, POLLOUT);
-    assert_int_equal(f->probe.link->events, POLLIN);
+    wake(&f->probe, POLLOUT);
+    assert_int_equal(watch_of(f)->events, POLLIN);
     read_all(f->server, octets, sizeof octets);
     give(f, octets, sizeof octets);
     await_events(&f->probe, 3);
@@ -225,9 +206,8 @@ static void large_payloads_flow_both_ways(void **state)
         taken += n > 0 ? (size_t)n : 0;
         n = write(f->server, octets + given, taken - given);
         given += n > 0 ? (size_t)n : 0;
-        f->probe.link->ops->ready(f->probe.link,
-                                  probe_wait(&f->probe, f->probe.link->fd, f->probe.link->events,
-                                             probe_now() + PROBE_SECOND));
+        if (readable(f->probe.epoll, 1))
+            pump(&f->probe);
     }
     assert_int_equal(last()->kind, PROBE_RECEIVED);
     assert_int_equal(last()->size, sizeof octets);
@@ -343,7 +323,7 @@ static void a_reset_noticed_by_sending_loses_no_reply(void **state)
     send_one(&f->probe);
     read_all(f->server, octets, sizeof octets);
     give(f, octets, sizeof octets);
-    assert_true(readable(f->probe.link->fd, PATIENCE_MS));
+    assert_true(readable(watch_of(f)->fd, PATIENCE_MS));
     SCRIPT(send_script, -ECONNRESET);
     send_one(&f->probe);
     assert_int_equal(heard.count, 3);
@@ -351,9 +331,10 @@ static void a_reset_noticed_by_sending_loses_no_reply(void **state)
     assert_int_equal(event_back(0)->kind, PROBE_CLOSED);
     assert_int_equal(event_back(0)->error, ECONNRESET);
     /* Nothing more is sent. */
-    f->probe.link->ops->ready(f->probe.link, POLLOUT);
+    wake(&f->probe, POLLOUT);
     assert_int_equal(send_script.calls, 1);
-    assert_int_equal(f->probe.link->events, POLLIN);
+    assert_int_equal(heard.count, 3);
+    assert_int_equal(watch_of(f)->events, 0);
 }
 
 static void receiving_may_fail(void **state)
@@ -361,31 +342,168 @@ static void receiving_may_fail(void **state)
     static const int errors[] = {ETIMEDOUT, EHOSTUNREACH, ENOMEM};
     struct fixture *f = *state;
 
-    start(f, 56);
     for (unsigned i = 0; i < COUNT(errors); i++) {
-        f->probe.closed = false;
+        start(f, 56);
         SCRIPT(recv_script, -errors[i]);
-        f->probe.link->ops->ready(f->probe.link, POLLIN | POLLERR);
+        wake(&f->probe, POLLIN | POLLERR);
         assert_int_equal(last()->kind, PROBE_CLOSED);
         assert_int_equal(last()->error, errors[i]);
+        assert_true(f->probe.closed);
+        probe_fini(&f->probe);
+        hang_up(f);
     }
-    heard.count = 0;
-    f->probe.closed = false;
-    f->probe.link->ops->ready(f->probe.link, POLLIN);
-    assert_int_equal(heard.count, 0);
 }
 
-static void nothing_is_received_once_closed_or_stopped(void **state)
+/* ... but not that there is nothing, after all. */
+static void waking_for_nothing_does_no_harm(void **state)
 {
     struct fixture *f = *state;
 
     start(f, 56);
-    f->probe.closed = true;
-    f->probe.link->ops->ready(f->probe.link, POLLIN | POLLHUP);
-    f->probe.closed = false;
+    wake(&f->probe, POLLIN);
+    assert_int_equal(heard.count, 1);
+    assert_int_equal(watch_of(f)->events, POLLIN);
+}
+
+static void nothing_is_received_once_stopped(void **state)
+{
+    struct fixture *f = *state;
+
+    start(f, 56);
     f->probe.stopped = true;
-    f->probe.link->ops->ready(f->probe.link, POLLIN | POLLHUP);
+    wake(&f->probe, POLLIN | POLLHUP);
     assert_int_equal(recv_script.calls, 0);
+}
+
+/* ---- what is under way ---- */
+
+static uint64_t received_in_order;
+
+static bool count_received(void *context, const struct probe_event *event)
+{
+    (void)context;
+    assert_int_equal(event->kind, PROBE_RECEIVED);
+    assert_int_equal(event->seq, ++received_in_order);
+    return true;
+}
+
+/* Let the server take what there is and send it back, until so many probes were answered. */
+static void serve(struct fixture *f, uint64_t received)
+{
+    while (f->probe.counters.received < received) {
+        uint8_t octets[4096];
+        ssize_t len = recv(f->server, octets, sizeof octets, MSG_DONTWAIT);
+
+        if (len > 0)
+            give(f, octets, (size_t)len);
+        if (readable(f->probe.epoll, 1))
+            pump(&f->probe);
+    }
+}
+
+static void the_queue_grows_with_what_is_under_way(void **state)
+{
+    struct fixture *f = *state;
+    unsigned sent = 0;
+
+    start(f, 56);
+    f->probe.listener = count_received;
+    received_in_order = 0;
+    for (unsigned count = 1; count <= 60; count += 7) {
+        send_many(&f->probe, count);
+        sent += count;
+        /* Some stay, so that the queue begins anywhere in its memory. */
+        serve(f, sent - count / 2);
+    }
+    serve(f, sent);
+    assert_int_equal(f->probe.counters.received, sent);
+    assert_int_equal(f->probe.counters.sent, sent);
+}
+
+static void without_memory_for_the_queue_the_link_is_blocked(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t octets[100];
+
+    start(f, 56);
+    send_one(&f->probe);
+    SCRIPT(malloc_script, -ENOMEM);
+    send_one(&f->probe);
+    assert_int_equal(f->probe.counters.sent, 1);
+    assert_true(f->probe.links[0]->blocked);
+    read_all(f->server, octets, 56);
+    give(f, octets, 56);
+    await_events(&f->probe, 2);
+    assert_false(f->probe.links[0]->blocked);
+    send_one(&f->probe);
+    assert_int_equal(f->probe.counters.sent, 2);
+}
+
+/* No more are under way than half of what is remembered. */
+static void a_server_that_stalls_blocks_the_link_and_may_recover(void **state)
+{
+    struct fixture *f = *state;
+
+    start(f, 1);
+    f->probe.listener = count_received;
+    received_in_order = 0;
+    for (unsigned i = 0; i < PROBE_MEMORY / 64 && !f->probe.links[0]->blocked; i++)
+        send_many(&f->probe, 64);
+    assert_true(f->probe.links[0]->blocked);
+    assert_int_equal(f->probe.counters.sent, PROBE_MEMORY / 2);
+    assert_int_equal(f->probe.waiting, PROBE_MEMORY / 2);
+    send_many(&f->probe, 64);
+    assert_int_equal(f->probe.counters.sent, PROBE_MEMORY / 2);
+    serve(f, PROBE_MEMORY / 2);
+    assert_false(f->probe.links[0]->blocked);
+    send_many(&f->probe, 64);
+    serve(f, PROBE_MEMORY / 2 + 64);
+}
+
+static void one_connection_of_several_may_end(void **state)
+{
+    struct fixture *f = *state;
+    struct probe_settings settings = patient;
+    uint8_t octets[56];
+    int first;
+
+    settings.links = 2;
+    prepare_with(&f->probe, settings);
+    assert_int_equal(probe_open(&f->probe, &probe_tcp_ops, &f->peer), 0);
+    assert_int_equal(heard.count, 2);
+    first = accept_one(f);
+    f->server = accept_one(f);
+    assert_int_not_equal(f->probe.links[0]->port, f->probe.links[1]->port);
+    close(first);
+    await_events(&f->probe, 3);
+    assert_int_equal(last()->kind, PROBE_CLOSED);
+    assert_ptr_equal(last()->link, f->probe.links[0]);
+    assert_false(f->probe.closed);
+    send_one(&f->probe);
+    send_one(&f->probe);
+    for (unsigned i = 1; i <= 2; i++) {
+        read_all(f->server, octets, sizeof octets);
+        assert_int_equal(octets[0], i);
+    }
+    hang_up(f);
+    await_events(&f->probe, 4);
+    assert_true(f->probe.closed);
+}
+
+/* ---- connecting ---- */
+
+static void connecting_may_take_no_time(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t octets[56];
+
+    connect_at_once = true;
+    start(f, 56);
+    send_one(&f->probe);
+    read_all(f->server, octets, sizeof octets);
+    give(f, octets, sizeof octets);
+    await_events(&f->probe, 2);
+    assert_int_equal(last()->kind, PROBE_RECEIVED);
 }
 
 static void assert_cannot_open(struct fixture *f, int error, int status)
@@ -405,7 +523,7 @@ static void each_step_of_opening_may_fail(void **state)
 {
     struct fixture *f = *state;
 
-    script_fail_after(&calloc_script, 1, ENOMEM);
+    script_fail_after(&calloc_script, 4, ENOMEM);
     assert_cannot_open(f, ENOMEM, 2);
     SCRIPT(socket_script, -EMFILE);
     assert_cannot_open(f, EMFILE, 2);
@@ -413,6 +531,8 @@ static void each_step_of_opening_may_fail(void **state)
     assert_cannot_open(f, ENOBUFS, 2);
     SCRIPT(connect_script, -ENETUNREACH);
     assert_cannot_open(f, ENETUNREACH, 2);
+    script_fail_after(&epoll_ctl_script, 1, ENOSPC);
+    assert_cannot_open(f, ENOSPC, 2);
     SCRIPT(getsockopt_script, -ENOBUFS);
     assert_cannot_open(f, ENOBUFS, 2);
     SCRIPT(getpeername_script, -ENOTCONN);
@@ -440,33 +560,6 @@ static void a_closed_port_refuses(void **state)
     close(f->listener);
     f->listener = -1;
     assert_cannot_open(f, ECONNREFUSED, 1);
-}
-
-static void connecting_times_out(void **state)
-{
-    struct fixture *f = *state;
-    struct probe_settings settings = {.interval = 1, .size = 56, .timeout = 1};
-
-    SCRIPT(connect_script, -EINPROGRESS);
-    script_always(&ppoll_script, -EINTR);
-    heard.count = 0;
-    assert_int_equal(probe_init(&f->probe, &settings, listen_to, NULL), 0);
-    assert_int_equal(probe_open(&f->probe, &probe_tcp_ops, &f->peer), -1);
-    assert_int_equal(last()->kind, PROBE_FAILURE);
-    assert_int_equal(last()->error, ETIMEDOUT);
-    assert_int_equal(probe_status(&f->probe), 1);
-}
-
-static void connecting_can_be_interrupted(void **state)
-{
-    struct fixture *f = *state;
-
-    prepare(&f->probe, 56);
-    SCRIPT(connect_script, -EINPROGRESS);
-    f->probe.stopped = true;
-    assert_int_equal(probe_open(&f->probe, &probe_tcp_ops, &f->peer), -1);
-    assert_int_equal(heard.count, 0);
-    assert_int_equal(probe_status(&f->probe), 1);
 }
 
 /* Where nobody listens on an ephemeral port, the kernel may choose that very port for our end. */
@@ -498,12 +591,16 @@ int main(void)
         TEST(a_server_that_resets_is_told_apart),
         TEST(a_reset_noticed_by_sending_loses_no_reply),
         TEST(receiving_may_fail),
-        TEST(nothing_is_received_once_closed_or_stopped),
+        TEST(waking_for_nothing_does_no_harm),
+        TEST(nothing_is_received_once_stopped),
+        TEST(the_queue_grows_with_what_is_under_way),
+        TEST(without_memory_for_the_queue_the_link_is_blocked),
+        TEST(a_server_that_stalls_blocks_the_link_and_may_recover),
+        TEST(one_connection_of_several_may_end),
+        TEST(connecting_may_take_no_time),
         TEST(each_step_of_opening_may_fail),
         TEST(what_only_the_peer_is_to_blame_for_is_no_reply),
         TEST(a_closed_port_refuses),
-        TEST(connecting_times_out),
-        TEST(connecting_can_be_interrupted),
         TEST(a_connection_with_itself_is_refused),
     };
 

@@ -2,12 +2,19 @@
 #include "probe_unit.h"
 
 #include <linux/errqueue.h>
+#include <sys/epoll.h>
 
 WRAP_FAILING(int, socket, -1, (int domain, int type, int protocol), (domain, type, protocol))
 WRAP_FAILING(int, connect, -1, (int fd, const struct sockaddr *sa, socklen_t len), (fd, sa, len))
 WRAP_FAILING(int, setsockopt, -1, (int fd, int level, int name, const void *value, socklen_t len),
              (fd, level, name, value, len))
-WRAP_FAILING(void *, malloc, NULL, (size_t size), (size))
+WRAP_FAILING(void *, calloc, NULL, (size_t n, size_t size), (n, size))
+WRAP_FAILING(int, epoll_ctl, -1, (int epoll, int op, int fd, struct epoll_event *event),
+             (epoll, op, fd, event))
+WRAP_FAILING(int, recvmmsg, -1,
+             (int fd, struct mmsghdr *batch, unsigned count, int flags, struct timespec *timeout),
+             (fd, batch, count, flags, timeout))
+
 /* What the error queue holds besides what the kernel put there. */
 static struct {
     unsigned count;
@@ -39,11 +46,14 @@ static ssize_t take_queued(struct msghdr *msg)
     return (ssize_t)queue.size;
 }
 
-WRAP(ssize_t, sendto, int fd, const void *data, size_t len, int flags, const struct sockaddr *to,
-     socklen_t to_len)
+/* A positive step is the most datagrams that the call may take. */
+WRAP(int, sendmmsg, int fd, struct mmsghdr *batch, unsigned count, int flags)
 {
-    if (!script_fails(&sendto_script))
-        return __real_sendto(fd, data, len, flags, to, to_len);
+    int step = script_next(&sendmmsg_script);
+
+    if (step > 0)
+        return __real_sendmmsg(fd, batch, count < (unsigned)step ? count : (unsigned)step, flags);
+    errno = -step;
     if (queue.refilled)
         queue.count = 1;
     return -1;
@@ -51,11 +61,9 @@ WRAP(ssize_t, sendto, int fd, const void *data, size_t len, int flags, const str
 
 WRAP(ssize_t, recvmsg, int fd, struct msghdr *msg, int flags)
 {
-    if (flags & MSG_ERRQUEUE)
-        return queue.count > 0 ? take_queued(msg) : __real_recvmsg(fd, msg, flags);
-    if (script_fails(&recvmsg_script))
-        return -1;
-    return __real_recvmsg(fd, msg, flags);
+    script_next(&recvmsg_script);
+    assert_true(flags & MSG_ERRQUEUE);
+    return queue.count > 0 ? take_queued(msg) : __real_recvmsg(fd, msg, flags);
 }
 
 struct fixture {
@@ -71,11 +79,14 @@ static int set_up(void **state)
     struct fixture *f = test_calloc(1, sizeof *f);
 
     f->probe.signals = -1;
+    f->probe.epoll = -1;
     script_clear(&socket_script);
     script_clear(&connect_script);
     script_clear(&setsockopt_script);
-    script_clear(&malloc_script);
-    script_clear(&sendto_script);
+    script_clear(&calloc_script);
+    script_clear(&epoll_ctl_script);
+    script_clear(&sendmmsg_script);
+    script_clear(&recvmmsg_script);
     script_clear(&recvmsg_script);
     memset(&queue, 0, sizeof queue);
     f->descriptors = open_descriptors();
@@ -104,6 +115,12 @@ static void start(struct fixture *f, size_t size)
     assert_int_equal(probe_open(&f->probe, &probe_udp_ops, &f->peer), 0);
 }
 
+static void start_with(struct fixture *f, struct probe_settings settings)
+{
+    prepare_with(&f->probe, settings);
+    assert_int_equal(probe_open(&f->probe, &probe_udp_ops, &f->peer), 0);
+}
+
 /* What the server got. */
 static size_t take(struct fixture *f, uint8_t *octets, size_t room)
 {
@@ -118,7 +135,7 @@ static size_t take(struct fixture *f, uint8_t *octets, size_t room)
 
 static void give(struct fixture *f, int fd, const void *octets, size_t len)
 {
-    assert_int_equal(__real_sendto(fd, octets, len, 0, &f->client.sa, f->client.len), len);
+    assert_int_equal(sendto(fd, octets, len, 0, &f->client.sa, f->client.len), len);
 }
 
 static void datagrams_of_all_sizes_come_back(void **state)
@@ -188,6 +205,30 @@ static void bad_replies_are_recognised(void **state)
     assert_int_equal(event_back(2)->wrong, 56);
     assert_int_equal(event_back(1)->kind, PROBE_RECEIVED);
     assert_int_equal(event_back(0)->kind, PROBE_DUPLICATE);
+}
+
+/* What is longer than anything sent is not kept as a whole, and must not be shown beyond its room.
+ */
+static void octets_are_there_as_a_whole_or_not_at_all(void **state)
+{
+    struct fixture *f = *state;
+    static uint8_t octets[65507];
+
+    start(f, 56);
+    send_one(&f->probe);
+    take(f, octets, 56);
+    give(f, f->server, octets, 57);
+    await_events(&f->probe, 1);
+    assert_non_null(last()->octets);
+    give(f, f->server, octets, 58);
+    await_events(&f->probe, 2);
+    assert_null(last()->octets);
+    assert_int_equal(last()->kind, PROBE_CORRUPT);
+    assert_int_equal(last()->size, 58);
+    give(f, f->server, octets, sizeof octets);
+    await_events(&f->probe, 3);
+    assert_null(last()->octets);
+    assert_int_equal(last()->size, sizeof octets);
 }
 
 static void wrong_sources_are_seen(void **state)
@@ -262,7 +303,7 @@ static void a_pending_error_does_not_cost_the_next_probe(void **state)
         assert_int_equal(heard.events[i].seq, i + 1);
         assert_int_equal(heard.events[i].error, ECONNREFUSED);
     }
-    assert_int_equal(sendto_script.calls, 5);
+    assert_int_equal(sendmmsg_script.calls, 5);
 }
 
 static void a_closed_port_refuses_over_ipv6_too(void **state)
@@ -301,7 +342,7 @@ static void an_error_may_come_from_nobody(void **state)
     start(f, 56);
     send_one(&f->probe);
     queue_error(f, SO_EE_ORIGIN_ICMP, EHOSTUNREACH);
-    f->probe.link->ops->ready(f->probe.link, POLLERR);
+    wake(&f->probe, POLLERR);
     assert_int_equal(heard.count, 1);
     assert_int_equal(last()->kind, PROBE_ERROR);
     assert_int_equal(last()->error, EHOSTUNREACH);
@@ -319,7 +360,7 @@ static void a_router_may_report_an_error(void **state)
     queue.level = SOL_IPV6;
     queue.type = IPV6_RECVERR;
     queue.offender = address("2001:db8::1", 0);
-    f->probe.link->ops->ready(f->probe.link, POLLERR);
+    wake(&f->probe, POLLERR);
     assert_true(net_equal(&heard.from[0], &queue.offender));
 }
 
@@ -330,16 +371,16 @@ static void what_is_no_network_error_is_passed_over(void **state)
     start(f, 56);
     send_one(&f->probe);
     queue_error(f, SO_EE_ORIGIN_LOCAL, EMSGSIZE);
-    f->probe.link->ops->ready(f->probe.link, POLLERR);
+    wake(&f->probe, POLLERR);
     queue_error(f, SO_EE_ORIGIN_ICMP, EHOSTUNREACH);
     queue.type = IP_TTL;
-    f->probe.link->ops->ready(f->probe.link, POLLERR);
+    wake(&f->probe, POLLERR);
     queue_error(f, SO_EE_ORIGIN_ICMP, EHOSTUNREACH);
     queue.level = SOL_SOCKET;
-    f->probe.link->ops->ready(f->probe.link, POLLERR);
+    wake(&f->probe, POLLERR);
     queue_error(f, SO_EE_ORIGIN_ICMP6, EHOSTUNREACH);
     queue.level = SOL_IPV6;
-    f->probe.link->ops->ready(f->probe.link, POLLERR);
+    wake(&f->probe, POLLERR);
     assert_int_equal(queue.count, 0);
     assert_int_equal(heard.count, 0);
 }
@@ -353,41 +394,41 @@ static void receiving_may_fail_with_an_earlier_error(void **state)
     send_one(&f->probe);
     give(f, f->server, octets, take(f, octets, sizeof octets));
     queue_error(f, SO_EE_ORIGIN_ICMP, EHOSTUNREACH);
-    SCRIPT(recvmsg_script, -EHOSTUNREACH);
-    assert_true(readable(f->probe.link->fd, PATIENCE_MS));
-    f->probe.link->ops->ready(f->probe.link, POLLIN);
+    SCRIPT(recvmmsg_script, -EHOSTUNREACH);
+    assert_true(readable(f->probe.links[0]->watch.fd, PATIENCE_MS));
+    wake(&f->probe, POLLIN);
     assert_int_equal(heard.count, 2);
     assert_int_equal(heard.events[0].kind, PROBE_ERROR);
     assert_int_equal(heard.events[1].kind, PROBE_RECEIVED);
     /* And with one that nothing is known about. */
-    SCRIPT(recvmsg_script, -ENOMEM);
-    f->probe.link->ops->ready(f->probe.link, POLLIN);
-    assert_int_equal(recvmsg_script.calls, 1);
+    SCRIPT(recvmmsg_script, -ENOMEM);
+    wake(&f->probe, POLLIN);
+    assert_int_equal(recvmmsg_script.calls, 1);
     assert_int_equal(heard.count, 2);
 }
 
 static void sending_may_fail(void **state)
 {
-    static const int errors[] = {EPERM, EAGAIN, ENOBUFS, EMSGSIZE, ENETUNREACH, EHOSTUNREACH};
+    static const int errors[] = {EPERM, ENOBUFS, EMSGSIZE, ENETUNREACH, EHOSTUNREACH};
     struct fixture *f = *state;
 
     start(f, 56);
     for (unsigned i = 0; i < COUNT(errors); i++) {
-        SCRIPT(sendto_script, -errors[i]);
+        SCRIPT(sendmmsg_script, -errors[i]);
         send_one(&f->probe);
         assert_int_equal(heard.count, i + 1);
         assert_int_equal(last()->kind, PROBE_ERROR);
         assert_int_equal(last()->error, errors[i]);
         assert_int_equal(last()->seq, i + 1);
         assert_null(last()->from);
-        assert_true(script_done(&sendto_script));
+        assert_true(script_done(&sendmmsg_script));
     }
     /* It is of no use to try again what the kernel itself objects to. */
-    SCRIPT(sendto_script, -EMSGSIZE);
+    SCRIPT(sendmmsg_script, -EMSGSIZE);
     queue_error(f, SO_EE_ORIGIN_LOCAL, EMSGSIZE);
     send_one(&f->probe);
     assert_int_equal(last()->error, EMSGSIZE);
-    assert_int_equal(sendto_script.calls, 1);
+    assert_int_equal(sendmmsg_script.calls, 1);
 }
 
 static void sending_is_not_tried_for_ever(void **state)
@@ -395,34 +436,204 @@ static void sending_is_not_tried_for_ever(void **state)
     struct fixture *f = *state;
 
     start(f, 56);
-    script_always(&sendto_script, -ECONNREFUSED);
+    script_always(&sendmmsg_script, -ECONNREFUSED);
     queue_error(f, SO_EE_ORIGIN_ICMP, ECONNREFUSED);
     queue.refilled = true;
     send_one(&f->probe);
-    assert_in_range(sendto_script.calls, 2, 4);
+    assert_in_range(sendmmsg_script.calls, 2, 4);
     assert_int_equal(last()->error, ECONNREFUSED);
     assert_null(last()->from);
 }
 
-static void one_turn_takes_a_bounded_number(void **state)
+/* Of the largest datagrams four fit into a batch. */
+static void one_wake_up_takes_a_bounded_number(void **state)
+{
+    struct fixture *f = *state;
+    static uint8_t octets[65536];
+
+    start(f, 65507);
+    send_one(&f->probe);
+    take(f, octets, sizeof octets);
+    for (unsigned i = 0; i < 40; i++)
+        give(f, f->server, "x", 1);
+    pump(&f->probe);
+    assert_int_equal(heard.count, 32);
+    await_events(&f->probe, 40);
+    queue_error(f, SO_EE_ORIGIN_ICMP, EHOSTUNREACH);
+    queue.count = 300;
+    wake(&f->probe, POLLERR);
+    assert_int_equal(heard.count, 40 + 256);
+    wake(&f->probe, POLLERR);
+    assert_int_equal(heard.count, 40 + 300);
+}
+
+static void small_ones_are_received_by_the_dozen(void **state)
 {
     struct fixture *f = *state;
     uint8_t octets[100];
 
-    start(f, 0);
+    start(f, 56);
+    send_many(&f->probe, 60);
+    assert_int_equal(sendmmsg_script.calls, 1);
+    for (unsigned i = 0; i < 60; i++) {
+        assert_int_equal(take(f, octets, sizeof octets), 56);
+        assert_int_equal(payload_compare(&f->probe.payload, i + 1, 0, octets, 56), 56);
+        give(f, f->server, octets, 56);
+    }
+    script_clear(&recvmmsg_script);
+    wake(&f->probe, POLLIN);
+    assert_int_equal(recvmmsg_script.calls, 1);
+    assert_int_equal(f->probe.counters.received, 60);
+    assert_int_equal(f->probe.counters.reordered, 0);
+}
+
+static void what_the_kernel_does_not_take_at_once_follows(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t octets[100];
+
+    start(f, 56);
+    SCRIPT(sendmmsg_script, 2, -EMSGSIZE, PASS);
+    send_many(&f->probe, 5);
+    assert_int_equal(sendmmsg_script.calls, 3);
+    assert_int_equal(heard.count, 1);
+    assert_int_equal(last()->kind, PROBE_ERROR);
+    assert_int_equal(last()->seq, 3);
+    assert_int_equal(f->probe.counters.sent, 5);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(take(f, octets, sizeof octets), 56);
+        assert_int_equal(octets[0], i < 2 ? i + 1 : i + 2);
+    }
+}
+
+static void a_full_socket_blocks_the_link_until_there_is_room(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t octets[100];
+
+    start(f, 56);
+    SCRIPT(sendmmsg_script, 2, -EAGAIN);
+    send_many(&f->probe, 5);
+    assert_int_equal(heard.count, 0);
+    assert_int_equal(f->probe.counters.sent, 2);
+    assert_int_equal(f->probe.waiting, 2);
+    assert_int_equal(f->probe.links[0]->unanswered, 2);
+    assert_true(f->probe.links[0]->blocked);
+    assert_int_equal(f->probe.links[0]->watch.events, POLLIN | POLLOUT);
     send_one(&f->probe);
-    take(f, octets, sizeof octets);
-    heard.count = 0;
-    f->probe.counters.sent = 0;
-    for (unsigned i = 0; i < 70; i++)
-        give(f, f->server, "", 0);
-    await_events(&f->probe, 64);
-    heard.count = 0;
-    queue_error(f, SO_EE_ORIGIN_ICMP, EHOSTUNREACH);
-    queue.count = 70;
-    f->probe.stopped = true;
-    f->probe.link->ops->ready(f->probe.link, POLLERR);
-    assert_int_equal(heard.count, 64);
+    assert_int_equal(sendmmsg_script.calls, 2);
+    pump(&f->probe);
+    assert_false(f->probe.links[0]->blocked);
+    assert_int_equal(f->probe.links[0]->watch.events, POLLIN);
+    send_one(&f->probe);
+    for (unsigned i = 1; i <= 3; i++) {
+        take(f, octets, sizeof octets);
+        assert_int_equal(octets[0], i);
+    }
+}
+
+/* ---- several sockets ---- */
+
+static void each_link_has_a_port_and_its_own_replies(void **state)
+{
+    struct fixture *f = *state;
+    struct probe_settings settings = patient;
+    struct net_addr clients[3];
+    uint8_t octets[3][56];
+
+    settings.links = 3;
+    start_with(f, settings);
+    for (unsigned i = 0; i < 3; i++) {
+        send_one(&f->probe);
+        take(f, octets[i], sizeof octets[i]);
+        clients[i] = f->client;
+        assert_int_equal(net_port(&clients[i]), f->probe.links[i]->port);
+    }
+    assert_int_not_equal(net_port(&clients[0]), net_port(&clients[1]));
+    give(f, f->server, octets[2], 56);
+    await_events(&f->probe, 1);
+    assert_int_equal(last()->kind, PROBE_RECEIVED);
+    assert_ptr_equal(last()->link, f->probe.links[2]);
+    f->client = clients[1];
+    give(f, f->server, octets[0], 56);
+    await_events(&f->probe, 2);
+    assert_int_equal(last()->kind, PROBE_WRONG_SOURCE);
+    assert_int_equal(last()->seq, 1);
+}
+
+/* ---- time stamps of the kernel ---- */
+
+static void echo_one(struct fixture *f)
+{
+    uint8_t octets[100];
+    unsigned before = heard.count;
+
+    send_one(&f->probe);
+    give(f, f->server, octets, take(f, octets, sizeof octets));
+    await_events(&f->probe, before + 1);
+    assert_int_equal(last()->kind, PROBE_RECEIVED);
+}
+
+/* The kernel begins to stamp what it receives some time after it is asked to. */
+static void echo_until_stamped(struct fixture *f)
+{
+    uint64_t before = f->probe.counters.stamped;
+    uint64_t until = probe_now() + PATIENCE_MS * (PROBE_SECOND / 1000);
+
+    while (f->probe.counters.stamped == before) {
+        assert_true(probe_now() < until);
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        heard.count = 0;
+        echo_one(f);
+    }
+}
+
+static void the_kernel_stamps_what_is_sent_and_received(void **state)
+{
+    struct fixture *f = *state;
+    struct probe_settings settings = patient;
+    uint64_t before;
+
+    settings.kernel_stamps = true;
+    start_with(f, settings);
+    echo_until_stamped(f);
+    before = f->probe.counters.stamped;
+    for (unsigned i = 0; i < 10; i++)
+        echo_one(f);
+    assert_int_equal(f->probe.counters.stamped, before + 10);
+    assert_int_equal(f->probe.counters.received, f->probe.counters.sent);
+}
+
+static void stamps_are_numbered_anew_after_an_error(void **state)
+{
+    struct fixture *f = *state;
+    struct probe_settings settings = patient;
+    uint64_t before;
+
+    settings.kernel_stamps = true;
+    start_with(f, settings);
+    echo_until_stamped(f);
+    script_clear(&setsockopt_script);
+    SCRIPT(sendmmsg_script, -EMSGSIZE);
+    send_one(&f->probe);
+    assert_int_equal(last()->error, EMSGSIZE);
+    assert_int_equal(setsockopt_script.calls, 2);
+    before = f->probe.counters.stamped;
+    echo_one(f);
+    assert_int_equal(f->probe.counters.stamped, before + 1);
+}
+
+static void it_works_without_stamps(void **state)
+{
+    struct fixture *f = *state;
+    struct probe_settings settings = patient;
+
+    settings.kernel_stamps = true;
+    script_fail_after(&setsockopt_script, 4, ENOPROTOOPT);
+    start_with(f, settings);
+    assert_true(script_done(&setsockopt_script));
+    echo_one(f);
+    assert_int_equal(f->probe.counters.stamped, 0);
 }
 
 static void a_stopped_run_takes_no_more(void **state)
@@ -434,7 +645,7 @@ static void a_stopped_run_takes_no_more(void **state)
     send_one(&f->probe);
     give(f, f->server, octets, take(f, octets, sizeof octets));
     f->probe.stopped = true;
-    f->probe.link->ops->ready(f->probe.link, POLLIN);
+    wake(&f->probe, POLLIN);
     assert_int_equal(heard.count, 0);
 }
 
@@ -455,10 +666,13 @@ static void each_step_of_opening_may_fail(void **state)
 {
     struct fixture *f = *state;
 
-    script_fail_after(&malloc_script, 0, ENOMEM);
+    /* The first four are not of the link. */
+    script_fail_after(&calloc_script, 4, ENOMEM);
     assert_cannot_open(f, ENOMEM);
-    script_fail_after(&malloc_script, 1, ENOMEM);
+    script_fail_after(&calloc_script, 5, ENOMEM);
     assert_cannot_open(f, ENOMEM);
+    script_fail_after(&epoll_ctl_script, 1, ENOSPC);
+    assert_cannot_open(f, ENOSPC);
     script_fail_after(&socket_script, 0, EMFILE);
     assert_cannot_open(f, EMFILE);
     script_fail_after(&connect_script, 0, ENETUNREACH);
@@ -484,6 +698,7 @@ int main(void)
         TEST(datagrams_of_all_sizes_come_back),
         TEST(ipv6_carries_twenty_octets_more),
         TEST(bad_replies_are_recognised),
+        TEST(octets_are_there_as_a_whole_or_not_at_all),
         TEST(wrong_sources_are_seen),
         TEST(the_address_of_everywhere_is_known_by_another),
         TEST(a_closed_port_refuses_each_probe_by_number),
@@ -495,7 +710,14 @@ int main(void)
         TEST(receiving_may_fail_with_an_earlier_error),
         TEST(sending_may_fail),
         TEST(sending_is_not_tried_for_ever),
-        TEST(one_turn_takes_a_bounded_number),
+        TEST(one_wake_up_takes_a_bounded_number),
+        TEST(small_ones_are_received_by_the_dozen),
+        TEST(what_the_kernel_does_not_take_at_once_follows),
+        TEST(a_full_socket_blocks_the_link_until_there_is_room),
+        TEST(each_link_has_a_port_and_its_own_replies),
+        TEST(the_kernel_stamps_what_is_sent_and_received),
+        TEST(stamps_are_numbered_anew_after_an_error),
+        TEST(it_works_without_stamps),
         TEST(a_stopped_run_takes_no_more),
         TEST(each_step_of_opening_may_fail),
     };

@@ -9,6 +9,8 @@ struct fixture {
     struct probe probe;
     struct net_addr peer;
     struct report report;
+    struct probe_link links[7];
+    struct probe_link *list[7];
     char *out;
     char *err;
     size_t out_size;
@@ -22,13 +24,23 @@ static int set_up(void **state)
     assert_non_null(f);
     f->peer = address("127.0.0.1", 7);
     f->probe.settings = (struct probe_settings){.size = 56};
-    f->report = (struct report){.out = open_memstream(&f->out, &f->out_size),
+    rtt_init(&f->probe.rtt);
+    rtt_init(&f->probe.connect);
+    f->probe.links = f->list;
+    for (unsigned i = 0; i < COUNT(f->links); i++) {
+        f->list[i] = &f->links[i];
+        f->links[i].port = (uint16_t)(5000 + i);
+        rtt_init(&f->links[i].rtt);
+    }
+    f->report = (struct report){.kind = &report_text,
+                                .out = open_memstream(&f->out, &f->out_size),
                                 .err = open_memstream(&f->err, &f->err_size),
                                 .probe = &f->probe,
                                 .ops = &probe_udp_ops,
                                 .host = "localhost",
                                 .peer = &f->peer,
-                                .name = ""};
+                                .name = "",
+                                .cpu = -1};
     *state = f;
     return 0;
 }
@@ -37,6 +49,10 @@ static int tear_down(void **state)
 {
     struct fixture *f = *state;
 
+    rtt_fini(&f->probe.rtt);
+    rtt_fini(&f->probe.connect);
+    for (unsigned i = 0; i < COUNT(f->links); i++)
+        rtt_fini(&f->links[i].rtt);
     fclose(f->report.out);
     fclose(f->report.err);
     free(f->out);
@@ -135,9 +151,9 @@ static void the_name_goes_with_the_peers_address_only(void **state)
 
 static void errors_come_with_advice(void **state)
 {
-    static const int errors[] = {ECONNREFUSED,  ETIMEDOUT,    ENETUNREACH, EHOSTUNREACH,
-                                 EACCES,        EPERM,        EINVAL,      EMSGSIZE,
-                                 EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN,      ENOBUFS};
+    static const int errors[] = {ECONNREFUSED, ETIMEDOUT, ENETUNREACH, EHOSTUNREACH,  EACCES,
+                                 EPERM,        EINVAL,    EMSGSIZE,    EADDRNOTAVAIL, EAFNOSUPPORT,
+                                 EAGAIN,       ENOBUFS,   ENODATA,     EADDRINUSE,    ENODEV};
     struct fixture *f = *state;
 
     EVENT(f, .kind = PROBE_ERROR, .seq = 1, .error = ECONNREFUSED);
@@ -166,7 +182,8 @@ static void failures_name_what_was_tried(void **state)
                   "has no route there; see 'ip route' and 'ip -6 route'\n");
     f->report.ops = &probe_tcp_ops;
     EVENT(f, .kind = PROBE_FAILURE, .error = EMFILE);
-    ASSERT_ERR(f, "echo-probe: cannot connect to tcp 127.0.0.1:7: Too many open files\n");
+    ASSERT_ERR(f, "echo-probe: cannot connect to tcp 127.0.0.1:7: Too many open files: fewer "
+                  "connections at once may do, or a higher limit: see 'ulimit -n'\n");
     EVENT_FROM(f, NULL, .kind = PROBE_FAILURE, .error = ENOMEM);
     ASSERT_ERR(f, "echo-probe: cannot wait for the network: Cannot allocate memory\n");
     ASSERT_OUT(f, "");
@@ -194,8 +211,9 @@ static void closing_and_resetting_are_told_apart(void **state)
 static void quiet_leaves_out_replies_but_not_failures(void **state)
 {
     static const enum probe_event_kind silent[] = {
-        PROBE_CONNECTED, PROBE_RECEIVED,     PROBE_DUPLICATE, PROBE_LATE, PROBE_CORRUPT,
-        PROBE_TRUNCATED, PROBE_WRONG_SOURCE, PROBE_FOREIGN,   PROBE_ERROR};
+        PROBE_CONNECTED, PROBE_RECEIVED,  PROBE_DUPLICATE,    PROBE_LATE,
+        PROBE_CORRUPT,   PROBE_TRUNCATED, PROBE_WRONG_SOURCE, PROBE_FOREIGN,
+        PROBE_ERROR,     PROBE_OVERDUE,   PROBE_TICK};
     struct fixture *f = *state;
 
     f->report.quiet = true;
@@ -214,8 +232,8 @@ static void running_figures_go_to_the_terminal(void **state)
     struct fixture *f = *state;
 
     f->probe.counters = (struct probe_counters){.sent = 3, .received = 2};
-    rtt_add(&f->probe.rtt, 1 * MS);
-    rtt_add(&f->probe.rtt, 3 * MS);
+    rtt_add(&f->probe.rtt, 1, 1 * MS);
+    rtt_add(&f->probe.rtt, 2, 3 * MS);
     EVENT(f, .kind = PROBE_STATUS);
     ASSERT_ERR(f, "2/3 packets, 33% loss, min/avg/max/mdev = 1.000/2.000/3.000/1.000 ms\n");
     ASSERT_OUT(f, "");
@@ -226,17 +244,21 @@ static void summary_of_a_clean_run(void **state)
     struct fixture *f = *state;
 
     f->probe.counters = (struct probe_counters){.sent = 2, .received = 2};
-    rtt_add(&f->probe.rtt, 22000);
-    rtt_add(&f->probe.rtt, 54000);
+    rtt_add(&f->probe.rtt, 1, 22000);
+    rtt_add(&f->probe.rtt, 2, 54000);
     report_summary(&f->report, 1001 * MS + 999999);
-    ASSERT_OUT(f, "\n--- localhost echo-probe statistics ---\n"
-                  "2 packets transmitted, 2 received, 0% packet loss, time 1001ms\n"
-                  "rtt min/avg/max/mdev = 0.022/0.038/0.054/0.016 ms\n");
-    f->probe.connect_time = 81000;
+    ASSERT_OUT(f,
+               "\n--- localhost echo-probe statistics ---\n"
+               "2 packets transmitted, 2 received, 0% packet loss, time 1001ms\n"
+               "rtt min/avg/max/mdev = 0.022/0.038/0.054/0.016 ms\n"
+               "p50/p90/p99/p99.9 = 0.022/0.054/0.054/0.054 ms, jitter 0.002 ms, ipdv 0.032 ms\n");
+    rtt_add(&f->probe.connect, 0, 81000);
     report_summary(&f->report, 1001 * MS);
-    ASSERT_OUT(f, "\n--- localhost echo-probe statistics ---\n"
-                  "2 packets transmitted, 2 received, 0% packet loss, time 1001ms\n"
-                  "rtt min/avg/max/mdev = 0.022/0.038/0.054/0.016 ms, connect 0.081 ms\n");
+    ASSERT_OUT(f,
+               "\n--- localhost echo-probe statistics ---\n"
+               "2 packets transmitted, 2 received, 0% packet loss, time 1001ms\n"
+               "rtt min/avg/max/mdev = 0.022/0.038/0.054/0.016 ms, connect 0.081 ms\n"
+               "p50/p90/p99/p99.9 = 0.022/0.054/0.054/0.054 ms, jitter 0.002 ms, ipdv 0.032 ms\n");
 }
 
 static void one_reply_is_enough_for_statistics(void **state)
@@ -246,7 +268,7 @@ static void one_reply_is_enough_for_statistics(void **state)
     /* Interrupted: what was not sent yet is nobody's fault. */
     f->probe.settings.count = 5;
     f->probe.counters = (struct probe_counters){.sent = 1, .received = 1};
-    rtt_add(&f->probe.rtt, MS);
+    rtt_add(&f->probe.rtt, 1, MS);
     EVENT(f, .kind = PROBE_STATUS);
     ASSERT_ERR(f, "1/1 packets, 0% loss, min/avg/max/mdev = 1.000/1.000/1.000/0.000 ms\n");
     report_summary(&f->report, 0);
@@ -269,12 +291,13 @@ static void summary_names_every_trouble(void **state)
                                                 .wrong_source = 6,
                                                 .foreign = 7,
                                                 .refused = 8,
-                                                .errors = 9};
+                                                .errors = 9,
+                                                .delayed = 10};
     report_summary(&f->report, 0);
     ASSERT_OUT(f, "\n--- localhost echo-probe statistics ---\n"
                   "30 packets transmitted, 20 received, +1 out of order, +2 duplicates, +3 late, "
                   "+4 corrupt, +5 truncated, +6 from a wrong source, +7 not ours, +8 refused, "
-                  "+9 errors, 33.3333% packet loss, time 0ms\n");
+                  "+9 errors, +10 sent late, 33.3333% packet loss, time 0ms\n");
 }
 
 static void summary_of_a_connection_that_ended_early(void **state)
@@ -283,7 +306,7 @@ static void summary_of_a_connection_that_ended_early(void **state)
 
     f->probe.counters = (struct probe_counters){.sent = 1};
     f->probe.settings.count = 5;
-    f->probe.connect_time = 81000;
+    rtt_add(&f->probe.connect, 0, 81000);
     f->probe.closed = true;
     report_summary(&f->report, 0);
     ASSERT_OUT(f, "\n--- localhost echo-probe statistics ---\n"
@@ -299,6 +322,217 @@ static void summary_of_nothing_does_not_divide_by_zero(void **state)
     ASSERT_OUT(f, "\n--- localhost echo-probe statistics ---\n"
                   "0 packets transmitted, 0 received, 0% packet loss, time 0ms\n");
 }
+
+/* ---- what options add ---- */
+
+static void figures_of_each_connection_are_summed_up(void **state)
+{
+    struct fixture *f = *state;
+
+    f->report.ops = &probe_connect_ops;
+    EVENT(f, .kind = PROBE_RECEIVED, .seq = 1, .size = 56, .time = MS, .connect = 2 * MS);
+    ASSERT_OUT(f, "56 bytes from 127.0.0.1: tcp_seq=1 connect=2.00 ms time=1.00 ms\n");
+    f->probe.counters = (struct probe_counters){.sent = 2};
+    rtt_add(&f->probe.connect, 1, 1 * MS);
+    rtt_add(&f->probe.connect, 2, 3 * MS);
+    report_summary(&f->report, 0);
+    ASSERT_OUT(f, "\n--- localhost echo-probe statistics ---\n"
+                  "2 packets transmitted, 0 received, 100% packet loss, time 0ms\n"
+                  "connect min/avg/max/mdev = 1.000/2.000/3.000/1.000 ms\n");
+}
+
+static void an_overdue_probe_has_a_line(void **state)
+{
+    struct fixture *f = *state;
+
+    EVENT_FROM(f, NULL, .kind = PROBE_OVERDUE, .seq = 4);
+    ASSERT_OUT(f, "no answer yet for udp_seq=4\n");
+}
+
+/* The rest of a line that begins with the time of day. */
+static const char *after_date(const char *line)
+{
+    time_t now = time(NULL);
+    char *end;
+    long long seconds;
+
+    assert_int_equal(line[0], '[');
+    seconds = strtoll(line + 1, &end, 10);
+    assert_in_range(seconds, now - 60, now);
+    assert_int_equal(*end, '.');
+    assert_int_equal(strspn(end + 1, "0123456789"), 6);
+    assert_memory_equal(end + 7, "] ", 2);
+    return end + 9;
+}
+
+static void each_line_may_have_its_date(void **state)
+{
+    struct fixture *f = *state;
+
+    f->report.dates = true;
+    EVENT(f, .kind = PROBE_RECEIVED, .seq = 1, .size = 56, .time = MS);
+    assert_string_equal(after_date(text_of(f->report.out, &f->out)),
+                        "56 bytes from 127.0.0.1: udp_seq=1 time=1.00 ms\n");
+    EVENT(f, .kind = PROBE_CONNECTED, .time = MS);
+    assert_string_equal(after_date(text_of(f->report.out, &f->out)),
+                        "Connected to 127.0.0.1 port 7: time=1.00 ms\n");
+    EVENT(f, .kind = PROBE_OVERDUE, .seq = 1);
+    assert_string_equal(after_date(text_of(f->report.out, &f->out)),
+                        "no answer yet for udp_seq=1\n");
+    EVENT(f, .kind = PROBE_ERROR, .seq = 1, .error = EIO);
+    assert_string_equal(after_date(text_of(f->report.out, &f->out)),
+                        "From 127.0.0.1: udp_seq=1 Input/output error\n");
+}
+
+static void source_ports_are_shown_where_they_are_wanted(void **state)
+{
+    struct fixture *f = *state;
+
+    f->report.verbose = true;
+    EVENT(f, .kind = PROBE_RECEIVED, .seq = 1, .size = 56, .time = MS, .link = f->list[2]);
+    ASSERT_OUT(f, "56 bytes from 127.0.0.1: udp_seq=1 source_port=5002 time=1.00 ms\n");
+    f->report.verbose = false;
+    f->report.sources = true;
+    EVENT(f, .kind = PROBE_RECEIVED, .seq = 1, .size = 56, .time = MS, .link = f->list[1]);
+    ASSERT_OUT(f, "56 bytes from 127.0.0.1: udp_seq=1 source_port=5001 time=1.00 ms\n");
+    /* Of connections that come and go there is none to tell. */
+    f->links[1].port = 0;
+    EVENT(f, .kind = PROBE_RECEIVED, .seq = 1, .size = 56, .time = MS, .link = f->list[1]);
+    ASSERT_OUT(f, "56 bytes from 127.0.0.1: udp_seq=1 time=1.00 ms\n");
+}
+
+/* A message comes back as it is, but what could steer a terminal does not get there. */
+static void messages_are_shown_with_escapes(void **state)
+{
+    static const uint8_t octets[] = {'h', 'i', ' ', 0x1b, '[', 0x7f, '"', '\\', '\n', 0, 0xe4, '~'};
+    struct fixture *f = *state;
+
+    f->report.message = true;
+    EVENT(f, .kind = PROBE_RECEIVED, .seq = 1, .time = MS, .octets = octets, .size = sizeof octets);
+    ASSERT_OUT(f, "12 bytes from 127.0.0.1: udp_seq=1 time=1.00 ms "
+                  "\"hi \\x1b[\\x7f\\x22\\x5c\\x0a\\x00\\xe4~\"\n");
+    /* What came in parts is gone. */
+    EVENT(f, .kind = PROBE_RECEIVED, .seq = 1, .time = MS, .size = 5);
+    ASSERT_OUT(f, "5 bytes from 127.0.0.1: udp_seq=1 time=1.00 ms \"\"\n");
+}
+
+static void progress_is_a_line_that_gives_way(void **state)
+{
+    struct fixture *f = *state;
+    const char *line;
+
+    EVENT_FROM(f, NULL, .kind = PROBE_TICK);
+    ASSERT_ERR(f, "");
+    f->report.progress = true;
+    f->report.quiet = true;
+    EVENT_FROM(f, NULL, .kind = PROBE_TICK);
+    line = text_of(f->report.err, &f->err);
+    assert_int_equal(line[0], '\r');
+    assert_null(strchr(line, '\n'));
+    assert_in_range(strlen(line), 1 + 3, 1 + 79 + 3);
+    assert_string_equal(line + strlen(line) - 3, "\033[K");
+    EVENT_FROM(f, NULL, .kind = PROBE_STATUS);
+    ASSERT_ERR(f, "\r\033[K0/0 packets, 0% loss\n");
+    EVENT_FROM(f, NULL, .kind = PROBE_FAILURE, .text = "it rains");
+    ASSERT_ERR(f, "\r\033[Kecho-probe: it rains\n");
+    EVENT(f, .kind = PROBE_CLOSED, .error = EPIPE);
+    assert_memory_equal(text_of(f->report.err, &f->err), "\r\033[Kecho-probe: 127", 19);
+    report_summary(&f->report, 0);
+    ASSERT_ERR(f, "\r\033[K");
+    assert_int_equal(report_finish(&f->report), 0);
+    ASSERT_ERR(f, "\r\033[K");
+}
+
+/* Without the three lines that every summary has here. */
+static const char *summary_beyond_counters(struct fixture *f, uint64_t elapsed)
+{
+    const char *text;
+
+    report_summary(&f->report, elapsed);
+    text = text_of(f->report.out, &f->out);
+    for (unsigned line = 0; line < 3; line++)
+        text = strchr(text, '\n') + 1;
+    return text;
+}
+
+static void a_flood_tells_its_rate(void **state)
+{
+    struct fixture *f = *state;
+
+    f->probe.settings.window = 1;
+    f->probe.counters = (struct probe_counters){.sent = 3000, .received = 3000};
+    assert_string_equal(summary_beyond_counters(f, 1500 * MS), "2000 echoes/s\n");
+    assert_string_equal(summary_beyond_counters(f, 0), "");
+}
+
+static void the_cpu_time_of_a_process_is_told(void **state)
+{
+    struct fixture *f = *state;
+
+    f->report.pid = 4711;
+    f->report.cpu = 2.345;
+    assert_string_equal(summary_beyond_counters(f, 0),
+                        "2.35 us of CPU time an echo in process 4711\n");
+}
+
+static void the_distribution_may_be_drawn(void **state)
+{
+    struct fixture *f = *state;
+
+    rtt_add(&f->probe.rtt, 1, MS);
+    report_summary(&f->report, 0);
+    assert_null(strchr(text_of(f->report.out, &f->out), '#'));
+    f->report.histogram = true;
+    report_summary(&f->report, 0);
+    assert_non_null(strchr(text_of(f->report.out, &f->out), '#'));
+}
+
+static void set_link(struct fixture *f, unsigned i, uint64_t sent, uint64_t received, uint64_t time)
+{
+    f->links[i].sent = sent;
+    f->links[i].received = received;
+    for (uint64_t n = 0; n < received; n++)
+        rtt_add(&f->links[i].rtt, n, time);
+    f->probe.opened = i + 1;
+}
+
+static void each_source_port_has_its_figures(void **state)
+{
+    struct fixture *f = *state;
+
+    f->report.sources = true;
+    set_link(f, 0, 4, 3, 2 * MS);
+    set_link(f, 1, 4, 0, 0);
+    assert_string_equal(
+        summary_beyond_counters(f, 0),
+        "source port 5000: 4 sent, 3 received, 25% loss, "
+        "min/p50/p90/p99/max = 2.000/2.000/2.000/2.000/2.000 ms\n"
+        "source port 5001: 4 sent, 0 received, 100% loss\n"
+        "worst source ports: 5001 (100% loss, p99 0.000 ms), 5000 (25% loss, p99 2.000 ms)\n");
+}
+
+/* By loss, and where that is the same by time; the others are left out. */
+static void the_worst_source_ports_are_named(void **state)
+{
+    struct fixture *f = *state;
+    const char *text;
+
+    f->report.sources = true;
+    set_link(f, 0, 4, 4, 1 * MS);
+    set_link(f, 1, 4, 3, 1 * MS);
+    set_link(f, 2, 4, 4, 3 * MS);
+    set_link(f, 3, 4, 2, 1 * MS);
+    set_link(f, 4, 4, 4, 2 * MS);
+    set_link(f, 5, 4, 3, 5 * MS);
+    set_link(f, 6, 4, 4, 4 * MS);
+    text = strstr(summary_beyond_counters(f, 0), "worst");
+    assert_non_null(text);
+    assert_string_equal(text, "worst source ports: 5003 (50% loss, p99 1.000 ms), "
+                              "5005 (25% loss, p99 5.000 ms), 5001 (25% loss, p99 1.000 ms), "
+                              "5006 (0% loss, p99 4.000 ms), 5002 (0% loss, p99 3.000 ms)\n");
+}
+
+/* ---- writing ---- */
 
 static void a_full_disk_is_noticed_at_once(void **state)
 {
@@ -352,6 +586,17 @@ int main(void)
         TEST(summary_names_every_trouble),
         TEST(summary_of_a_connection_that_ended_early),
         TEST(summary_of_nothing_does_not_divide_by_zero),
+        TEST(figures_of_each_connection_are_summed_up),
+        TEST(an_overdue_probe_has_a_line),
+        TEST(each_line_may_have_its_date),
+        TEST(source_ports_are_shown_where_they_are_wanted),
+        TEST(messages_are_shown_with_escapes),
+        TEST(progress_is_a_line_that_gives_way),
+        TEST(a_flood_tells_its_rate),
+        TEST(the_cpu_time_of_a_process_is_told),
+        TEST(the_distribution_may_be_drawn),
+        TEST(each_source_port_has_its_figures),
+        TEST(the_worst_source_ports_are_named),
         TEST(a_full_disk_is_noticed_at_once),
         TEST(what_is_still_buffered_is_written_at_the_end),
     };
