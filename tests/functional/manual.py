@@ -12,7 +12,7 @@ from daemon import ECHOD, PATIENCE, Echod, private_network
 from lib import run_all, skip, test, wait_for
 
 MAN = pathlib.Path(os.environ["SRCDIR"]) / "man"
-PROBE = os.environ["ECHO_PROBE"]
+PROGRAMS = (ECHOD, *(os.environ[name] for name in ("ECHO_PROBE", "CHECK_ECHO", "ECHOPING")))
 PORT = 7007
 
 private_network()
@@ -28,7 +28,7 @@ def examples(page):
 def run(commands):
     """In a shell that finds the programs by their names; every command must succeed."""
     with tempfile.TemporaryDirectory() as folder:
-        for program in (ECHOD, PROBE):
+        for program in PROGRAMS:
             (pathlib.Path(folder) / os.path.basename(program)).symlink_to(program)
         environment = dict(os.environ, PATH=f"{folder}:{os.environ['PATH']}")
         done = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", commands], env=environment, stdin=subprocess.DEVNULL,
@@ -72,10 +72,9 @@ def serves(command):
     assert daemon.returncode == 0, daemon.returncode
 
 
-for example in examples("echod.8"):
-    register("echod.8", example)
-for example in examples("echo-probe.1"):
-    register("echo-probe.1", example)
+for page in ("echod.8", "echo-probe.1", "check_echo.1", "echoping.1"):
+    for example in examples(page):
+        register(page, example)
 
 for example in examples("echod.conf.5"):
 

@@ -82,12 +82,14 @@ class Udp(Server):
     def __init__(self, answer=lambda n, data: [data], host="127.0.0.1"):
         super().__init__(socket.SOCK_DGRAM, host)
         self.answer = answer
+        self.seen = threading.Event()
 
     def serve(self):
         count = 0
         while self.readable(self.socket):
             data, client = self.socket.recvfrom(65536)
             count += 1
+            self.seen.set()
             for reply in self.answer(count, data):
                 through, octets = reply if isinstance(reply, tuple) else (self.socket, reply)
                 through.sendto(octets, client)
@@ -142,21 +144,25 @@ def reset(connection):
 class Full:
     """A listener that lets nobody in: its queue is full."""
 
+    def __init__(self, host="127.0.0.1", port=0):
+        self.family, _, _, _, self.address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+
     def __enter__(self):
-        self.sockets = [socket.socket()]
-        self.sockets[0].bind(("127.0.0.1", 0))
+        self.sockets = [socket.socket(self.family)]
+        self.sockets[0].bind(self.address)
         self.sockets[0].listen(0)
-        self.port = self.sockets[0].getsockname()[1]
+        self.address = self.sockets[0].getsockname()
+        self.port = self.address[1]
         while not self._is_full():
             assert len(self.sockets) < 100, "the queue of the listener does not fill"
         return self
 
     def _is_full(self):
-        s = socket.socket()
+        s = socket.socket(self.family)
         self.sockets.append(s)
         s.settimeout(1)
         try:
-            s.connect(("127.0.0.1", self.port))
+            s.connect(self.address)
         except TimeoutError:
             return True
         return False
@@ -234,8 +240,8 @@ class Run:
         return int(found[1]) if found else 0
 
 
-def run(*arguments, prefix=(), **options):
-    command = [*prefix, ECHO_PROBE, *(str(argument) for argument in arguments)]
+def run(*arguments, prefix=(), program=ECHO_PROBE, **options):
+    command = [*prefix, program, *(str(argument) for argument in arguments)]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
     done = subprocess.run(command, stdin=subprocess.DEVNULL, timeout=PATIENCE, check=False, text=True, **options)
     return Run(done.stdout or "", done.stderr, done.returncode)
@@ -244,8 +250,8 @@ def run(*arguments, prefix=(), **options):
 class Running:
     """A run to watch and to signal."""
 
-    def __init__(self, *arguments):
-        command = [ECHO_PROBE, *(str(argument) for argument in arguments)]
+    def __init__(self, *arguments, program=ECHO_PROBE):
+        command = [program, *(str(argument) for argument in arguments)]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                         text=True)
         self.out = ""
@@ -280,9 +286,11 @@ class Running:
 
 
 def summary(sent, received, loss, extra=""):
-    """The pattern of the line with the counters."""
-    return rf"^{sent} packets transmitted, {received} received{re.escape(extra)}, {loss}% packet loss, time \d+ms$"
+    """The pattern of the line with the counters. Any may have been sent late, where the machine is busy."""
+    return rf"^{sent} packets transmitted, {received} received{re.escape(extra)}{LATE}, {loss}% packet loss, time \d+ms$"
 
 
+LATE = r"(, \+\d+ sent late)?"
 TIME = r"time=\d+(\.\d+)? ms"
 RTT = r"^rtt min/avg/max/mdev = (\d+\.\d{3}/){3}\d+\.\d{3} ms"
+QUANTILES = r"^p50/p90/p99/p99.9 = (\d+\.\d{3}/){3}\d+\.\d{3} ms, jitter \d+\.\d{3} ms, ipdv \d+\.\d{3} ms"

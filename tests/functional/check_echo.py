@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: ISC
+"""check_echo, the monitoring plugin, against servers that answer by a script."""
+
+import functools
+import os
+import re
+import signal
+import socket
+import tempfile
+import threading
+
+import probing
+from lib import free_port, run_all, skip, test
+from probing import Full, Running, Tcp, Udp, bound, hosts, reset, without_network
+
+CHECK_ECHO = os.environ["CHECK_ECHO"]
+OK, WARNING, CRITICAL, UNKNOWN = range(4)
+
+# Thresholds and a limit that only a failure reaches.
+LENIENT = ("-w", "3600000,90%", "-c", "3600000,100%")
+PATIENT = ("-t", "50")
+
+MS = r"\d+\.\d{3}"
+
+run = functools.partial(probing.run, program=CHECK_ECHO)
+
+
+def expect(done, status, text, performance=None):
+    """All of standard output: one line, by these patterns."""
+    name = ("OK", "WARNING", "CRITICAL", "UNKNOWN")[status]
+    perfdata = rf"\|{performance}" if performance else ""
+    return done.expect(status, rf"\AECHO {name} - {text}{perfdata}\n\Z")
+
+
+def expect_refusal(done, text):
+    done.expect(UNKNOWN, rf"\AECHO UNKNOWN - {text}\nUsage: check_echo -H HOST [^|]*\Z")
+
+
+def rta(warning, critical, value=MS + "ms"):
+    return rf"rta={value};{re.escape(warning)};{re.escape(critical)};0; "
+
+
+# ---- states ----
+
+for kind, option in ((Udp, "--udp"), (Tcp, "--tcp")):
+    for host in ("127.0.0.1", "::1"):
+        @test(f"{option} {host}: OK, with performance data as check_icmp writes it")
+        def _(kind=kind, option=option, host=host):
+            with kind(host=host) as server:
+                done = run("-H", host, "-p", server.port, option, *PATIENT, "-w", "40000.5,20%", "-c", "50000,40%")
+            expect(done, OK, rf"{host}: rta {MS}ms, lost 0%", rta("40000.500", "50000.000") + "pl=0%;20;40;0;100")
+            assert len(set(re.findall(r"rta[ =](\d+\.\d+)ms", done.out))) == 1, "text and performance data differ"
+
+
+@test("the defaults: five datagrams, 100 ms and 10 % to warn, 500 ms and 50 % to be critical")
+def _():
+    sizes = []
+    with Udp(lambda n, data: sizes.append(len(data)) or [data]) as server:
+        done = run("-H", "127.0.0.1", "-p", server.port)
+    assert sizes == [56] * 5, sizes
+    done.expect(done.status, r"\|rta=.*;100\.000;500\.000;0; pl=.*;10;50;0;100$")
+
+
+@test("WARNING and CRITICAL by the round trip: also when it is just what was said")
+def _():
+    with Udp() as server:
+        expect(run("-H", "127.0.0.1", "-p", server.port, *PATIENT, "-w", "0,100%", "-c", "3600000,100%"), WARNING,
+               rf"127\.0\.0\.1: rta {MS}ms, lost 0%", rta("0.000", "3600000.000") + "pl=0%;100;100;0;100")
+        expect(run("-H", "127.0.0.1", "-p", server.port, *PATIENT, "-w", "0,100%", "-c", "0,100%"), CRITICAL,
+               rf"127\.0\.0\.1: rta {MS}ms, lost 0%", rta("0.000", "0.000") + "pl=0%;100;100;0;100")
+
+
+@test("WARNING and CRITICAL by loss: also when it is just what was said")
+def _():
+    for warning, critical, state in (("20.01", "100", OK), ("20", "20.01", WARNING), ("10", "20", CRITICAL)):
+        with Udp(lambda n, data: [data] if n != 2 else []) as server:
+            done = run("-H", "127.0.0.1", "-p", server.port, "-t", "5", "-w", f"3600000,{warning}%", "-c", f"3600000,{critical}")
+        expect(done, state, rf"127\.0\.0\.1: rta {MS}ms, lost 20%",
+               rta("3600000.000", "3600000.000") + rf"pl=20%;{re.escape(warning)};{re.escape(critical)};0;100")
+
+
+@test("CRITICAL without any reply, and the round trip is not known")
+def _():
+    with Udp(lambda n, data: []) as server:
+        done = run("-H", "127.0.0.1", "-p", server.port, "-n", "3", "-t", "0.5", *LENIENT)
+    expect(done, CRITICAL, r"127\.0\.0\.1: no reply, lost 100%", rta("3600000.000", "3600000.000", "U") + "pl=100%;90;100;0;100")
+
+
+WRONG = {
+    "corrupt": lambda data: data[:-1] + bytes([data[-1] ^ 1]),
+    "truncated": lambda data: data[:-1],
+}
+for what, spoil in WRONG.items():
+    @test(f"CRITICAL by a reply that is {what}, whatever the thresholds")
+    def _(what=what, spoil=spoil):
+        with Udp(lambda n, data: [spoil(data) if n == 3 else data]) as server:
+            done = run("-H", "127.0.0.1", "-p", server.port, *PATIENT, *LENIENT)
+        expect(done, CRITICAL, rf"127\.0\.0\.1: rta {MS}ms, lost 20%, 1 {what}",
+               rta("3600000.000", "3600000.000") + "pl=20%;90;100;0;100")
+
+
+@test("CRITICAL where all replies are wrong: said instead of a missing reply")
+def _():
+    with Udp(lambda n, data: [data[:20]]) as server:
+        done = run("-H", "127.0.0.1", "-p", server.port, *PATIENT, *LENIENT)
+    expect(done, CRITICAL, r"127\.0\.0\.1: lost 100%, 5 truncated", "rta=U;.*")
+
+
+@test("CRITICAL by a reply from another address")
+def _():
+    other = bound(socket.SOCK_DGRAM, "127.0.0.1")
+    with other, Udp(lambda n, data: [(other, data) if n == 1 else data]) as server:
+        done = run("-H", "127.0.0.1", "-p", server.port, "-t", "5", *LENIENT)
+    expect(done, CRITICAL, rf"127\.0\.0\.1: rta {MS}ms, lost 20%, 1 from a wrong source", "rta=.*")
+
+
+for option in ("--udp", "--tcp"):
+    @test(f"{option}: CRITICAL and at once where nobody listens")
+    def _(option=option):
+        done = run("-H", "127.0.0.1", "-p", free_port(), option, *PATIENT)
+        expect(done, CRITICAL, r"127\.0\.0\.1: connection refused, lost 100%", "rta=U;.* pl=100%;.*")
+
+
+@test("CRITICAL where a UDP service goes away amid the check, whatever the thresholds")
+def _():
+    with bound(socket.SOCK_DGRAM, "127.0.0.1") as server:
+        server.settimeout(probing.PATIENCE)
+        with Running("-H", "127.0.0.1", "-p", server.getsockname()[1], *PATIENT, *LENIENT, program=CHECK_ECHO) as running:
+            data, client = server.recvfrom(100)
+            server.sendto(data, client)
+            server.close()
+            running.read_until(rf"^ECHO CRITICAL - 127\.0\.0\.1: rta {MS}ms, lost \d+%, \d refused\|rta=")
+
+
+@test("CRITICAL where a TCP server closes or resets the connection")
+def _():
+    def end(server, connection, prepare):
+        connection.sendall(server.take(connection, 56))
+        server.take(connection, 56)
+        prepare(connection)
+
+    for prepare, text in ((lambda connection: None, "closed"), (reset, "reset")):
+        with Tcp(functools.partial(end, prepare=prepare)) as server:
+            done = run("-H", "127.0.0.1", "-p", server.port, "--tcp", *PATIENT, *LENIENT)
+        expect(done, CRITICAL, rf"127\.0\.0\.1: connection {text} by the peer, rta {MS}ms, lost .*%", "rta=.*")
+
+
+@test("CRITICAL where a network cannot be reached")
+def _():
+    done = run("-H", "192.0.2.1", prefix=without_network())
+    expect(done, CRITICAL, r"192\.0\.2\.1: Network is unreachable, lost 100%", "rta=U;.*")
+
+
+# ---- time ----
+
+@test("-t ends what a TCP server does not accept")
+def _():
+    with Full() as server:
+        expect(run("-H", "127.0.0.1", "-p", server.port, "--tcp", "-t", "2"), CRITICAL,
+               r"127\.0\.0\.1: (no connection in time|Connection timed out), lost 100%", "rta=U;.*")
+
+
+@test("-t ends what a TCP server accepts and does not answer")
+def _():
+    with Tcp(Tcp.wait_end) as server:
+        expect(run("-H", "127.0.0.1", "-p", server.port, "--tcp", "-t", "2"), CRITICAL,
+               r"127\.0\.0\.1: no reply, lost 100%", "rta=U;.*")
+
+
+@test("-t ends it also where a server takes in less than is sent")
+def _():
+    with Tcp(lambda server, connection: server.readable()) as server:
+        expect(run("-H", "127.0.0.1", "-p", server.port, "--tcp", "-t", "2", "-s", "16777216"), CRITICAL,
+               r"127\.0\.0\.1: no reply, lost 100%", "rta=U;.*")
+
+
+@test("-t makes room for all packets")
+def _():
+    with Udp() as server:
+        expect(run("-H", "127.0.0.1", "-p", server.port, "-n", "100", "-t", "10", *LENIENT), OK, rf".*: rta {MS}ms, lost 0%", "rta=.*")
+
+
+@test("the addresses of a name share the time: one that lets nobody in does not use up all of it")
+def _():
+    with Tcp(host="::1"), Tcp() as server, hosts("::1 two.test\n127.0.0.1 two.test\n") as prefix, Full("::1", server.port):
+        done = run("-H", "two.test", "-p", server.port, "--tcp", "-t", "10", "-v", *LENIENT, prefix=prefix)
+    done.expect(OK, r"\AECHO OK - two\.test: rta ", rf"^tcp to 127\.0\.0\.1:{server.port}$")
+
+
+# Runs its arguments while it holds the port of the name service, and never answers.
+SILENCE = r"""
+import fcntl, socket, struct, subprocess, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+request = struct.pack("16sh14x", b"lo", 0)
+flags = struct.unpack("16sh14x", fcntl.ioctl(s, 0x8913, request))[1]
+fcntl.ioctl(s, 0x8914, struct.pack("16sh14x", b"lo", flags | 1))
+s.bind(("127.0.0.1", 53))
+sys.exit(subprocess.call(sys.argv[1:]))
+"""
+
+
+@test("UNKNOWN by -t where the name service does not answer")
+def _():
+    for name in ("resolv.conf", "nsswitch.conf"):
+        if not os.path.exists(f"/etc/{name}"):
+            skip(f"needs /etc/{name}")
+    with tempfile.NamedTemporaryFile("w") as resolv, tempfile.NamedTemporaryFile("w") as switch:
+        resolv.write("nameserver 127.0.0.1\noptions timeout:30 attempts:5\n")
+        switch.write("hosts: dns\n")
+        resolv.flush()
+        switch.flush()
+        commands = f'mount --bind {resolv.name} /etc/resolv.conf && mount --bind {switch.name} /etc/nsswitch.conf && exec "$@"'
+        done = run("-H", "echo.example", "-t", "0.5",
+                   prefix=[*without_network(), "--mount", "sh", "-c", commands, "sh", "python3", "-c", SILENCE])
+        if "mount" in done.err:
+            skip(f"needs bind mounts: {done.err}")
+        expect(done, UNKNOWN, r"echo\.example: the name service has not answered within 0\.5 s")
+
+
+@test("UNKNOWN where it is interrupted")
+def _():
+    asked = threading.Event()
+    with Udp(lambda n, data: asked.set() or []) as server:
+        with Running("-H", "127.0.0.1", "-p", server.port, *PATIENT, program=CHECK_ECHO) as running:
+            assert asked.wait(probing.PATIENCE)
+            expect(running.end(signal.SIGTERM), UNKNOWN, r"127\.0\.0\.1: interrupted, lost 100%", "rta=U;.*")
+
+
+# ---- options ----
+
+@test("-n and -s: so many packets of that size; long options mean the same")
+def _():
+    for packets, size in (("-n", "-s"), ("--packets", "--size")):
+        sizes = []
+        with Udp(lambda n, data, sizes=sizes: sizes.append(len(data)) or [data]) as server:
+            expect(run("--hostname", "127.0.0.1", "--port", server.port, "--timeout", "50", packets, 7, size, 1000,
+                       "--warning", "3600000,90%", "--critical", "3600000,90%"), OK, ".*", "rta=.*")
+        assert sizes == [1000] * 7, sizes
+
+
+@test("-v: more lines, after the one that counts")
+def _():
+    with Udp(lambda n, data: [data, data] if n == 1 else [data]) as server:
+        done = run("-H", "127.0.0.1", "-p", server.port, *PATIENT, *LENIENT, "-v")
+    done.expect(OK, rf"\AECHO OK - 127\.0\.0\.1: rta {MS}ms, lost 0%\|rta=.*\n"
+                rf"udp to 127\.0\.0\.1:{server.port}\n5 sent, 5 received, 1 duplicates?\n"
+                rf"rtt min/avg/max/mdev = {MS}/{MS}/{MS}/{MS} ms, jitter {MS} ms\n\Z")
+
+
+@test("-4 and -6 choose the family")
+def _():
+    for host, wrong in (("127.0.0.1", "-6"), ("::1", "-4")):
+        done = run("-H", host, wrong)
+        done.expect(UNKNOWN, rf"\AECHO UNKNOWN - host '{host}': .*\n\Z")
+
+
+@test("UNKNOWN for a name that is not found, on one line")
+def _():
+    done = run("-H", "nosuch.invalid", prefix=without_network())
+    done.expect(UNKNOWN, r"\AECHO UNKNOWN - host 'nosuch\.invalid': .*\n\Z")
+
+
+REFUSED = [
+    ([], "-H HOST must be given"),
+    (["-H", "x", "y"], "argument 'y': only options are allowed, .*"),
+    (["-H", "x", "-p", "0", "-4"], None),
+    (["-H", "x", "-n", "0"], "-n '0': a whole number from 1 to 1000 is allowed"),
+    (["-H", "x", "-n", "1001"], "-n '1001': .*"),
+    (["-H", "x", "-t", "0"], "-t '0': seconds from 0.1 to 3600 are allowed, as in 0.5"),
+    (["-H", "x", "-t", "3601"], "-t '3601': .*"),
+    (["-H", "x", "-s", "65528"], "-s for udp '65528': a whole number from 0 to 65527 is allowed"),
+    (["-H", "127.0.0.1", "-s", "65508"], "-s for udp over IPv4 '65508': a whole number from 0 to 65507 is allowed"),
+    (["-H", "x", "-s", "0", "--tcp"], "-s for tcp '0': .*"),
+    (["-H", "x", "-w", "200,10%", "-c", "100,20%"], r"-w 200\.000,10% must not be more than -c 100\.000,20%"),
+    (["-H", "x", "-w", "100,30%", "-c", "100,20%"], r"-w 100\.000,30% must not be more than -c 100\.000,20%"),
+    (["-H", "x", "-w", "600,1%"], r"-w 600\.000,1% must not be more than -c 500\.000,50%"),
+    *((["-H", "x", option, value], rf"{option} '{re.escape(value)}': milliseconds to 3600000, a comma, and percent to 100 are .*")
+      for option in ("-w", "-c") for value in ("", "100", "100,", ",10%", "100,101%", "3600001,1%", "-1,1%", "1,1%%", "1;1%")),
+]
+
+
+@test("UNKNOWN and the usage, on standard output, for what is not allowed")
+def _():
+    for arguments, text in REFUSED:
+        done = run(*arguments)
+        if text:
+            expect_refusal(done, text)
+        else:
+            done.expect(UNKNOWN, r"\AECHO UNKNOWN - port '0': .*\n\Z")
+    for arguments, text in ((["-z"], "invalid option -- 'z'"), (["--nosuch"], "unrecognized option '--nosuch'"),
+                            (["-H"], "option requires an argument -- 'H'")):
+        run(*arguments).expect(UNKNOWN, rf"\A\S*check_echo: {text}\nUsage: check_echo -H HOST [^|]*\Z")
+
+
+@test("-V and -h: UNKNOWN, lest a check that only asks for help looks good")
+def _():
+    for option in ("-V", "--version"):
+        run(option).expect(UNKNOWN, r"\Acheck_echo \(echod\) \d+\.\d+.*\n\Z")
+    for option in ("-h", "--help"):
+        done = run(option).expect(UNKNOWN, r"\AUsage: check_echo -H HOST ")
+        for letter in "HpwcntsvVh46":
+            assert re.search(rf"^  -{letter}, --", done.out, re.M), letter
+        assert len(done.out.splitlines()) <= 24 and max(map(len, done.out.splitlines())) <= 80, "not one screen"
+
+
+@test("UNKNOWN where the result cannot be written")
+def _():
+    with Udp() as server, open("/dev/full", "w", encoding="ascii") as full:
+        done = run("-H", "127.0.0.1", "-p", server.port, stdout=full)
+    assert done.status == UNKNOWN, done
+
+
+run_all()
