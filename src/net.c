@@ -295,12 +295,11 @@ int net_share(int fd, bool on)
  * IP_MINTTL). */
 static void set_min_ttl(int fd, int ttl)
 {
-    int family;
-    socklen_t len = sizeof family;
+    struct net_addr addr = {.len = sizeof addr.in6};
 
-    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len) < 0)
+    if (getsockname(fd, &addr.sa, &addr.len) < 0)
         return;
-    if (family == AF_INET)
+    if (addr.sa.sa_family == AF_INET)
         set(fd, SOL_IP, IP_MINTTL, ttl);
     else
         set(fd, SOL_IPV6, IPV6_MINHOPCOUNT, ttl);
