@@ -16,6 +16,7 @@ libechod_sources = \
     src/stats.c src/stats.h \
     src/tcp.c src/tcp.h \
     src/udp.c src/udp.h \
+    src/usock.c src/usock.h \
     src/worker.c src/worker.h
 if SYSTEMD
 libechod_sources += src/notify.c

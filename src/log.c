@@ -2,6 +2,7 @@
 #include "log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -9,7 +10,10 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <syslog.h>
+#include <time.h>
 #include <unistd.h>
+
+#include "usock.h"
 
 /* The order is that of enum log_level and enum log_target. */
 static const char *const level_names[] = {"error", "warning", "notice", "info", "debug"};
@@ -19,14 +23,24 @@ static const int priorities[] = {LOG_ERR, LOG_WARNING, LOG_NOTICE, LOG_INFO, LOG
 /* Octets of a message; what is longer is cut. */
 #define MESSAGE_MAX 1900
 
+/* Datagrams of the syslog and journal targets: a message and what goes before and after it. */
+#define DATAGRAM_MAX (MESSAGE_MAX + 128)
+
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static void write_stderr(enum log_level level, const char *message);
 
 static _Atomic(enum log_level) threshold = LEVEL_INFO;
 static _Atomic(log_sink *) target = write_stderr;
-static _Atomic(log_sink *) journal;
 static _Atomic(log_sink *) override;
+
+/* Opened when first wanted, and not closed before the end: a thread may be writing to the one while
+ * another changes the target. */
+static struct usock syslog_socket = {.fd = -1};
+static struct usock journal_socket = {.fd = -1};
+
+/* As of the first log_open(): getpid(2) is a system call more. */
+static pid_t process;
 
 /* A reader that has stopped reading must not stop us: rather lose a line. A pipe that polls
  * writable has room for PIPE_BUF octets (pipe(7)), more than a line, so the write does not block.
@@ -39,16 +53,21 @@ static bool has_room(int fd)
 }
 
 /* One write(2) a message, so that those of several threads do not mix. */
+static void put(const char *line, size_t length)
+{
+    if (!has_room(STDERR_FILENO))
+        return;
+    /* There is nowhere left to report that reporting fails. */
+    ssize_t written = write(STDERR_FILENO, line, length);
+    (void)written;
+}
+
 static void write_line(const char *prefix, const char *message)
 {
     char line[MESSAGE_MAX + 16];
     int length = snprintf(line, sizeof line, "%s%s\n", prefix, message);
 
-    if (!has_room(STDERR_FILENO))
-        return;
-    /* There is nowhere left to report that reporting fails. */
-    ssize_t written = write(STDERR_FILENO, line, (size_t)length);
-    (void)written;
+    put(line, (size_t)length);
 }
 
 static void write_stderr(enum log_level level, const char *message)
@@ -65,9 +84,45 @@ static void write_prefixed(enum log_level level, const char *message)
     write_line(prefix, message);
 }
 
+/* snprintf(3) tells how long it would have been. */
+static size_t fitting(int length)
+{
+    return length < DATAGRAM_MAX ? (size_t)length : DATAGRAM_MAX - 1;
+}
+
+/* The format of syslog(3), which itself would wait for a reader that has stopped reading. */
 static void write_syslog(enum log_level level, const char *message)
 {
-    syslog(priorities[level], "%s", message);
+    char datagram[DATAGRAM_MAX];
+    char stamp[32] = "";
+    struct timespec now;
+    struct tm tm;
+    int length;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (localtime_r(&now.tv_sec, &tm))
+        strftime(stamp, sizeof stamp, "%b %e %T ", &tm);
+    length = snprintf(datagram, sizeof datagram, "<%d>%sechod[%ld]: %s",
+                      LOG_DAEMON | priorities[level], stamp, (long)process, message);
+    usock_send(&syslog_socket, datagram, fitting(length), false);
+}
+
+/* https://systemd.io/JOURNAL_NATIVE_PROTOCOL: a value ends with its line. sd_journal_send(3) would
+ * wait, as syslog(3) does. */
+static void write_journal(enum log_level level, const char *message)
+{
+    char datagram[DATAGRAM_MAX];
+    int length =
+        snprintf(datagram, sizeof datagram,
+                 "PRIORITY=%d\nSYSLOG_FACILITY=%d\nSYSLOG_IDENTIFIER=echod\nMESSAGE=%.*s\n",
+                 priorities[level], LOG_FAC(LOG_DAEMON), (int)strcspn(message, "\n"), message);
+
+    usock_send(&journal_socket, datagram, fitting(length), false);
+}
+
+static log_sink *open_service(struct usock *sock, const char *path, log_sink *sink)
+{
+    return sock->fd >= 0 || usock_open(sock, path) == 0 ? sink : NULL;
 }
 
 /* systemd.exec(5), JOURNAL_STREAM: device and inode of the stream that it connected, for telling
@@ -78,27 +133,25 @@ static bool stderr_is_journal(void)
     char expected[64];
     struct stat st;
 
-    if (!stream || fstat(STDERR_FILENO, &st) < 0)
+    if (!stream || fstatat(STDERR_FILENO, "", &st, AT_EMPTY_PATH) < 0)
         return false;
     snprintf(expected, sizeof expected, "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
     return strcmp(stream, expected) == 0;
 }
 
+/* Without a descriptor for another one it is standard error. */
 static log_sink *choose(enum log_target wanted)
 {
-    switch (wanted) {
-    case TARGET_SYSLOG:
-        openlog("echod", LOG_PID | LOG_NDELAY, LOG_DAEMON);
-        return write_syslog;
-    case TARGET_JOURNAL:
-        if (atomic_load(&journal))
-            return atomic_load(&journal);
-        break;
-    case TARGET_STDERR:
+    log_sink *sink = NULL;
+
+    if (wanted == TARGET_STDERR)
         return write_stderr;
-    case TARGET_AUTO:
-        break;
-    }
+    if (wanted == TARGET_SYSLOG)
+        sink = open_service(&syslog_socket, _PATH_LOG, write_syslog);
+    else if (wanted == TARGET_JOURNAL)
+        sink = open_service(&journal_socket, "/run/systemd/journal/socket", write_journal);
+    if (sink)
+        return sink;
     return stderr_is_journal() ? write_prefixed : write_stderr;
 }
 
@@ -106,19 +159,23 @@ void log_open(enum log_target wanted, enum log_level level)
 {
     int saved = errno;
 
+    if (process == 0)
+        process = getpid();
     atomic_store(&target, choose(wanted));
     atomic_store(&threshold, level);
     errno = saved;
 }
 
+void log_close(void)
+{
+    atomic_store(&target, write_stderr);
+    usock_close(&syslog_socket);
+    usock_close(&journal_socket);
+}
+
 void log_set_sink(log_sink *sink)
 {
     atomic_store(&override, sink);
-}
-
-void log_set_journal(log_sink *sink)
-{
-    atomic_store(&journal, sink);
 }
 
 bool log_enabled(enum log_level level)
@@ -142,6 +199,16 @@ void log_at(enum log_level level, const char *format, ...)
         sink = atomic_load(&target);
     sink(level, message);
     errno = saved;
+}
+
+void log_last_words(const char *message)
+{
+    char line[MESSAGE_MAX + 16];
+    char *end = stpcpy(line, atomic_load(&target) == write_prefixed ? "<3>" : "echod: ");
+
+    end = stpncpy(end, message, MESSAGE_MAX);
+    *end++ = '\n';
+    put(line, (size_t)(end - line));
 }
 
 static int find(const char *const names[], size_t count, const char *name)

@@ -16,21 +16,23 @@ enum log_level { LEVEL_ERROR, LEVEL_WARNING, LEVEL_NOTICE, LEVEL_INFO, LEVEL_DEB
 enum log_target {
     TARGET_AUTO,    /* stderr, with sd-daemon(3) priority prefixes where stderr is the journal's */
     TARGET_STDERR,  /* stderr, plain */
-    TARGET_JOURNAL, /* the journal's own socket, see log_set_journal() */
-    TARGET_SYSLOG   /* syslog(3), facility daemon */
+    TARGET_JOURNAL, /* systemd-journald.service(8), facility daemon */
+    TARGET_SYSLOG   /* syslog(3)'s socket, facility daemon */
 };
 
 /* A sink takes over a finished message, without newline or prefix. */
 typedef void log_sink(enum log_level level, const char *message);
 
-/* Choose target and threshold; may be called again at any time. */
+/* Choose target and threshold; may be called again at any time. Time stamps for syslog are local
+ * time as of the caller's last tzset(3). A target that has stopped reading costs lines, no time. */
 void log_open(enum log_target target, enum log_level threshold);
+
+/* At the end, when no other thread logs any more: close what targets have opened. What is logged
+ * after that goes to stderr. */
+void log_close(void);
 
 /* Send everything to `sink` instead of the target; NULL goes back to the target. */
 void log_set_sink(log_sink *sink);
-
-/* The function that writes to the journal; without one TARGET_JOURNAL means TARGET_AUTO. */
-void log_set_journal(log_sink *sink);
 
 /* True if a message of this level would be written: to save the cost of composing it. */
 bool log_enabled(enum log_level level);
@@ -42,6 +44,9 @@ void log_at(enum log_level level, const char *format, ...) __attribute__((format
 #define log_notice(...)  log_at(LEVEL_NOTICE, __VA_ARGS__)
 #define log_info(...)    log_at(LEVEL_INFO, __VA_ARGS__)
 #define log_debug(...)   log_at(LEVEL_DEBUG, __VA_ARGS__)
+
+/* An error to standard error, whatever the target, level and sink; async-signal-safe. */
+void log_last_words(const char *message);
 
 /* The names users write: "error", "warning", ... and "auto", "stderr", ...; -1 where the name is
  * none. */

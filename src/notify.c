@@ -3,23 +3,53 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <syslog.h>
 #include <time.h>
 
-/* The journal would otherwise name this wrapper as the origin of every message. */
-#define SD_JOURNAL_SUPPRESS_LOCATION
 #include <systemd/sd-daemon.h>
-#include <systemd/sd-journal.h>
+
+#include "usock.h"
+
+static struct usock manager = {.fd = -1};
+
+void notify_open(void)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+
+    notify_close();
+    if (path)
+        (void)usock_open(&manager, path);
+}
+
+void notify_close(void)
+{
+    usock_close(&manager);
+}
 
 bool notify_enabled(void)
 {
-    return getenv("NOTIFY_SOCKET") != NULL;
+    return manager.fd >= 0;
+}
+
+/* sd_notify(3) would wait for a manager that has stopped reading as long as it takes. */
+__attribute__((format(printf, 2, 3))) static void tell(bool wait, const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+    int length;
+
+    va_start(args, format);
+    length = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    usock_send(&manager, text, (size_t)length < sizeof text ? (size_t)length : sizeof text - 1,
+               wait);
 }
 
 void notify_ready(const char *status)
 {
-    sd_notifyf(0, "READY=1\nSTATUS=%s", status);
+    tell(true, "READY=1\nSTATUS=%s", status);
 }
 
 /* MONOTONIC_USEC= lets a manager that knows Type=notify-reload (systemd 253) tell this reload from
@@ -29,18 +59,18 @@ void notify_reloading(void)
     struct timespec ts;
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
-    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
-               (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000);
+    tell(true, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
+         (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000);
 }
 
 void notify_stopping(unsigned seconds)
 {
-    sd_notifyf(0, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRIu64, seconds * UINT64_C(1000000));
+    tell(true, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRIu64, seconds * UINT64_C(1000000));
 }
 
 void notify_status(const char *status)
 {
-    sd_notifyf(0, "STATUS=%s", status);
+    tell(false, "STATUS=%s", status);
 }
 
 uint64_t notify_watchdog_interval(void)
@@ -52,7 +82,7 @@ uint64_t notify_watchdog_interval(void)
 
 void notify_alive(void)
 {
-    sd_notify(0, "WATCHDOG=1");
+    tell(false, "WATCHDOG=1");
 }
 
 int notify_sockets(int *first)
@@ -65,17 +95,4 @@ int notify_sockets(int *first)
     }
     *first = SD_LISTEN_FDS_START;
     return n;
-}
-
-static void write_journal(enum log_level level, const char *message)
-{
-    static const int priorities[] = {LOG_ERR, LOG_WARNING, LOG_NOTICE, LOG_INFO, LOG_DEBUG};
-
-    sd_journal_send("MESSAGE=%s", message, "PRIORITY=%d", priorities[level],
-                    "SYSLOG_IDENTIFIER=echod", NULL);
-}
-
-log_sink *notify_journal(void)
-{
-    return write_journal;
 }

@@ -5,11 +5,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "log.h"
-
 /* What the service manager is told, and what it hands over: sd_notify(3), sd_watchdog_enabled(3),
  * sd_listen_fds(3). Without systemd, at build or at run time, nobody listens and nothing is handed
- * over. */
+ * over. A manager that has stopped reading delays us by USOCK_WAIT_S (usock.h) at most, and only
+ * where it must not miss what is said: ready, reloading, stopping. */
+
+/* Connect to whoever listens; nothing is said before. To be called before the sandbox is entered. */
+void notify_open(void);
+void notify_close(void);
 
 /* True if somebody listens. */
 bool notify_enabled(void);
@@ -28,8 +31,5 @@ void notify_alive(void);
 /* The descriptors handed over are *first and those after it; returns how many, 0 if none, -1 with
  * errno if the environment is malformed. The environment is cleared. */
 int notify_sockets(int *first);
-
-/* Where to log with TARGET_JOURNAL; NULL without systemd. */
-log_sink *notify_journal(void);
 
 #endif

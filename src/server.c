@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sysexits.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "admit.h"
@@ -619,7 +620,9 @@ int server_run(const struct server_options *options)
                                : LEVEL_INFO;
     int status;
 
-    log_set_journal(notify_journal());
+    /* The sandbox keeps /etc/localtime from us. */
+    tzset();
+    notify_open();
     log_open(TARGET_AUTO, level);
     server.conf = load_at_start(options, log_report);
     if (!server.conf)

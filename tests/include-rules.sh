@@ -19,11 +19,12 @@ guard        log net
 conn         log
 loop         log
 net          log
-notify       log
-notify_stub  log notify
+notify       usock
+notify_stub  notify
 priv         log
 stats        log
-log
+log          usock
+usock
 echo-probe   mtu net options report resolve stream
 options      cli net probe report
 check_echo   cli plugin probe report resolve

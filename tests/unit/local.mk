@@ -119,7 +119,7 @@ tests_unit_test_mtu_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=sendto,--wrap=recvmsg,--
 LDADD           = $(unit_ldadd)
 module_tests    = tests/unit/test_admit tests/unit/test_conn tests/unit/test_endpoints tests/unit/test_guard tests/unit/test_log \
     tests/unit/test_loop tests/unit/test_net tests/unit/test_notify tests/unit/test_priv tests/unit/test_server \
-    tests/unit/test_stats tests/unit/test_tcp tests/unit/test_udp tests/unit/test_worker
+    tests/unit/test_stats tests/unit/test_tcp tests/unit/test_udp tests/unit/test_usock tests/unit/test_worker
 check_PROGRAMS += $(module_tests)
 TESTS          += $(module_tests)
 EXTRA_DIST     += tests/unit/clock.h
@@ -132,7 +132,7 @@ tests_unit_test_endpoints_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=bind,--wrap=calloc
     -Wl,--wrap=socket
 tests_unit_test_guard_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_log_CPPFLAGS = $(unit_cppflags)
-tests_unit_test_log_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=openlog,--wrap=syslog,--wrap=write
+tests_unit_test_log_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=connect,--wrap=write
 tests_unit_test_loop_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_loop_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=clock_gettime,--wrap=epoll_create1,--wrap=epoll_ctl \
     -Wl,--wrap=epoll_wait,--wrap=poll
@@ -140,7 +140,6 @@ tests_unit_test_net_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_net_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=bind,--wrap=fchown,--wrap=fcntl,--wrap=getsockopt,--wrap=listen \
     -Wl,--wrap=setsockopt,--wrap=socket
 tests_unit_test_notify_CPPFLAGS = $(unit_cppflags)
-tests_unit_test_notify_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=sd_journal_send
 tests_unit_test_priv_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_priv_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=getgrnam,--wrap=getpwnam,--wrap=prctl,--wrap=setgid,--wrap=setgroups \
     -Wl,--wrap=setresgid,--wrap=setresuid,--wrap=setuid
@@ -155,6 +154,7 @@ tests_unit_test_tcp_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=accept4,--wrap=clock_get
 tests_unit_test_udp_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_udp_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=calloc,--wrap=clock_gettime,--wrap=loop_add,--wrap=mmap \
     -Wl,--wrap=recvmmsg,--wrap=sendmmsg
+tests_unit_test_usock_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_worker_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_worker_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=aligned_alloc,--wrap=epoll_create1,--wrap=eventfd,--wrap=loop_add \
     -Wl,--wrap=malloc,--wrap=pthread_create

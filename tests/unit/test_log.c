@@ -4,39 +4,56 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <syslog.h>
 
 #include "unit.h"
 
-static struct {
-    unsigned calls;
-    int priority;
-    char text[512];
-    char ident[32];
-    int facility;
-} seen_syslog;
+/* The services of this host, by the last part of their path: a socket of the test's. */
+static struct service {
+    const char *path;
+    int fd;
+    struct sockaddr_un addr;
+    socklen_t len;
+} services[] = {{.path = "/dev/log"}, {.path = "/run/systemd/journal/socket"}};
 
-void __wrap_openlog(const char *ident, int option, int facility);
-void __wrap_openlog(const char *ident, int option, int facility)
+int __real_connect(int fd, const struct sockaddr *addr, socklen_t len);
+int __wrap_connect(int fd, const struct sockaddr *addr, socklen_t len);
+int __wrap_connect(int fd, const struct sockaddr *addr, socklen_t len)
 {
-    (void)option;
-    snprintf(seen_syslog.ident, sizeof seen_syslog.ident, "%s", ident);
-    seen_syslog.facility = facility;
-    errno = ENOTCONN;
+    const struct sockaddr_un *un = (const void *)addr;
+
+    (void)len;
+    for (size_t i = 0; i < COUNT(services); i++)
+        if (strcmp(un->sun_path, services[i].path) == 0)
+            return __real_connect(fd, (const void *)&services[i].addr, services[i].len);
+    fail_msg("connects to %s", un->sun_path);
+    return -1;
 }
 
-__attribute__((format(printf, 2, 3))) void __wrap_syslog(int priority, const char *format, ...);
-void __wrap_syslog(int priority, const char *format, ...)
+static void open_service(struct service *service)
 {
-    va_list args;
-
-    seen_syslog.calls++;
-    seen_syslog.priority = priority;
-    va_start(args, format);
-    vsnprintf(seen_syslog.text, sizeof seen_syslog.text, format, args);
-    va_end(args);
-    errno = ENOTCONN;
+    service->addr.sun_family = AF_UNIX;
+    service->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_true(service->fd >= 0);
+    /* An abstract address of the kernel's choice: unix(7). */
+    assert_int_equal(bind(service->fd, (void *)&service->addr, sizeof(sa_family_t)), 0);
+    service->len = sizeof service->addr;
+    assert_int_equal(getsockname(service->fd, (void *)&service->addr, &service->len), 0);
 }
+
+/* What a service was sent, the next datagram; empty if there is none. */
+static const char *served(const struct service *service)
+{
+    static char text[4096];
+    ssize_t n = recv(service->fd, text, sizeof text - 1, 0);
+
+    text[n > 0 ? n : 0] = '\0';
+    return text;
+}
+
+#define SYSLOG  (&services[0])
+#define JOURNAL (&services[1])
 
 WRAP_FAILING(ssize_t, write, -1, (int fd, const void *data, size_t length), (fd, data, length))
 
@@ -57,10 +74,12 @@ static int capture_stderr(void **state)
     close(fds[1]);
     errors = fds[0];
     log_set_sink(NULL);
-    log_set_journal(NULL);
+    for (size_t i = 0; i < COUNT(services); i++)
+        close(services[i].fd);
     unsetenv("JOURNAL_STREAM");
     script_clear(&write_script);
-    memset(&seen_syslog, 0, sizeof seen_syslog);
+    for (size_t i = 0; i < COUNT(services); i++)
+        open_service(&services[i]);
     return 0;
 }
 
@@ -72,7 +91,7 @@ static int release_stderr(void **state)
     close(errors);
     unsetenv("JOURNAL_STREAM");
     log_set_sink(NULL);
-    log_set_journal(NULL);
+    log_close();
     return 0;
 }
 
@@ -213,54 +232,73 @@ static void a_socket_as_stderr_is_recognised(void **state)
     assert_stderr("<5>here\n");
 }
 
-static enum log_level journal_level;
-static char journal_text[256];
-
-static void fake_journal(enum log_level level, const char *message)
-{
-    journal_level = level;
-    snprintf(journal_text, sizeof journal_text, "%s", message);
-    errno = ENOTCONN;
-}
-
-static void the_journal_function_gets_messages_for_the_journal(void **state)
+static void the_journal_gets_priority_and_name(void **state)
 {
     (void)state;
-    log_set_journal(fake_journal);
-    log_open(TARGET_JOURNAL, LEVEL_INFO);
-    log_warning("to the %s", "journal");
-    assert_int_equal(journal_level, LEVEL_WARNING);
-    assert_string_equal(journal_text, "to the journal");
+    log_open(TARGET_JOURNAL, LEVEL_DEBUG);
+    log_error("it %s broke", "%s");
+    assert_string_equal(served(JOURNAL), "PRIORITY=3\nSYSLOG_FACILITY=3\nSYSLOG_IDENTIFIER=echod\n"
+                                         "MESSAGE=it %s broke\n");
+    log_debug("two\nPRIORITY=0");
+    assert_string_equal(served(JOURNAL), "PRIORITY=7\nSYSLOG_FACILITY=3\nSYSLOG_IDENTIFIER=echod\n"
+                                         "MESSAGE=two\n");
+    assert_string_equal(served(JOURNAL), "");
     assert_stderr("");
 }
 
-static void without_a_journal_function_the_journal_means_auto(void **state)
-{
-    (void)state;
-    log_open(TARGET_JOURNAL, LEVEL_INFO);
-    log_info("x");
-    assert_stderr("echod: x\n");
-    name_stderr_in_journal_stream("");
-    log_open(TARGET_JOURNAL, LEVEL_INFO);
-    log_info("x");
-    assert_stderr("<6>x\n");
-}
-
-static void syslog_gets_facility_and_priority(void **state)
+/* RFC 3164 4.1, as syslog(3) sends it. */
+static void syslog_gets_facility_priority_time_and_name(void **state)
 {
     static const int priorities[] = {LOG_ERR, LOG_WARNING, LOG_NOTICE, LOG_INFO, LOG_DEBUG};
 
     (void)state;
     log_open(TARGET_SYSLOG, LEVEL_DEBUG);
-    assert_string_equal(seen_syslog.ident, "echod");
-    assert_int_equal(seen_syslog.facility, LOG_DAEMON);
     for (int level = LEVEL_ERROR; level <= LEVEL_DEBUG; level++) {
+        const char *line;
+        int priority = 0, pid = 0, at = 0, day, hour, minute, second;
+        char month[4];
+
         log_at((enum log_level)level, "100%% of %s", "it");
-        assert_int_equal(seen_syslog.priority, priorities[level]);
-        assert_string_equal(seen_syslog.text, "100% of it");
+        line = served(SYSLOG);
+        sscanf(line, "<%d>%3s %d %d:%d:%d echod[%d]: %n", &priority, month, &day, &hour, &minute,
+               &second, &pid, &at);
+        assert_int_equal(priority, LOG_DAEMON | priorities[level]);
+        assert_int_equal(pid, getpid());
+        assert_string_equal(line + at, "100% of it");
     }
-    assert_int_equal(seen_syslog.calls, 5);
+    assert_string_equal(served(SYSLOG), "");
     assert_stderr("");
+}
+
+static void a_service_that_was_started_anew_is_found_again(void **state)
+{
+    static const enum log_target targets[] = {TARGET_SYSLOG, TARGET_JOURNAL};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(targets); i++) {
+        log_open(targets[i], LEVEL_INFO);
+        log_info("one");
+        close(services[i].fd);
+        log_info("lost");
+        open_service(&services[i]);
+        log_info("three");
+        assert_non_null(strstr(served(&services[i]), "three"));
+    }
+}
+
+static void a_service_that_has_stopped_reading_costs_lines_and_no_time(void **state)
+{
+    unsigned taken = 0;
+
+    (void)state;
+    log_open(TARGET_SYSLOG, LEVEL_INFO);
+    for (int i = 0; i < 20000; i++)
+        log_info("line %d", i);
+    while (*served(SYSLOG))
+        taken++;
+    assert_in_range(taken, 1, 19999);
+    log_info("on");
+    assert_non_null(strstr(served(SYSLOG), "on"));
 }
 
 static void text_from_elsewhere_is_no_format(void **state)
@@ -268,7 +306,7 @@ static void text_from_elsewhere_is_no_format(void **state)
     (void)state;
     log_open(TARGET_SYSLOG, LEVEL_INFO);
     log_info("%s", "%s%n%d");
-    assert_string_equal(seen_syslog.text, "%s%n%d");
+    assert_non_null(strstr(served(SYSLOG), "]: %s%n%d"));
     log_open(TARGET_STDERR, LEVEL_INFO);
     log_info("%s", "%s%n%d");
     assert_stderr("echod: %s%n%d\n");
@@ -310,7 +348,6 @@ static void logging_leaves_errno_alone(void **state)
                                               TARGET_SYSLOG};
 
     (void)state;
-    log_set_journal(fake_journal);
     script_always(&write_script, -EPIPE);
     for (size_t i = 0; i < COUNT(targets); i++) {
         setenv("JOURNAL_STREAM", "nonsense", 1);
@@ -322,9 +359,28 @@ static void logging_leaves_errno_alone(void **state)
         log_debug("not written");
         assert_int_equal(errno, ERANGE);
     }
-    assert_int_equal(seen_syslog.calls, 1);
-    assert_string_equal(journal_text, strerror(EDOM));
     assert_int_equal(write_script.calls, 2);
+}
+
+static void last_words_pass_whatever_is_set(void **state)
+{
+    char text[5000];
+    char back[8192] = {0};
+
+    (void)state;
+    logbook_open(LEVEL_ERROR);
+    log_open(TARGET_SYSLOG, LEVEL_ERROR);
+    log_last_words("farewell");
+    assert_stderr("echod: farewell\n");
+    name_stderr_in_journal_stream("");
+    log_open(TARGET_AUTO, LEVEL_ERROR);
+    log_last_words("farewell");
+    assert_stderr("<3>farewell\n");
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    log_last_words(text);
+    assert_in_range(read(errors, back, sizeof back - 1), 1000, 2000);
+    assert_non_null(strchr(back, '\n'));
 }
 
 static void a_long_message_is_cut_and_still_one_line(void **state)
@@ -423,9 +479,11 @@ int main(void)
         TEST(device_and_inode_must_both_be_the_journals),
         TEST(auto_prefixes_priorities_where_stderr_is_the_journals),
         TEST(a_socket_as_stderr_is_recognised),
-        TEST(the_journal_function_gets_messages_for_the_journal),
-        TEST(without_a_journal_function_the_journal_means_auto),
-        TEST(syslog_gets_facility_and_priority),
+        TEST(the_journal_gets_priority_and_name),
+        TEST(syslog_gets_facility_priority_time_and_name),
+        TEST(a_service_that_was_started_anew_is_found_again),
+        TEST(a_service_that_has_stopped_reading_costs_lines_and_no_time),
+        TEST(last_words_pass_whatever_is_set),
         TEST(text_from_elsewhere_is_no_format),
         TEST(a_sink_takes_over_the_bare_message),
         TEST(only_messages_at_or_above_the_threshold_pass),
