@@ -3,10 +3,16 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/prctl.h>
 #include <unistd.h>
+
+/* The C library has them, but leaves their declaration to libcap. */
+int capget(struct __user_cap_header_struct *header, struct __user_cap_data_struct *data);
+int capset(struct __user_cap_header_struct *header, const struct __user_cap_data_struct *data);
 
 int priv_find(const char *user, const char *group, struct priv_identity *identity,
               const char **unknown)
@@ -35,9 +41,24 @@ int priv_find(const char *user, const char *group, struct priv_identity *identit
     return 0;
 }
 
-int priv_no_new_privileges(void)
+/* With the inheritable ones the ambient ones go, see capabilities(7). Nothing is set that is set
+ * already, for the units forbid it. */
+int priv_confine(void)
 {
-    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3];
+    const uint32_t keep = CAP_TO_MASK(CAP_NET_BIND_SERVICE);
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || capget(&header, sets) < 0)
+        return -1;
+    if (((sets[0].permitted | sets[0].inheritable) & ~keep) == 0 &&
+        (sets[1].permitted | sets[1].inheritable) == 0)
+        return 0;
+    sets[0].permitted &= keep;
+    sets[0].effective &= keep;
+    sets[0].inheritable &= keep;
+    sets[1] = (struct __user_cap_data_struct){0};
+    return capset(&header, sets);
 }
 
 int priv_drop(const struct priv_identity *identity)
@@ -52,5 +73,5 @@ int priv_drop(const struct priv_identity *identity)
         errno = EPERM;
         return -1;
     }
-    return priv_no_new_privileges();
+    return priv_confine();
 }

@@ -16,11 +16,13 @@ struct priv_identity {
 int priv_find(const char *user, const char *group, struct priv_identity *identity,
               const char **unknown);
 
-/* Become that account for good: no supplementary groups, no way back, no more privileges through
- * execve(2). Every part must succeed; on -1 with errno the caller must not go on. */
+/* Become that account for good: no supplementary groups, no way back; and priv_confine(). Every part
+ * must succeed; on -1 with errno the caller must not go on. */
 int priv_drop(const struct priv_identity *identity);
 
-/* For whoever does not drop: no more privileges through execve(2). */
-int priv_no_new_privileges(void);
+/* For whoever does not drop: no more privileges through execve(2), and no capability but
+ * CAP_NET_BIND_SERVICE where there is one, so that a reload can bind another port below 1024. Who
+ * started as root and became an ordinary user has none. */
+int priv_confine(void);
 
 #endif

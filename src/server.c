@@ -513,8 +513,12 @@ static int become_user(struct server *server)
     struct priv_identity identity;
     const char *unknown;
 
-    if (geteuid() != 0)
-        return priv_no_new_privileges() < 0 ? EX_NOPERM : 0;
+    if (geteuid() != 0) {
+        if (priv_confine() == 0)
+            return 0;
+        log_error("cannot give up privileges: %s", strerror(errno));
+        return EX_NOPERM;
+    }
     if (priv_find(conf->user, conf->group, &identity, &unknown) < 0) {
         log_error("cannot become user %s: %s: %s (user and group in %s)", conf->user, unknown,
                   errno == ENOENT ? "no such account" : strerror(errno),

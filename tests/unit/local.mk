@@ -141,7 +141,7 @@ tests_unit_test_net_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=bind,--wrap=fchown,--wra
     -Wl,--wrap=setsockopt,--wrap=socket
 tests_unit_test_notify_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_priv_CPPFLAGS = $(unit_cppflags)
-tests_unit_test_priv_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=getgrnam,--wrap=getpwnam,--wrap=prctl,--wrap=setgid,--wrap=setgroups \
+tests_unit_test_priv_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=capget,--wrap=capset,--wrap=getgrnam,--wrap=getpwnam,--wrap=prctl,--wrap=setgid,--wrap=setgroups \
     -Wl,--wrap=setresgid,--wrap=setresuid,--wrap=setuid
 tests_unit_test_server_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_server_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=access,--wrap=admit_new,--wrap=bind,--wrap=endpoints_own \

@@ -2,6 +2,7 @@
 #include "priv.h"
 
 #include <grp.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -33,6 +34,13 @@ WRAP(int, prctl, int option, unsigned long a, unsigned long b, unsigned long c, 
     return script_fails(&prctl_script) ? -1 : __real_prctl(option, a, b, c, d);
 }
 
+WRAP_FAILING(int, capget, -1,
+             (struct __user_cap_header_struct * header, struct __user_cap_data_struct *data),
+             (header, data))
+WRAP_FAILING(int, capset, -1,
+             (struct __user_cap_header_struct * header, const struct __user_cap_data_struct *data),
+             (header, data))
+
 /* What the account database says when asked for a name: as it is, or that it cannot be read. */
 WRAP_FAILING(struct passwd *, getpwnam, NULL, (const char *name), (name))
 WRAP_FAILING(struct group *, getgrnam, NULL, (const char *name), (name))
@@ -46,6 +54,8 @@ static int set_up(void **state)
     script_clear(&setuid_script);
     script_clear(&setgid_script);
     script_clear(&prctl_script);
+    script_clear(&capget_script);
+    script_clear(&capset_script);
     return 0;
 }
 
@@ -256,24 +266,107 @@ static void root_may_stay_root_if_asked(void **state)
     assert_int_equal(status_of_child(drop_to_root), 0);
 }
 
-static int no_new_privileges(void)
+/* ---- without dropping ---- */
+
+#define NET_BIND_SERVICE (UINT64_C(1) << CAP_NET_BIND_SERVICE)
+
+static uint64_t capabilities(const char *set)
 {
-    if (priv_no_new_privileges() < 0)
+    char line[256];
+    uint64_t value = UINT64_MAX;
+    FILE *status = fopen("/proc/self/status", "r");
+
+    if (!status)
+        return UINT64_MAX;
+    while (fgets(line, sizeof line, status))
+        if (strncmp(line, set, strlen(set)) == 0)
+            value = strtoull(line + strlen(set) + 1, NULL, 16);
+    fclose(status);
+    return value;
+}
+
+static int confine_and_look(void)
+{
+    uint64_t bind = geteuid() == 0 ? NET_BIND_SERVICE : 0;
+
+    if (priv_confine() < 0)
         return 1;
-    return prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 ? 0 : 2;
+    if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1)
+        return 2;
+    if (capabilities("CapPrm") != bind || capabilities("CapEff") != bind)
+        return 3;
+    return capabilities("CapInh") == 0 && capabilities("CapAmb") == 0 ? 0 : 4;
 }
 
-static int no_new_privileges_fails(void)
+static int drop_and_look_at_capabilities(void)
 {
-    return priv_no_new_privileges() == -1 && errno == EINVAL ? 0 : 1;
+    struct priv_identity identity = nobody();
+
+    if (priv_drop(&identity) < 0)
+        return 1;
+    return capabilities("CapPrm") == 0 && capabilities("CapEff") == 0 &&
+                   capabilities("CapInh") == 0 && capabilities("CapAmb") == 0
+               ? 0
+               : 2;
 }
 
-static void no_new_privileges_can_be_had_alone(void **state)
+/* As systemd starts a service with AmbientCapabilities=, and more than that. */
+static int with_ambient_capabilities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3];
+
+    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || setresuid(65534, 65534, 65534) < 0 ||
+        __real_capget(&header, sets) < 0)
+        return 11;
+    sets[0].effective = sets[0].inheritable = sets[0].permitted;
+    if (__real_capset(&header, sets) < 0)
+        return 12;
+    for (unsigned long c = CAP_NET_BIND_SERVICE; c <= CAP_NET_RAW; c++)
+        if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, c, 0, 0) < 0)
+            return 13;
+    if (priv_confine() < 0)
+        return 14;
+    if (capabilities("CapEff") != NET_BIND_SERVICE || capabilities("CapInh") != NET_BIND_SERVICE ||
+        capabilities("CapAmb") != NET_BIND_SERVICE)
+        return 15;
+    /* Under the units, where there is nothing to give up, capset(2) is forbidden. */
+    script_always(&capset_script, -EPERM);
+    return priv_confine() == 0 ? 0 : 16;
+}
+
+static void at_most_low_ports_can_be_bound(void **state)
 {
     (void)state;
-    assert_int_equal(status_of_child(no_new_privileges), 0);
-    SCRIPT(prctl_script, -EINVAL);
-    assert_int_equal(status_of_child(no_new_privileges_fails), 0);
+    assert_int_equal(status_of_child(confine_and_look), 0);
+    need_root();
+    assert_int_equal(status_of_child(with_ambient_capabilities), 0);
+}
+
+static void who_becomes_an_ordinary_user_has_no_capability(void **state)
+{
+    (void)state;
+    need_root();
+    assert_int_equal(status_of_child(drop_and_look_at_capabilities), 0);
+}
+
+static int confine_fails(void)
+{
+    errno = 0;
+    return priv_confine() == -1 && errno == EINVAL ? 0 : 1;
+}
+
+static void whatever_fails_makes_confining_fail(void **state)
+{
+    struct script *scripts[] = {&prctl_script, &capget_script, &capset_script};
+
+    (void)state;
+    need_root();
+    for (size_t i = 0; i < COUNT(scripts); i++) {
+        SCRIPT(*scripts[i], -EINVAL);
+        assert_int_equal(status_of_child(confine_fails), 0);
+        script_clear(scripts[i]);
+    }
 }
 
 #define TEST(name) cmocka_unit_test_setup(name, set_up)
@@ -291,7 +384,9 @@ int main(void)
         TEST(without_privileges_it_fails),
         TEST(an_account_in_group_root_is_allowed),
         TEST(root_may_stay_root_if_asked),
-        TEST(no_new_privileges_can_be_had_alone),
+        TEST(at_most_low_ports_can_be_bound),
+        TEST(who_becomes_an_ordinary_user_has_no_capability),
+        TEST(whatever_fails_makes_confining_fail),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
