@@ -40,6 +40,7 @@ static const struct key keys[] = {
     {{"user", TOP, false}, USER, AT(user), 0, 0, true, {"nobody"}},
     {{"group", TOP, false}, GROUP, AT(group), 0, 0, true, {NULL}},
     {{"workers", TOP, false}, NUMBER, AT(workers), 0, 256, true, {"0"}},
+    {{"sandbox", TOP, false}, BOOLEAN, AT(sandbox), 0, 0, true, {"true"}},
     {{"drain-timeout", TOP, false}, NUMBER, AT(drain_timeout), 0, DAY, false, {"30"}},
     {{"log.target", LOG, false}, TARGET, AT(log_target), 0, 0, false, {"auto"}},
     {{"log.level", LOG, false}, LEVEL, AT(log_level), 0, 0, false, {"info"}},
@@ -65,6 +66,7 @@ struct loader {
     struct text text;
     struct text_key names[COUNT(keys)];
     struct conf *conf;
+    bool any_account;
 };
 
 _Static_assert(COUNT(keys) <= TEXT_KEYS_MAX, "struct text has room for every key");
@@ -135,10 +137,11 @@ static void take_number(struct loader *loader, const struct item *item)
 static void take_account(struct loader *loader, const struct item *item)
 {
     char **name = item->at;
+    bool check = item->line && !loader->any_account;
 
-    if (item->line && item->key->kind == USER && !getpwnam(item->value))
+    if (check && item->key->kind == USER && !getpwnam(item->value))
         refuse(loader, item, "no such user: must be the name of one in passwd(5)");
-    if (item->line && item->key->kind == GROUP && !getgrnam(item->value))
+    if (check && item->key->kind == GROUP && !getgrnam(item->value))
         refuse(loader, item, "no such group: must be the name of one in group(5)");
     *name = strdup(item->value);
     if (!*name)
@@ -426,6 +429,7 @@ struct conf *conf_load(const char *path, const struct conf_overrides *overrides,
     }
     loader->text.path = path;
     loader->conf = conf;
+    loader->any_account = overrides && overrides->any_account;
     load(loader, overrides);
     report_errors(&loader->text, report, context);
     if (loader->text.errors) {

@@ -46,8 +46,9 @@ struct conf_udp {
 
 struct conf {
     char *user;
-    char *group;            /* NULL: the user's own */
-    unsigned workers;       /* 0: one for each usable CPU */
+    char *group;      /* NULL: the user's own */
+    unsigned workers; /* 0: one for each usable CPU */
+    bool sandbox;
     unsigned drain_timeout; /* seconds */
     enum log_target log_target;
     enum log_level log_level;
@@ -57,8 +58,9 @@ struct conf {
 
 /* What the command line says over the file. */
 struct conf_overrides {
-    unsigned port; /* 0: none; else every address of both protocols is served on it */
-    int log_level; /* -1: none */
+    unsigned port;    /* 0: none; else every address of both protocols is served on it */
+    int log_level;    /* -1: none */
+    bool any_account; /* do not look up user and group: the sandbox keeps us from it */
 };
 
 /* Told of each error in turn: "FILE:LINE: message", or "FILE: message" where no line is to blame;

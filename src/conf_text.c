@@ -56,8 +56,10 @@ static void fail_open(struct text *text)
     int error = errno;
 
     if (error == EACCES)
-        text_fail(text, 0, "%s for user %u: let that user read the file and search its folders",
-                  strerror(error), (unsigned)geteuid());
+        text_fail(text, 0,
+                  "cannot be opened: %s: let the user that echod runs as read the file and "
+                  "search its folders",
+                  strerror(error));
     else
         text_fail(text, 0, "cannot be opened: %s", strerror(error));
 }
@@ -105,7 +107,8 @@ void text_read(struct text *text)
         fail_open(text);
         return;
     }
-    if (fstat(fd, &st) < 0)
+    /* fstat(3) makes now this system call and now that one, see callfilter.c. */
+    if (fstatat(fd, "", &st, AT_EMPTY_PATH) < 0)
         text_fail(text, 0, "cannot be read: %s", strerror(errno));
     else if (S_ISDIR(st.st_mode))
         text_fail(text, 0, "is a directory: name a file");

@@ -2,6 +2,7 @@
 noinst_LIBRARIES += src/libechod.a
 libechod_sources = \
     src/admit.c src/admit.h \
+    src/callfilter.h \
     src/conf.c src/conf.h \
     src/conf_text.c src/conf_text.h \
     src/conn.c src/conn.h \
@@ -12,6 +13,7 @@ libechod_sources = \
     src/net.c src/net.h \
     src/notify.h \
     src/priv.c src/priv.h \
+    src/sandbox.c src/sandbox.h \
     src/server.c src/server.h \
     src/stats.c src/stats.h \
     src/tcp.c src/tcp.h \
@@ -23,9 +25,14 @@ libechod_sources += src/notify.c
 else
 libechod_sources += src/notify_stub.c
 endif
+if SECCOMP
+libechod_sources += src/callfilter.c
+else
+libechod_sources += src/callfilter_stub.c
+endif
 src_libechod_a_SOURCES = $(libechod_sources)
-EXTRA_DIST += src/notify.c src/notify_stub.c
-libechod_libs = $(CONFUSE_LIBS) $(SYSTEMD_LIBS)
+EXTRA_DIST += src/callfilter.c src/callfilter_stub.c src/notify.c src/notify_stub.c
+libechod_libs = $(CONFUSE_LIBS) $(SYSTEMD_LIBS) $(SECCOMP_LIBS)
 
 sbin_PROGRAMS += src/echod
 src_echod_SOURCES = src/main.c

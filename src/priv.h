@@ -16,8 +16,8 @@ struct priv_identity {
 int priv_find(const char *user, const char *group, struct priv_identity *identity,
               const char **unknown);
 
-/* Become that account for good: no supplementary groups, no way back; and priv_confine(). Every part
- * must succeed; on -1 with errno the caller must not go on. */
+/* Become that account for good: no supplementary groups, no way back; and priv_confine(). Every
+ * part must succeed; on -1 with errno the caller must not go on. */
 int priv_drop(const struct priv_identity *identity);
 
 /* For whoever does not drop: no more privileges through execve(2), and no capability but

@@ -22,6 +22,7 @@
 #include "loop.h"
 #include "notify.h"
 #include "priv.h"
+#include "sandbox.h"
 #include "stats.h"
 #include "worker.h"
 
@@ -63,7 +64,10 @@ struct server {
     uint64_t watchdog_interval;
     uint64_t started;
     uint64_t drain_deadline; /* 0: not draining */
-    char status[256];
+    rlim_t descriptors;      /* RLIMIT_NOFILE as it was at start */
+    bool sandboxed;
+    struct sandbox sandbox;
+    char status[256 + SANDBOX_STRLEN];
 };
 
 /* ---- configuration ---- */
@@ -125,11 +129,9 @@ static rlim_t reserved_descriptors(const struct server *server)
 static unsigned connection_limit(const struct server *server, const struct conf_tcp *tcp)
 {
     rlim_t reserved = reserved_descriptors(server);
-    struct rlimit limit = {0};
-    rlim_t available;
+    rlim_t limit = server->descriptors;
+    rlim_t available = limit > reserved * 2 ? limit - reserved : limit / 2;
 
-    getrlimit(RLIMIT_NOFILE, &limit);
-    available = limit.rlim_cur > reserved * 2 ? limit.rlim_cur - reserved : limit.rlim_cur / 2;
     if (available > UINT32_MAX)
         available = UINT32_MAX;
     if (tcp->max_connections == 0)
@@ -257,13 +259,20 @@ static struct stats_sum sum_stats(const struct server *server)
     return sum;
 }
 
+static const char *sandbox_text(const struct server *server, char buf[static SANDBOX_STRLEN])
+{
+    return sandbox_describe(server->sandboxed ? &server->sandbox : NULL, buf);
+}
+
 /* True if there is news. */
 static bool refresh_status(struct server *server)
 {
     struct stats_sum sum = sum_stats(server);
+    char counters[256], sandbox[SANDBOX_STRLEN];
     char text[sizeof server->status];
 
-    stats_status(&sum, text, sizeof text);
+    snprintf(text, sizeof text, "%s; sandbox: %s", stats_status(&sum, counters, sizeof counters),
+             sandbox_text(server, sandbox));
     if (strcmp(text, server->status) == 0)
         return false;
     strcpy(server->status, text);
@@ -308,7 +317,6 @@ static void feed_watchdog(struct loop_timer *timer)
 
 static void start_watchdog(struct server *server)
 {
-    server->watchdog_interval = notify_watchdog_interval();
     if (server->watchdog_interval == 0)
         return;
     for (size_t i = 0; i < server->worker_count; i++)
@@ -338,6 +346,7 @@ static void note_change(void *context, const char *key, const char *before, cons
 static void reload(struct server *server)
 {
     const char *file = config_name(server->options);
+    struct conf_overrides overrides = server->options->overrides;
     struct changes changes = {0};
     struct conf *conf;
 
@@ -345,8 +354,9 @@ static void reload(struct server *server)
         log_notice("not reloading %s: stopping", file);
         return;
     }
+    overrides.any_account = server->sandboxed;
     notify_reloading();
-    conf = conf_load(file, &server->options->overrides, log_report, NULL);
+    conf = conf_load(file, &overrides, log_report, NULL);
     if (conf)
         conf_compare(server->conf, conf, note_change, &changes);
     if (!conf || serve(server, conf) < 0) {
@@ -461,14 +471,17 @@ static int watch_signals(struct server *server)
 
 /* ---- start ---- */
 
-static void raise_descriptor_limit(void)
+/* The sandbox keeps us from asking again. */
+static void raise_descriptor_limit(struct server *server)
 {
-    struct rlimit limit;
+    struct rlimit limit = {0};
 
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
+        getrlimit(RLIMIT_NOFILE, &limit);
     }
+    server->descriptors = limit.rlim_cur;
 }
 
 static size_t count_workers(const struct conf *conf)
@@ -557,11 +570,37 @@ static int status_of(const struct conf *conf, int error)
                                                                                    : EXIT_FAILURE;
 }
 
+static int report_no_sandbox(const struct server *server, const char *what)
+{
+    log_error("cannot enter the sandbox: %s: %s (without one: sandbox = false in %s)", what,
+              strerror(errno), config_name(server->options));
+    return EXIT_FAILURE;
+}
+
+/* Landlock holds for threads that are started later, the filter of system calls for those that
+ * there are. */
+static int start_threads(struct server *server)
+{
+    server->sandboxed = server->conf->sandbox;
+    if (server->sandboxed &&
+        sandbox_restrict_access(&server->sandbox, config_name(server->options)) < 0)
+        return report_no_sandbox(server, "Landlock");
+    for (size_t i = 1; i < server->worker_count; i++)
+        if (worker_start(server->workers[i]) < 0) {
+            log_error("cannot start a thread: %s", strerror(errno));
+            return EXIT_FAILURE;
+        }
+    if (server->sandboxed && sandbox_restrict_calls(&server->sandbox) < 0)
+        return report_no_sandbox(server, "seccomp");
+    return 0;
+}
+
 static int start(struct server *server)
 {
     int status;
 
-    raise_descriptor_limit();
+    raise_descriptor_limit(server);
+    server->watchdog_interval = notify_watchdog_interval();
     if (watch_signals(server) < 0 || make_workers(server) < 0) {
         log_error("cannot start: %s", strerror(errno));
         return EXIT_FAILURE;
@@ -571,24 +610,18 @@ static int start(struct server *server)
     if (serve(server, server->conf) < 0)
         return status_of(server->conf, errno);
     status = become_user(server);
-    if (status != 0)
-        return status;
-    for (size_t i = 1; i < server->worker_count; i++)
-        if (worker_start(server->workers[i]) < 0) {
-            log_error("cannot start a thread: %s", strerror(errno));
-            return EXIT_FAILURE;
-        }
-    return 0;
+    return status != 0 ? status : start_threads(server);
 }
 
 static void run(struct server *server)
 {
-    char text[1024];
+    char text[1024], sandbox[SANDBOX_STRLEN];
 
     server->started = loop_now(server->loop);
     endpoints_describe(&server->endpoints, text, sizeof text);
-    log_notice("echod %s ready: %s; %zu worker%s", PACKAGE_VERSION, text, server->worker_count,
-               server->worker_count == 1 ? "" : "s");
+    log_notice("echod %s ready: %s; %zu worker%s; sandbox: %s", PACKAGE_VERSION, text,
+               server->worker_count, server->worker_count == 1 ? "" : "s",
+               sandbox_text(server, sandbox));
     refresh_status(server);
     notify_ready(server->status);
     start_watchdog(server);
@@ -622,19 +655,21 @@ int server_run(const struct server_options *options)
     enum log_level level = options->overrides.log_level >= 0
                                ? (enum log_level)options->overrides.log_level
                                : LEVEL_INFO;
-    int status;
+    int status = EX_CONFIG;
 
     /* The sandbox keeps /etc/localtime from us. */
     tzset();
     notify_open();
     log_open(TARGET_AUTO, level);
     server.conf = load_at_start(options, log_report);
-    if (!server.conf)
-        return EX_CONFIG;
-    log_open(server.conf->log_target, server.conf->log_level);
-    status = start(&server);
-    if (status == 0)
-        run(&server);
-    clean_up(&server);
+    if (server.conf) {
+        log_open(server.conf->log_target, server.conf->log_level);
+        status = start(&server);
+        if (status == 0)
+            run(&server);
+        clean_up(&server);
+    }
+    notify_close();
+    log_close();
     return status;
 }

@@ -134,6 +134,13 @@ static void *thread_main(void *argument)
     return NULL;
 }
 
+static int do_nothing(struct worker *worker, void *argument)
+{
+    (void)worker;
+    (void)argument;
+    return 0;
+}
+
 int worker_start(struct worker *worker)
 {
     int error = pthread_create(&worker->thread, NULL, thread_main, worker);
@@ -143,7 +150,7 @@ int worker_start(struct worker *worker)
         return -1;
     }
     worker->has_thread = true;
-    return 0;
+    return call_worker(worker, do_nothing, NULL);
 }
 
 static int do_stop(struct worker *worker, void *argument)

@@ -19,7 +19,7 @@ struct worker;
 /* NULL with errno on failure. admit is borrowed. */
 struct worker *worker_new(struct admit *admit);
 
-/* Start the thread of a worker other than 0. */
+/* Start the thread of a worker other than 0; it serves when this returns. */
 int worker_start(struct worker *worker);
 
 /* Worker 0: serve until worker_stop(). */

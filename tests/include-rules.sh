@@ -7,7 +7,7 @@ cd "${SRCDIR:-.}/src" || bail "no source in ${SRCDIR:-.}/src"
 # Module: what its .c and .h may include of ours, besides its own header. A file in no row fails.
 modules='
 main         server
-server       admit conf endpoints log loop net notify priv stats worker
+server       admit conf endpoints log loop net notify priv sandbox stats worker
 endpoints    conf log net
 worker       admit log loop net stats tcp udp
 tcp          admit conn guard log loop net stats
@@ -22,6 +22,9 @@ net          log
 notify       usock
 notify_stub  notify
 priv         log
+sandbox      callfilter log
+callfilter   log
+callfilter_stub callfilter
 stats        log
 log          usock
 usock
@@ -65,6 +68,7 @@ reserved='
 \<(p?poll|p?select|epoll_[a-z0-9]+)\(               loop.c log.c probe.c waiter.c
 <confuse\.h>                                        conf.c
 <systemd/                                           notify.c
+<seccomp\.h>                                        callfilter.c
 <jansson\.h>                                        report_json.c
 <(n?curses|term)\.h>                                report_graph.c
 \<(_?exit|_Exit|quick_exit|abort|errx?|verrx?)\(    main.c cli.c check_echo.c echo-probe.c echoping.c

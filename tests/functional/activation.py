@@ -365,11 +365,11 @@ def _():
         manager.expect("READY")
         check_stream(s, b"12345")
         echod.check_udp()
-        wanted = "1 connections open; TCP 1 connections, 1 echoes, 5 octets; UDP 1 echoes, 5 octets; 0 refused"
+        wanted = "1 connections open; TCP 1 connections, 1 echoes, 5 octets; UDP 1 echoes, 5 octets; 0 refused; sandbox: "
         seen = []
         def told():
             seen.append(manager.expect("STATUS")["STATUS"])
-            return seen[-1] == wanted
+            return seen[-1].startswith(wanted)
         wait_for(told, PATIENCE, f"STATUS={wanted}")
 
 

@@ -16,6 +16,7 @@ functional_tests = \
     tests/functional/probe.py \
     tests/functional/probe_options.py \
     tests/functional/reload.py \
+    tests/functional/sandbox.py \
     tests/functional/signals.py \
     tests/functional/smokeping.py \
     tests/functional/stream.py \

@@ -3,7 +3,7 @@
 if TESTS_ENABLED
 check_LIBRARIES += tests/unit/libechod.a tests/unit/libprobe.a
 tests_unit_libechod_a_SOURCES  = $(libechod_sources)
-tests_unit_libechod_a_CPPFLAGS = -D_GNU_SOURCE -I$(top_srcdir)/src $(CONFUSE_CFLAGS) $(SYSTEMD_CFLAGS) $(NCURSES_CFLAGS) $(JANSSON_CFLAGS) -DSYSCONFDIR='"$(sysconfdir)"' -U_FORTIFY_SOURCE
+tests_unit_libechod_a_CPPFLAGS = -D_GNU_SOURCE -I$(top_srcdir)/src $(CONFUSE_CFLAGS) $(SYSTEMD_CFLAGS) $(NCURSES_CFLAGS) $(JANSSON_CFLAGS) $(SECCOMP_CFLAGS) -DSYSCONFDIR='"$(sysconfdir)"' -U_FORTIFY_SOURCE
 tests_unit_libprobe_a_SOURCES  = $(libprobe_sources)
 tests_unit_libprobe_a_CPPFLAGS = $(tests_unit_libechod_a_CPPFLAGS)
 
@@ -15,7 +15,7 @@ TESTS          += tests/unit/test_conf
 tests_unit_test_conf_SOURCES  = tests/unit/test_conf.c tests/unit/unit.h
 tests_unit_test_conf_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_conf_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=calloc -Wl,--wrap=malloc -Wl,--wrap=realloc -Wl,--wrap=strdup \
-    -Wl,--wrap=fstat -Wl,--wrap=read -Wl,--wrap=fclose -Wl,--wrap=open_memstream -Wl,--wrap=cfg_init -Wl,--wrap=cfg_parse_buf \
+    -Wl,--wrap=fstatat -Wl,--wrap=read -Wl,--wrap=fclose -Wl,--wrap=open_memstream -Wl,--wrap=cfg_init -Wl,--wrap=cfg_parse_buf \
     -Wl,--wrap=cfg_getnstr
 tests_unit_test_conf_LDADD    = $(unit_ldadd)
 
@@ -118,7 +118,8 @@ tests_unit_test_mtu_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=sendto,--wrap=recvmsg,--
 
 LDADD           = $(unit_ldadd)
 module_tests    = tests/unit/test_admit tests/unit/test_conn tests/unit/test_endpoints tests/unit/test_guard tests/unit/test_log \
-    tests/unit/test_loop tests/unit/test_net tests/unit/test_notify tests/unit/test_priv tests/unit/test_server \
+    tests/unit/test_loop tests/unit/test_net tests/unit/test_notify tests/unit/test_priv tests/unit/test_sandbox \
+    tests/unit/test_server \
     tests/unit/test_stats tests/unit/test_tcp tests/unit/test_udp tests/unit/test_usock tests/unit/test_worker
 check_PROGRAMS += $(module_tests)
 TESTS          += $(module_tests)
@@ -143,9 +144,11 @@ tests_unit_test_notify_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_priv_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_priv_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=capget,--wrap=capset,--wrap=getgrnam,--wrap=getpwnam,--wrap=prctl,--wrap=setgid,--wrap=setgroups \
     -Wl,--wrap=setresgid,--wrap=setresuid,--wrap=setuid
+tests_unit_test_sandbox_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_sandbox_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=seccomp_load,--wrap=sigaction,--wrap=syscall
 tests_unit_test_server_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_server_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=access,--wrap=admit_new,--wrap=bind,--wrap=endpoints_own \
-    -Wl,--wrap=getrlimit,--wrap=priv_drop,--wrap=sched_getaffinity,--wrap=signalfd,--wrap=worker_add_socket,--wrap=worker_new \
+    -Wl,--wrap=getrlimit,--wrap=priv_drop,--wrap=sandbox_restrict_access,--wrap=sandbox_restrict_calls,--wrap=sched_getaffinity,--wrap=signalfd,--wrap=worker_add_socket,--wrap=worker_new \
     -Wl,--wrap=worker_start
 tests_unit_test_stats_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_tcp_CPPFLAGS = $(unit_cppflags)

@@ -15,7 +15,8 @@ WRAP_FAILING(void *, calloc, NULL, (size_t count, size_t size), (count, size))
 WRAP_FAILING(void *, malloc, NULL, (size_t size), (size))
 WRAP_FAILING(void *, realloc, NULL, (void *old, size_t size), (old, size))
 WRAP_FAILING(char *, strdup, NULL, (const char *text), (text))
-WRAP_FAILING(int, fstat, -1, (int fd, struct stat *st), (fd, st))
+WRAP_FAILING(int, fstatat, -1, (int fd, const char *name, struct stat *st, int flags),
+             (fd, name, st, flags))
 WRAP_FAILING(FILE *, open_memstream, NULL, (char **text, size_t *size), (text, size))
 WRAP_FAILING(cfg_t *, cfg_init, NULL, (cfg_opt_t * options, cfg_flag_t flags), (options, flags))
 WRAP_FAILING(char *, cfg_getnstr, NULL, (cfg_t * cfg, const char *name, unsigned at),
@@ -586,7 +587,7 @@ static void test_messages_are_harmless(void **state)
 
 static void test_unknown_keys(void **state)
 {
-    REFUSED("sandbox = true\n"
+    REFUSED("sandpit = true\n"
             "tcp {\n"
             "  echo-plus = { \"a\",\n \"b\" }\n"
             "  prt = 7\n"
@@ -596,7 +597,7 @@ static void test_unknown_keys(void **state)
             "udp { access { allow = {} } port = x }\n"
             "port = 7\n"
             "tcp.port = 7 tcp|port = 7",
-            ":1: sandbox: unknown key, value true; known here: user, group, workers, "
+            ":1: sandpit: unknown key, value true; known here: user, group, workers, sandbox, "
             "drain-timeout, log { }, tcp { }, udp { }",
             ":3: tcp.echo-plus: unknown key, value { \"a\",? \"b\" }; known here: enabled, port, ",
             ":5: tcp.prt: unknown key, value 7; known here: enabled, port, listen, backlog, "
@@ -953,7 +954,7 @@ static void test_unreadable_file(void **state)
     assert_int_equal(chmod(path, 0), 0);
     if (root)
         assert_int_equal(seteuid(65534), 0);
-    refused_file(path, "Permission denied for user ");
+    refused_file(path, "cannot be opened: Permission denied: let the user ");
     if (root)
         assert_int_equal(seteuid(0), 0);
 }
@@ -1020,7 +1021,7 @@ static void test_reading_fails(void **state)
     write_octets("workers = 1", 11);
     SCRIPT(read_script, 4, -EIO);
     refused_file(path, "cannot be read: Input/output error");
-    SCRIPT(fstat_script, -EIO);
+    SCRIPT(fstatat_script, -EIO);
     refused_file(path, "cannot be read: Input/output error");
 }
 

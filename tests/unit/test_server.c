@@ -15,6 +15,7 @@
 #include "loop.h"
 #include "notify.h"
 #include "priv.h"
+#include "sandbox.h"
 #include "unit.h"
 #include "worker.h"
 
@@ -38,6 +39,20 @@ WRAP_FAILING(int, endpoints_own, -1, (const struct endpoints *set, uid_t uid, gi
              (set, uid, gid))
 WRAP_FAILING(int, access, -1, (const char *path, int mode), (path, mode))
 WRAP_FAILING(int, sched_getaffinity, -1, (pid_t pid, size_t size, cpu_set_t *set), (pid, size, set))
+
+/* What the wrappers do is more than the sandbox lets the daemon do: it is faked. */
+WRAP(int, sandbox_restrict_access, struct sandbox *sandbox, const char *config)
+{
+    assert_non_null(config);
+    *sandbox = (struct sandbox){.landlock = 5};
+    return script_fails(&sandbox_restrict_access_script) ? -1 : 0;
+}
+
+WRAP(int, sandbox_restrict_calls, struct sandbox *sandbox)
+{
+    sandbox->calls = 3;
+    return script_fails(&sandbox_restrict_calls_script) ? -1 : 0;
+}
 
 /* RLIMIT_NOFILE; 0: the real one. */
 static rlim_t descriptors;
@@ -123,10 +138,18 @@ static const char basic[] = "user = \"nobody\"\n"
                             "tcp { listen = { \"127.0.0.1:7001\" } }\n"
                             "udp { listen = { \"127.0.0.1:7001\" } }\n";
 
-static struct script *const scripts[] = {
-    &priv_drop_script,         &signalfd_script,  &worker_new_script,    &worker_start_script,
-    &worker_add_socket_script, &admit_new_script, &endpoints_own_script, &access_script,
-    &sched_getaffinity_script, &bind_script};
+static struct script *const scripts[] = {&priv_drop_script,
+                                         &signalfd_script,
+                                         &worker_new_script,
+                                         &worker_start_script,
+                                         &worker_add_socket_script,
+                                         &admit_new_script,
+                                         &endpoints_own_script,
+                                         &access_script,
+                                         &sched_getaffinity_script,
+                                         &bind_script,
+                                         &sandbox_restrict_access_script,
+                                         &sandbox_restrict_calls_script};
 
 static int set_up(void **state)
 {
@@ -293,7 +316,7 @@ static void it_echoes_until_it_is_told_to_stop(void **state)
 {
     (void)state;
     start();
-    expect("tcp 127.0.0.1:7001; udp 127.0.0.1:7001; 1 worker\n");
+    expect("tcp 127.0.0.1:7001; udp 127.0.0.1:7001; 1 worker; sandbox: ");
     assert_port_echoes(7001);
     stop();
     expect("stopped after 0d 00:00:0");
@@ -329,7 +352,7 @@ static void there_is_a_worker_for_each_cpu_or_one_at_least(void **state)
     d.used = 0;
     SCRIPT(sched_getaffinity_script, -EINVAL);
     start();
-    expect("; 1 worker\n");
+    expect("; 1 worker; ");
     stop();
 }
 
@@ -679,6 +702,38 @@ static void staying_root_is_worth_a_warning(void **state)
     stop();
 }
 
+/* ---- sandbox ---- */
+
+static void a_sandbox_that_cannot_be_entered_is_fatal(void **state)
+{
+    (void)state;
+    SCRIPT(sandbox_restrict_access_script, -EIO);
+    expect_failure(EXIT_FAILURE,
+                   "cannot enter the sandbox: Landlock: Input/output error (without one: "
+                   "sandbox = false in /tmp/");
+    script_clear(&sandbox_restrict_access_script);
+    SCRIPT(sandbox_restrict_calls_script, -EINVAL);
+    expect_failure(EXIT_FAILURE,
+                   "cannot enter the sandbox: seccomp: Invalid argument (without one: "
+                   "sandbox = false in /tmp/");
+}
+
+static void without_one_none_is_entered(void **state)
+{
+    char config[sizeof basic + 32];
+
+    (void)state;
+    SCRIPT(sandbox_restrict_access_script, -EIO);
+    SCRIPT(sandbox_restrict_calls_script, -EIO);
+    snprintf(config, sizeof config, "sandbox = false\n%s", basic);
+    write_config(config);
+    start();
+    expect("sandbox: none\n");
+    reload(basic, "needs a restart: sandbox false -> true");
+    assert_port_echoes(7001);
+    stop();
+}
+
 /* ---- options ---- */
 
 static void the_default_file_may_be_missing(void **state)
@@ -920,6 +975,8 @@ int main(void)
         TEST(an_account_that_cannot_be_had_is_exit_77),
         TEST(it_becomes_the_user_and_still_reloads),
         TEST(staying_root_is_worth_a_warning),
+        TEST(a_sandbox_that_cannot_be_entered_is_fatal),
+        TEST(without_one_none_is_entered),
         TEST(the_default_file_may_be_missing),
         TEST(the_log_level_is_overridden),
         TEST(more_connections_than_descriptors_is_worth_a_warning),

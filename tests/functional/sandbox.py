@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: ISC
+"""The daemon in its sandbox: what is in force, that nothing it does needs more, and that services which hang do not stop it."""
+
+import ctypes
+import os
+import pathlib
+import re
+import select
+import signal
+import socket
+import subprocess
+import tempfile
+
+from daemon import ECHOD, PATIENCE, Echod, check_stream, ordinary_user
+from lib import run_all, skip, test, wait_for
+
+BUILDDIR = os.environ["BUILDDIR"]
+
+
+def features():
+    """Of the ready line: how many system calls are allowed and Landlock's ABI, each 0 for none."""
+    with Echod() as echod:
+        line = echod.wait_line("ready:")
+    calls, abi = re.search(r"seccomp \((\d+) calls\)", line), re.search(r"Landlock ABI (\d+)", line)
+    return int(calls[1]) if calls else 0, int(abi[1]) if abi else 0
+
+
+CALLS, ABI = features()
+
+
+def need_sandbox():
+    if not CALLS:
+        skip("this build has no sandbox: it is instrumented, or without libseccomp")
+
+
+def check_status(echod, **fields):
+    status = echod.status()
+    for name, value in fields.items():
+        assert status[name] == [value], f"{name} is {status[name]}, not {value}"
+
+
+def check_everything(echod):
+    """Echo, counters, reload, a file that was replaced, errors in it; all of it twice."""
+    for _ in range(2):
+        echod.check()
+        assert echod.counters()["tcp_echoes"] > 0
+        assert "nothing changed" in echod.reload()
+        assert "idle-timeout 600 -> 5" in echod.change(tcp="idle-timeout = 5")
+        assert "was not reloaded" in echod.reload_text("tcp {\n")
+        assert "idle-timeout 5 -> 600" in echod.change(tcp="")
+
+
+@test("as root or not: no capability, no new privileges, every thread filtered")
+def _():
+    with Echod(top="workers = 3") as echod:
+        none = "0" * 16
+        check_status(echod, CapEff=none, CapPrm=none, CapInh=none, CapAmb=none, NoNewPrivs="1")
+        if CALLS:
+            assert CALLS <= 30
+            for task in os.listdir(f"/proc/{echod.process.pid}/task"):
+                text = pathlib.Path(f"/proc/{echod.process.pid}/task/{task}/status").read_text()
+                assert "\nSeccomp:\t2\n" in text and "\nNoNewPrivs:\t1\n" in text, text
+        check_everything(echod)
+
+
+@test("as an ordinary user likewise")
+def _():
+    with Echod(user=ordinary_user) as echod:
+        check_status(echod, CapEff="0" * 16, CapPrm="0" * 16, NoNewPrivs="1")
+        if CALLS:
+            check_status(echod, Seccomp="2")
+        check_everything(echod)
+
+
+@test("as root that stays root: at most the capability to bind low ports")
+def _():
+    if os.geteuid() != 0:
+        skip("needs root")
+    with Echod(top='user = "root"') as echod:
+        bind = int(echod.status()["CapPrm"][0], 16)
+        assert bind & ~(1 << 10) == 0, hex(bind)
+        check_everything(echod)
+
+
+@test("sandbox = false: none, and said so; to change it takes a restart")
+def _():
+    with Echod(top="sandbox = false") as echod:
+        assert "sandbox: none" in echod.wait_line("ready:")
+        check_status(echod, Seccomp="0", NoNewPrivs="1")
+        assert "needs a restart: sandbox false -> true" in echod.change(top="sandbox = true")
+        check_status(echod, Seccomp="0")
+        echod.check()
+
+
+@test("more workers than the C library has heaps for")
+def _():
+    with Echod(top="workers = 40") as echod:
+        connections = [echod.connect() for _ in range(200)]
+        for s in connections:
+            check_stream(s, b"x" * 5000)
+        for s in connections:
+            s.close()
+        check_everything(echod)
+
+
+@test("debug messages, and addresses with a zone")
+def _():
+    with Echod(arguments=("-l", "debug")) as echod:
+        echod.check()
+        answer = echod.change(hosts=("fe80::1%lo",))
+        assert "reloaded" in answer or "fe80::1%lo" in answer, answer
+        assert "no such network interface" in echod.change(hosts=("fe80::1%nowhere",))
+
+
+@test("stopped and continued, as with Ctrl-Z and fg")
+def _():
+    with Echod() as echod, echod.connect() as s:
+        for _ in range(5):
+            echod.kill(signal.SIGSTOP)
+            wait_for(lambda: echod.status()["State"][0] == "T", PATIENCE, "it to stop")
+            echod.kill(signal.SIGCONT)
+            check_stream(s)
+
+
+@test("started in a folder of which it is told by a relative name")
+def _():
+    with Echod(file="echod.conf") as echod:
+        assert "nothing changed" in echod.reload()
+
+
+@test("a configuration in another folder, by way of a link")
+def _():
+    with tempfile.TemporaryDirectory(prefix="echod-test-") as directory:
+        os.chmod(directory, 0o755)
+        link = directory + "/link"
+        with Echod(file=link, wait=False) as echod:
+            os.symlink(echod.file, link)
+            # Too late for a start that wants it at once: it ends, and is started again.
+            echod.process.kill()
+            echod.process.wait()
+            echod._forget()
+            echod._spawn()
+            echod.wait_line("ready:")
+            echod.check()
+            assert "idle-timeout 600 -> 5" in echod.change(tcp="idle-timeout = 5")
+
+
+# ---- services that hang ----
+
+CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x20000, 0x1000, 0x4000, 0x40000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def mount(source, target, kind=None, flags=0):
+    if _libc.mount(source.encode(), target.encode(), kind and kind.encode(), flags, None) != 0:
+        skip(f"cannot mount on {target}: {os.strerror(ctypes.get_errno())}")
+
+
+def service(path):
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    s.bind(path)
+    os.chmod(path, 0o777)
+    s.settimeout(PATIENCE)
+    return s
+
+
+def fill(path):
+    """Until it takes no more."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.setblocking(False)
+        try:
+            for _ in range(100000):
+                s.sendto(b"X=1", path)
+        except BlockingIOError:
+            return
+    raise AssertionError(f"there is no end to what {path} takes")
+
+
+def own_services():
+    """/dev and /run of our own, with sockets for syslog and the journal."""
+    if os.geteuid() != 0:
+        skip("needs root")
+    if _libc.unshare(CLONE_NEWNS) != 0:
+        skip("needs a mount namespace")
+    mount("none", "/", flags=MS_REC | MS_PRIVATE)
+    with tempfile.TemporaryDirectory() as devices:
+        mount("none", devices, "tmpfs")
+        for name in ("null", "zero", "urandom", "random"):
+            pathlib.Path(devices, name).touch()
+            mount(f"/dev/{name}", f"{devices}/{name}", flags=MS_BIND)
+        os.chmod(devices, 0o755)
+        mount(devices, "/dev", flags=MS_BIND | MS_REC)
+        _libc.umount2(devices.encode(), 2)
+    mount("none", "/run", "tmpfs")
+    os.makedirs("/run/systemd/journal")
+    return {"syslog": service("/dev/log"), "journal": service("/run/systemd/journal/socket")}
+
+
+def in_child(function):
+    """What it does to its mounts is its own; it may skip."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            function()
+            answer = "done"
+        except Exception as error:  # pylint: disable=broad-exception-caught
+            answer = f"{type(error).__name__}: {error}"
+        os.write(writer, answer.encode()[-4000:])
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as said:
+        answer = said.read()
+    os.waitpid(pid, 0)
+    if answer.startswith("Skip: "):
+        skip(answer[6:])
+    assert answer == "done", answer
+
+
+def expect(s, pattern):
+    """A datagram that matches, among those that come."""
+    while True:
+        text = s.recv(10000).decode()
+        if re.search(pattern, text, re.DOTALL):
+            return text
+
+
+for target, first, second in (("syslog", "journal", "stderr"), ("journal", "syslog", "auto")):
+    @test(f"log target {target}: messages arrive, and a reader that hangs does not stop the echo")
+    def _(target=target, first=first, second=second):
+        def run():
+            services = own_services()
+            paths = {"syslog": "/dev/log", "journal": "/run/systemd/journal/socket"}
+            with Echod(top=f'log {{ target = "{target}" level = "debug" }}', wait=False) as echod:
+                form = r"\A<29>\w\w\w [ \d]\d \d\d:\d\d:\d\d echod\[%d\]: .*ready:" if target == "syslog" else \
+                    r"PRIORITY=5\n.*SYSLOG_IDENTIFIER=echod\n.*MESSAGE=echod .*ready:"
+                expect(services[target], form % echod.process.pid if "%d" in form else form)
+                echod.check()
+                echod.kill(signal.SIGHUP)
+                expect(services[target], "reloaded .*: nothing changed")
+                fill(paths[target])
+                for _ in range(50):
+                    echod.check()
+                echod.kill(signal.SIGUSR1)
+                echod.check()
+                # It went on: what it logs arrives elsewhere.
+                echod.configure(f'log {{ target = "{first}" }}\ntcp {{ port = PORT }}\nudp {{ port = PORT }}\n')
+                echod.kill(signal.SIGHUP)
+                expect(services[first], f"log.target {target} -> {first}")
+                echod.configure(f'log {{ target = "{second}" }}\ntcp {{ port = PORT }}\nudp {{ port = PORT }}\n')
+                echod.kill(signal.SIGHUP)
+                echod.wait_line(f"log.target {first} -> {second}")
+                echod.check()
+        in_child(run)
+
+
+@test("a service manager that hangs does not stop the echo, nor a reload or the stop")
+def _():
+    if b"READY=1" not in pathlib.Path(ECHOD).read_bytes():
+        skip("built without systemd")
+    with tempfile.TemporaryDirectory(prefix="echod-notify-") as directory:
+        os.chmod(directory, 0o755)
+        path = directory + "/notify"
+        with service(path) as manager, \
+             Echod(environment={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "200000"}) as echod:
+            expect(manager, "READY=1")
+            fill(path)
+            for _ in range(20):
+                echod.check()
+            assert "nothing changed" in echod.reload()
+            echod.check()
+            assert echod.stop() == 0
+            while select.select([manager], [], [], 0)[0]:
+                manager.recv(10000)
+
+
+# ---- escapes ----
+
+def escapes(user):
+    program = f"{BUILDDIR}/tests/systemd/escapes"
+    if not os.path.exists(program):
+        skip("tests/systemd/escapes was not built")
+    if CALLS == 0 or ABI < 4:
+        skip("needs seccomp and Landlock with ABI 4")
+    with tempfile.TemporaryDirectory(prefix="echod-test-") as directory:
+        os.chmod(directory, 0o755)
+        copy = f"{directory}/escapes"
+        subprocess.run(["cp", program, copy], check=True)
+        done = subprocess.run([copy, "box", "bind"], capture_output=True, text=True, timeout=PATIENCE * 4,
+                              preexec_fn=user, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@test("nothing gets out of the sandbox alone, as root")
+def _():
+    if os.geteuid() != 0:
+        skip("needs root")
+    escapes(None)
+
+
+@test("nor as an ordinary user")
+def _():
+    escapes(ordinary_user)
+
+
+run_all()
