@@ -36,7 +36,7 @@ prepare() {
         >"$ROOT/etc/systemd/system.conf.d/test.conf"
     mkdir "$ROOT/test"
     cp "$SRCDIR/tests/tap.sh" "$SRCDIR/tests/systemd/inside" "$SRCDIR/man/echod.8" "$ROOT/test"
-    cp "$BUILDDIR/tests/systemd/paths" "$ROOT/test"
+    cp "$BUILDDIR/tests/systemd/paths" "$BUILDDIR/tests/systemd/escapes" "$ROOT/test"
 } >&2
 export -f prepare remove_hosts_own
 export sbindir sysconfdir systemdsystemunitdir
