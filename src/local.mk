@@ -12,6 +12,7 @@ libechod_sources = \
     src/loop.c src/loop.h \
     src/net.c src/net.h \
     src/notify.h \
+    src/prefix.c src/prefix.h \
     src/priv.c src/priv.h \
     src/sandbox.c src/sandbox.h \
     src/server.c src/server.h \

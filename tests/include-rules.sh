@@ -21,6 +21,7 @@ loop         log
 net          log
 notify       usock
 notify_stub  notify
+prefix       net
 priv         log
 sandbox      callfilter log
 callfilter   log

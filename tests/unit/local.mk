@@ -118,7 +118,7 @@ tests_unit_test_mtu_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=sendto,--wrap=recvmsg,--
 
 LDADD           = $(unit_ldadd)
 module_tests    = tests/unit/test_admit tests/unit/test_conn tests/unit/test_endpoints tests/unit/test_guard tests/unit/test_log \
-    tests/unit/test_loop tests/unit/test_net tests/unit/test_notify tests/unit/test_priv tests/unit/test_sandbox \
+    tests/unit/test_loop tests/unit/test_net tests/unit/test_notify tests/unit/test_prefix tests/unit/test_priv tests/unit/test_sandbox \
     tests/unit/test_server \
     tests/unit/test_stats tests/unit/test_tcp tests/unit/test_udp tests/unit/test_usock tests/unit/test_worker
 check_PROGRAMS += $(module_tests)
@@ -141,6 +141,8 @@ tests_unit_test_net_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_net_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=bind,--wrap=fchown,--wrap=fcntl,--wrap=getsockopt,--wrap=listen \
     -Wl,--wrap=setsockopt,--wrap=socket
 tests_unit_test_notify_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_prefix_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_prefix_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=calloc,--wrap=reallocarray
 tests_unit_test_priv_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_priv_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=capget,--wrap=capset,--wrap=getgrnam,--wrap=getpwnam,--wrap=prctl,--wrap=setgid,--wrap=setgroups \
     -Wl,--wrap=setresgid,--wrap=setresuid,--wrap=setuid
