@@ -8,24 +8,22 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define BUCKETS 4096
+#include "prefix.h"
 
-/* What counts as one source. */
-struct key {
-    uint64_t prefix; /* an IPv6 address's first 64 bits, or an IPv4 address */
-    bool is_v4;
-};
+#define BUCKETS 4096
 
 struct admit_source {
     struct admit_source *next;
-    struct key key;
-    unsigned count;
+    struct prefix prefix;
+    _Atomic unsigned count; /* written under the lock */
 };
 
 struct admit {
     _Atomic unsigned open;
     _Atomic unsigned total;
     _Atomic unsigned per_source;
+    _Atomic unsigned v4_length;
+    _Atomic unsigned v6_length;
     struct admit_logs logs;
     pthread_mutex_t lock; /* the table's */
     uint64_t secret;
@@ -60,10 +58,12 @@ void admit_free(struct admit *admit)
     free(admit);
 }
 
-void admit_set_limits(struct admit *admit, unsigned total, unsigned per_source)
+void admit_set_limits(struct admit *admit, const struct admit_limits *limits)
 {
-    atomic_store(&admit->total, total);
-    atomic_store(&admit->per_source, per_source);
+    atomic_store(&admit->total, limits->total);
+    atomic_store(&admit->per_source, limits->per_source);
+    atomic_store(&admit->v4_length, limits->v4_length);
+    atomic_store(&admit->v6_length, limits->v6_length);
 }
 
 bool admit_reserve(struct admit *admit)
@@ -72,6 +72,11 @@ bool admit_reserve(struct admit *admit)
         return true;
     atomic_fetch_sub(&admit->open, 1);
     return false;
+}
+
+void admit_exchange(struct admit *admit)
+{
+    atomic_fetch_add(&admit->open, 1);
 }
 
 void admit_release(struct admit *admit)
@@ -84,43 +89,44 @@ unsigned admit_open(const struct admit *admit)
     return atomic_load(&admit->open);
 }
 
-static struct key key_of(const struct net_addr *peer)
+unsigned admit_total(const struct admit *admit)
 {
-    struct key key = {0};
-    uint32_t v4;
-
-    if (peer->sa.sa_family == AF_INET) {
-        key = (struct key){.prefix = peer->in.sin_addr.s_addr, .is_v4 = true};
-    } else if (IN6_IS_ADDR_V4MAPPED(&peer->in6.sin6_addr)) {
-        memcpy(&v4, &peer->in6.sin6_addr.s6_addr[12], sizeof v4);
-        key = (struct key){.prefix = v4, .is_v4 = true};
-    } else {
-        memcpy(&key.prefix, &peer->in6.sin6_addr, sizeof key.prefix);
-    }
-    return key;
+    return atomic_load(&admit->total);
 }
 
-static struct admit_source **bucket_of(struct admit *admit, struct key key)
+unsigned admit_scarcity(const struct admit *admit)
 {
-    uint64_t hash = (key.prefix ^ admit->secret) * UINT64_C(0x9e3779b97f4a7c15);
+    unsigned total = admit_total(admit), open = admit_open(admit);
+    uint64_t left = total > open ? total - open : 0;
+    unsigned scarcity = 0;
 
+    while (scarcity < ADMIT_SCARCE_MAX && left << (scarcity + 1) < total)
+        scarcity++;
+    return scarcity;
+}
+
+static struct admit_source **bucket_of(struct admit *admit, const struct prefix *prefix)
+{
+    uint64_t hash = (prefix->hi ^ admit->secret) * UINT64_C(0x9e3779b97f4a7c15);
+
+    hash = (hash ^ hash >> 32 ^ prefix->lo ^ prefix->is_v4) * UINT64_C(0xff51afd7ed558ccd);
     hash = (hash ^ hash >> 32 ^ admit->secret >> 7) * UINT64_C(0xd6e8feb86659fd93);
     return &admit->buckets[hash >> 52];
 }
 
 /* Under the lock. */
-static struct admit_source *find_or_add(struct admit *admit, struct key key)
+static struct admit_source *find_or_add(struct admit *admit, const struct prefix *prefix)
 {
-    struct admit_source **bucket = bucket_of(admit, key);
+    struct admit_source **bucket = bucket_of(admit, prefix);
     struct admit_source *source = *bucket;
 
-    while (source && (source->key.prefix != key.prefix || source->key.is_v4 != key.is_v4))
+    while (source && !prefix_equal(&source->prefix, prefix))
         source = source->next;
     if (source)
         return source;
     source = malloc(sizeof *source);
     if (source) {
-        *source = (struct admit_source){.next = *bucket, .key = key};
+        *source = (struct admit_source){.next = *bucket, .prefix = *prefix};
         *bucket = source;
     }
     return source;
@@ -134,10 +140,12 @@ struct admit_logs *admit_logs(struct admit *admit)
 struct admit_source *admit_enter(struct admit *admit, const struct net_addr *peer)
 {
     unsigned limit = atomic_load(&admit->per_source);
+    struct prefix prefix =
+        prefix_of(peer, atomic_load(&admit->v4_length), atomic_load(&admit->v6_length));
     struct admit_source *source;
 
     pthread_mutex_lock(&admit->lock);
-    source = find_or_add(admit, key_of(peer));
+    source = find_or_add(admit, &prefix);
     if (source && limit != 0 && source->count >= limit) {
         source = NULL;
         errno = EUSERS;
@@ -152,7 +160,7 @@ void admit_leave(struct admit *admit, struct admit_source *source)
 {
     pthread_mutex_lock(&admit->lock);
     if (--source->count == 0) {
-        struct admit_source **link = bucket_of(admit, source->key);
+        struct admit_source **link = bucket_of(admit, &source->prefix);
 
         while (*link != source)
             link = &(*link)->next;
@@ -160,4 +168,9 @@ void admit_leave(struct admit *admit, struct admit_source *source)
         free(source);
     }
     pthread_mutex_unlock(&admit->lock);
+}
+
+unsigned admit_count(const struct admit_source *source)
+{
+    return atomic_load_explicit(&source->count, memory_order_relaxed);
 }

@@ -8,9 +8,8 @@
 #include "net.h"
 
 /* How many TCP connections may be open, in all and from one source. Shared by all workers,
- * consulted when a connection comes and when it goes, never on the path of an echo. A source is an
- * IPv4 address or an IPv6 /64, which is what one host has; an IPv4-mapped address is the IPv4 one.
- */
+ * consulted when a connection comes and when it goes, never on the path of an echo. A source is a
+ * prefix, see prefix.h. */
 struct admit;
 struct admit_source; /* a source with at least one connection */
 
@@ -18,23 +17,40 @@ struct admit_source; /* a source with at least one connection */
 struct admit *admit_new(void);
 void admit_free(struct admit *admit);
 
-/* May be changed at any time; what is open already stays. per_source 0: no limit. */
-void admit_set_limits(struct admit *admit, unsigned total, unsigned per_source);
+/* May be changed at any time; what is open already stays. */
+struct admit_limits {
+    unsigned total;
+    unsigned per_source; /* 0: no limit */
+    unsigned v4_length;  /* of the prefix that is one source */
+    unsigned v6_length;
+};
+void admit_set_limits(struct admit *admit, const struct admit_limits *limits);
 
 /* Take one of the places in all, before accept(2); false if there is none. */
 bool admit_reserve(struct admit *admit);
 
+/* Take one though there may be none, to give another back at once. */
+void admit_exchange(struct admit *admit);
+
 /* Give it back. */
 void admit_release(struct admit *admit);
 
-/* How many places are taken. */
+/* How scarce places are: each half of those that were left, when it is taken, counts one, up to
+ * ADMIT_SCARCE_MAX. */
+#define ADMIT_SCARCE_MAX 3
+unsigned admit_scarcity(const struct admit *admit);
+
+/* How many places are taken, and of how many. After the limit was lowered it may be more. */
 unsigned admit_open(const struct admit *admit);
+unsigned admit_total(const struct admit *admit);
 
 /* Brakes for what is logged about it, one for all workers. */
 struct admit_logs {
     struct log_limit full;    /* no place is left */
     struct log_limit starved; /* no descriptor or memory */
     struct log_limit source;  /* a source had its share */
+    struct log_limit denied;  /* access denies a source */
+    struct log_limit evicted; /* one had to make room for another */
 };
 struct admit_logs *admit_logs(struct admit *admit);
 
@@ -42,5 +58,8 @@ struct admit_logs *admit_logs(struct admit *admit);
  * ENOMEM for want of memory. */
 struct admit_source *admit_enter(struct admit *admit, const struct net_addr *peer);
 void admit_leave(struct admit *admit, struct admit_source *source);
+
+/* How many connections it has now. */
+unsigned admit_count(const struct admit_source *source);
 
 #endif

@@ -2,6 +2,7 @@
 #include "conf.h"
 
 #include "conf_text.h"
+#include "conf_value.h"
 
 #include <confuse.h>
 #include <errno.h>
@@ -21,11 +22,11 @@
 #define MANY 1000000
 #define DAY  86400
 
-enum kind { BOOLEAN, NUMBER, USER, GROUP, TARGET, LEVEL, LISTEN, PORTS };
+#define CHANGE_MAX 200 /* octets of a value that is told of a change */
 
 struct key {
     struct text_key text;
-    enum kind kind;
+    enum value_kind kind;
     size_t offset; /* in struct conf */
     unsigned min, max;
     bool needs_restart;
@@ -37,27 +38,35 @@ struct key {
 /* The values are taken in this order, so a port precedes the addresses that it completes. */
 /* clang-format off */
 static const struct key keys[] = {
-    {{"user", TOP, false}, USER, AT(user), 0, 0, true, {"nobody"}},
-    {{"group", TOP, false}, GROUP, AT(group), 0, 0, true, {NULL}},
-    {{"workers", TOP, false}, NUMBER, AT(workers), 0, 256, true, {"0"}},
-    {{"sandbox", TOP, false}, BOOLEAN, AT(sandbox), 0, 0, true, {"true"}},
-    {{"drain-timeout", TOP, false}, NUMBER, AT(drain_timeout), 0, DAY, false, {"30"}},
-    {{"log.target", LOG, false}, TARGET, AT(log_target), 0, 0, false, {"auto"}},
-    {{"log.level", LOG, false}, LEVEL, AT(log_level), 0, 0, false, {"info"}},
-    {{"tcp.enabled", TCP, false}, BOOLEAN, AT(tcp.enabled), 0, 0, false, {"true"}},
-    {{"tcp.port", TCP, false}, NUMBER, AT(tcp.port), 1, 65535, false, {"7"}},
-    {{"tcp.listen", TCP, true}, LISTEN, AT(tcp.listen), 0, 0, false, {"0.0.0.0", "::"}},
-    {{"tcp.backlog", TCP, false}, NUMBER, AT(tcp.backlog), 1, 65535, false, {"4096"}},
-    {{"tcp.max-connections", TCP, false}, NUMBER, AT(tcp.max_connections), 0, MANY, false, {"0"}},
-    {{"tcp.max-connections-per-source", TCP, false}, NUMBER, AT(tcp.max_connections_per_source),
+    {{"user", TOP, 0}, USER, AT(user), 0, 0, true, {"nobody"}},
+    {{"group", TOP, 0}, GROUP, AT(group), 0, 0, true, {NULL}},
+    {{"workers", TOP, 0}, NUMBER, AT(workers), 0, 256, true, {"0"}},
+    {{"sandbox", TOP, 0}, BOOLEAN, AT(sandbox), 0, 0, true, {"true"}},
+    {{"drain-timeout", TOP, 0}, NUMBER, AT(drain_timeout), 0, DAY, false, {"30"}},
+    {{"log.target", LOG, 0}, TARGET, AT(log_target), 0, 0, false, {"auto"}},
+    {{"log.level", LOG, 0}, LEVEL, AT(log_level), 0, 0, false, {"info"}},
+    {{"tcp.enabled", TCP, 0}, BOOLEAN, AT(tcp.enabled), 0, 0, false, {"true"}},
+    {{"tcp.port", TCP, 0}, NUMBER, AT(tcp.port), 1, 65535, false, {"7"}},
+    {{"tcp.listen", TCP, TEXT_LIST_MAX}, LISTEN, AT(tcp.listen), 0, 0, false, {"0.0.0.0", "::"}},
+    {{"tcp.backlog", TCP, 0}, NUMBER, AT(tcp.backlog), 1, 65535, false, {"4096"}},
+    {{"tcp.max-connections", TCP, 0}, NUMBER, AT(tcp.max_connections), 0, MANY, false, {"0"}},
+    {{"tcp.max-connections-per-source", TCP, 0}, NUMBER, AT(tcp.max_connections_per_source),
      0, MANY, false, {"0"}},
-    {{"tcp.idle-timeout", TCP, false}, NUMBER, AT(tcp.idle_timeout), 0, DAY, false, {"600"}},
-    {{"udp.enabled", UDP, false}, BOOLEAN, AT(udp.enabled), 0, 0, false, {"true"}},
-    {{"udp.port", UDP, false}, NUMBER, AT(udp.port), 1, 65535, false, {"7"}},
-    {{"udp.listen", UDP, true}, LISTEN, AT(udp.listen), 0, 0, false, {"0.0.0.0", "::"}},
-    {{"udp.reflect-tos", UDP, false}, BOOLEAN, AT(udp.reflect_tos), 0, 0, false, {"true"}},
-    {{"udp.answer-broadcast", UDP, false}, BOOLEAN, AT(udp.answer_broadcast), 0, 0, false, {"false"}},
-    {{"udp.refuse-source-ports", UDP, true}, PORTS, AT(udp.refuse_source_ports), 0, 0, false, {"0-1023"}},
+    {{"tcp.idle-timeout", TCP, 0}, NUMBER, AT(tcp.idle_timeout), 0, DAY, false, {"600"}},
+    {{"udp.enabled", UDP, 0}, BOOLEAN, AT(udp.enabled), 0, 0, false, {"true"}},
+    {{"udp.port", UDP, 0}, NUMBER, AT(udp.port), 1, 65535, false, {"7"}},
+    {{"udp.listen", UDP, TEXT_LIST_MAX}, LISTEN, AT(udp.listen), 0, 0, false, {"0.0.0.0", "::"}},
+    {{"udp.reflect-tos", UDP, 0}, BOOLEAN, AT(udp.reflect_tos), 0, 0, false, {"true"}},
+    {{"udp.answer-broadcast", UDP, 0}, BOOLEAN, AT(udp.answer_broadcast), 0, 0, false, {"false"}},
+    {{"udp.refuse-source-ports", UDP, TEXT_LIST_MAX}, PORTS, AT(udp.refuse_source_ports), 0, 0, false, {"0-1023"}},
+    {{"access.allow", ACCESS, TEXT_LONG_MAX}, PREFIXES, AT(access.allow), 0, 0, false, {NULL}},
+    {{"access.deny", ACCESS, TEXT_LONG_MAX}, PREFIXES, AT(access.deny), 0, 0, false, {NULL}},
+    {{"limits.udp-rate", LIMITS, 0}, NUMBER, AT(limits.udp_rate), 0, MANY, false, {"5000"}},
+    {{"limits.udp-burst", LIMITS, 0}, NUMBER, AT(limits.udp_burst), 0, MANY, false, {"10000"}},
+    {{"limits.ipv4-prefix", LIMITS, 0}, NUMBER, AT(limits.ipv4_prefix), 1, 32, false, {"32"}},
+    {{"limits.ipv6-prefix", LIMITS, 0}, NUMBER, AT(limits.ipv6_prefix), 1, 128, false, {"64"}},
+    {{"limits.table-size", LIMITS, 0}, NUMBER, AT(limits.table_size), 1024, 16777216, false, {"65536"}},
+    {{"limits.exempt", LIMITS, TEXT_LONG_MAX}, PREFIXES, AT(limits.exempt), 0, 0, false, {"127.0.0.0/8", "::1"}},
 };
 /* clang-format on */
 
@@ -209,6 +218,39 @@ static void take_ports(struct loader *loader, const struct item *item)
         ports->bits[port / 8] |= (uint8_t)(1U << port % 8);
 }
 
+static void take_prefix(struct loader *loader, const struct item *item)
+{
+    struct conf_prefixes *prefixes = item->at;
+    char allowed[TEXT_SHOW_MAX * 2], meant[PREFIX_STRLEN];
+    struct prefix prefix;
+
+    if (prefix_parse(item->value, &prefix) == 0) {
+        prefixes->list[prefixes->count++] = prefix;
+    } else if (errno == EDOM) {
+        snprintf(allowed, sizeof allowed,
+                 "the address has bits set beyond the prefix: \"%s\" contains it",
+                 prefix_print(&prefix, meant));
+        refuse(loader, item, allowed);
+    } else {
+        refuse(loader, item,
+               errno == ERANGE ? "a prefix has at most 32 bits of an IPv4 address and 128 of an "
+                                 "IPv6 address"
+                               : "must be an address or a prefix, as in \"192.0.2.1\", "
+                                 "\"192.0.2.0/24\", \"2001:db8::/32\"");
+    }
+}
+
+/* False without memory, which has been reported. */
+static bool reserve_prefixes(struct loader *loader, const struct item *item, size_t count)
+{
+    struct conf_prefixes *prefixes = item->at;
+
+    prefixes->list = calloc(count ? count : 1, sizeof *prefixes->list);
+    if (!prefixes->list)
+        text_fail(&loader->text, item->line, "%s: out of memory", item->key->text.name);
+    return prefixes->list != NULL;
+}
+
 static void take_value(struct loader *loader, const struct item *item)
 {
     switch (item->key->kind) {
@@ -236,6 +278,31 @@ static void take_value(struct loader *loader, const struct item *item)
     case PORTS:
         take_ports(loader, item);
         break;
+    case PREFIXES:
+        take_prefix(loader, item);
+        break;
+    }
+}
+
+static void take_defaults(struct loader *loader, struct item *item)
+{
+    for (size_t i = 0; item->key->defaults[i]; i++) {
+        item->value = item->key->defaults[i];
+        take_value(loader, item);
+    }
+}
+
+static void take_found(struct loader *loader, struct item *item, const struct text_found *found,
+                       cfg_t *section)
+{
+    for (size_t i = 0; i < found->count; i++) {
+        item->line = found->lines[i];
+        item->value = cfg_getnstr(section, text_leaf(&item->key->text), (unsigned)i);
+        if (item->value)
+            take_value(loader, item);
+        else
+            text_fail(&loader->text, item->line, "%s: libConfuse lost a value",
+                      item->key->text.name);
     }
 }
 
@@ -246,19 +313,17 @@ static void take_values(struct loader *loader, cfg_t *cfg)
         const struct text_found *found = &loader->text.found[i];
         cfg_t *section =
             key->text.section == TOP ? cfg : cfg_getsec(cfg, section_names[key->text.section]);
-        struct item item = {.key = key, .at = member(loader->conf, key)};
+        struct item item = {.key = key, .line = found->line, .at = member(loader->conf, key)};
 
         if (key->kind == LISTEN)
             ((struct conf_listen *)item.at)->is_default = !found->line;
-        for (size_t j = 0; found->line ? j < found->count : key->defaults[j] != NULL; j++) {
-            item.line = found->line ? found->lines[j] : 0;
-            item.value = found->line ? cfg_getnstr(section, text_leaf(&key->text), (unsigned)j)
-                                     : key->defaults[j];
-            if (item.value)
-                take_value(loader, &item);
-            else
-                text_fail(&loader->text, item.line, "%s: libConfuse lost a value", key->text.name);
-        }
+        if (key->kind == PREFIXES &&
+            !reserve_prefixes(loader, &item, found->line ? found->count : COUNT(key->defaults)))
+            continue;
+        if (found->line)
+            take_found(loader, &item, found, section);
+        else
+            take_defaults(loader, &item);
     }
 }
 
@@ -284,7 +349,7 @@ static cfg_t *parse(const char *text)
         cfg_opt_t list = CFG_STR_LIST(text_leaf(&keys[i].text), NULL, CFGF_NODEFAULT);
         enum section s = keys[i].text.section;
 
-        options[s][used[s]++] = keys[i].text.is_list ? list : scalar;
+        options[s][used[s]++] = keys[i].text.list_max > 0 ? list : scalar;
     }
     for (enum section s = LOG; s < SECTION_COUNT; s++) {
         options[s][used[s]] = (cfg_opt_t)CFG_END();
@@ -436,7 +501,7 @@ struct conf *conf_load(const char *path, const struct conf_overrides *overrides,
         conf_free(conf);
         conf = NULL;
     }
-    free(loader->text.chars);
+    text_free(&loader->text);
     free(loader);
     return conf;
 }
@@ -449,85 +514,21 @@ void conf_free(struct conf *conf)
     free(conf->group);
     free(conf->tcp.listen.addr);
     free(conf->udp.listen.addr);
+    free(conf->access.allow.list);
+    free(conf->access.deny.list);
+    free(conf->limits.exempt.list);
     free(conf);
-}
-
-bool conf_ports_has(const struct conf_ports *ports, uint16_t port)
-{
-    return ports->bits[port / 8] >> port % 8 & 1;
 }
 
 /* ---- comparing ---- */
 
-static void print_ports(FILE *out, const struct conf_ports *ports)
+/* A list may be of any length, and what a line of a log shows of it is not. */
+static const char *shorten(char *text)
 {
-    const char *separator = "";
-
-    for (unsigned first = 0; first <= 65535; first++) {
-        unsigned last = first;
-
-        if (!conf_ports_has(ports, (uint16_t)first))
-            continue;
-        while (last < 65535 && conf_ports_has(ports, (uint16_t)(last + 1)))
-            last++;
-        fprintf(out, "%s %u", separator, first);
-        if (last > first)
-            fprintf(out, "-%u", last);
-        separator = ",";
-        first = last;
-    }
-}
-
-static void print_listen(FILE *out, const struct conf_listen *listen)
-{
-    char buf[NET_STRLEN];
-
-    for (size_t i = 0; i < listen->count; i++)
-        fprintf(out, "%s %s", i ? "," : "", net_print(&listen->addr[i], buf));
-}
-
-/* Returns allocated text, NULL without memory. */
-static char *value_text(const struct conf *conf, const struct key *key)
-{
-    const void *at = member(conf, key);
-    char *text = NULL;
-    size_t size;
-    FILE *out = open_memstream(&text, &size);
-
-    if (!out)
-        return NULL;
-    switch (key->kind) {
-    case BOOLEAN:
-        fputs(*(const bool *)at ? "true" : "false", out);
-        break;
-    case NUMBER:
-        fprintf(out, "%u", *(const unsigned *)at);
-        break;
-    case USER:
-    case GROUP:
-        fputs(*(char *const *)at ? *(char *const *)at : "the user's own", out);
-        break;
-    case TARGET:
-        fputs(log_target_name(*(const enum log_target *)at), out);
-        break;
-    case LEVEL:
-        fputs(log_level_name(*(const enum log_level *)at), out);
-        break;
-    case LISTEN:
-        fputs("{", out);
-        print_listen(out, at);
-        fputs(" }", out);
-        break;
-    case PORTS:
-        fputs("{", out);
-        print_ports(out, at);
-        fputs(" }", out);
-        break;
-    }
-    if (fclose(out) != 0) {
-        free(text);
-        return NULL;
-    }
+    if (!text)
+        return "?";
+    if (strlen(text) > CHANGE_MAX)
+        strcpy(text + CHANGE_MAX - 3, "...");
     return text;
 }
 
@@ -537,13 +538,13 @@ size_t conf_compare(const struct conf *before, const struct conf *after, conf_ch
     size_t changes = 0;
 
     for (size_t i = 0; i < COUNT(keys); i++) {
-        char *old = value_text(before, &keys[i]), *new = value_text(after, &keys[i]);
+        char *old = value_print(keys[i].kind, member(before, &keys[i]));
+        char *new = value_print(keys[i].kind, member(after, &keys[i]));
 
         /* Without memory for the text, a change that may be none is the lesser evil. */
         if (!old || !new || strcmp(old, new) != 0) {
             changes++;
-            each(context, keys[i].text.name, old ? old : "?", new ? new : "?",
-                 keys[i].needs_restart);
+            each(context, keys[i].text.name, shorten(old), shorten(new), keys[i].needs_restart);
         }
         free(old);
         free(new);

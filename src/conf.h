@@ -8,6 +8,7 @@
 
 #include "log.h"
 #include "net.h"
+#include "prefix.h"
 
 /* The configuration: text in, one immutable struct out. The only user of libConfuse. */
 
@@ -23,6 +24,11 @@ struct conf_listen {
     unsigned line;   /* of the file, for an error when a socket is opened: the list's, else the
                         port's, else 0 */
     bool is_default; /* not named by the file: an address family this host lacks is no error */
+};
+
+struct conf_prefixes {
+    struct prefix *list;
+    size_t count;
 };
 
 struct conf_tcp {
@@ -44,6 +50,22 @@ struct conf_udp {
     struct conf_ports refuse_source_ports;
 };
 
+/* Who may be served. */
+struct conf_access {
+    struct conf_prefixes allow;
+    struct conf_prefixes deny;
+};
+
+/* How much one source may have. */
+struct conf_limits {
+    unsigned udp_rate;  /* datagrams a second; 0, here and below: no limit */
+    unsigned udp_burst; /* and at once */
+    unsigned ipv4_prefix;
+    unsigned ipv6_prefix;
+    unsigned table_size;
+    struct conf_prefixes exempt;
+};
+
 struct conf {
     char *user;
     char *group;      /* NULL: the user's own */
@@ -54,6 +76,8 @@ struct conf {
     enum log_level log_level;
     struct conf_tcp tcp;
     struct conf_udp udp;
+    struct conf_access access;
+    struct conf_limits limits;
 };
 
 /* What the command line says over the file. */
@@ -77,8 +101,8 @@ struct conf *conf_load(const char *path, const struct conf_overrides *overrides,
 /* NULL is allowed. */
 void conf_free(struct conf *conf);
 
-/* Told of a key that differs, with both values as text, and whether it takes effect only at a
- * restart. */
+/* Told of a key that differs, with both values as text, cut short, and whether it takes effect only
+ * at a restart. */
 typedef void conf_change(void *context, const char *key, const char *before, const char *after,
                          bool needs_restart);
 

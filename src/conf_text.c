@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-const char *const section_names[SECTION_COUNT] = {"", "log", "tcp", "udp"};
+const char *const section_names[SECTION_COUNT] = {"", "log", "tcp", "udp", "access", "limits"};
 
 const char *text_leaf(const struct text_key *key)
 {
@@ -64,28 +64,42 @@ static void fail_open(struct text *text)
         text_fail(text, 0, "cannot be opened: %s", strerror(error));
 }
 
+/* There is always room to see that there is too much, and for text_survey() to close a section. */
+static ssize_t read_some(struct text *text, int fd, size_t *room, size_t length)
+{
+    size_t wanted = *room == 0 ? 65536 : *room * 2;
+
+    if (length + 1 >= *room && *room < TEXT_FILE_MAX + 2) {
+        char *grown;
+
+        wanted = wanted < TEXT_FILE_MAX + 2 ? wanted : TEXT_FILE_MAX + 2;
+        grown = realloc(text->chars, wanted);
+        if (!grown)
+            return -1;
+        text->chars = grown;
+        *room = wanted;
+    }
+    return read(fd, text->chars + length, *room - 1 - length);
+}
+
 static void slurp(struct text *text, int fd)
 {
-    size_t length = 0;
+    size_t length = 0, room = 0;
     ssize_t got;
     char *nul;
 
-    /* Room to see that there is too much, and for text_survey() to close a section. */
-    text->chars = malloc(TEXT_FILE_MAX + 2);
-    if (!text->chars) {
-        text_fail(text, 0, "out of memory");
-        return;
-    }
     do {
-        got = read(fd, text->chars + length, TEXT_FILE_MAX + 1 - length);
+        got = read_some(text, fd, &room, length);
         if (got > 0)
             length += (size_t)got;
     } while (got > 0 || (got < 0 && errno == EINTR));
-    text->chars[length] = '\0';
-    nul = memchr(text->chars, '\0', length);
     if (got < 0) {
         text_fail(text, 0, "cannot be read: %s", strerror(errno));
-    } else if (length > TEXT_FILE_MAX) {
+        return;
+    }
+    text->chars[length] = '\0';
+    nul = memchr(text->chars, '\0', length);
+    if (length > TEXT_FILE_MAX) {
         text_fail(text, 0, "larger than %d octets: not a configuration", TEXT_FILE_MAX);
     } else if (nul) {
         unsigned line = 1;
@@ -330,18 +344,32 @@ static void fail_unknown(struct text *text, const struct token *name, const char
               guess ? guess : "", guess ? "\"?" : "");
 }
 
-static void note_value(struct values *values, const struct token *token)
+/* False without memory, which has been reported. */
+static bool note_value(struct text *text, struct values *values, const struct token *token)
 {
     struct text_found *found = &values->found;
+    size_t count = found->count;
 
-    if (found->count < TEXT_LIST_MAX)
-        found->lines[found->count] = token->line;
+    /* Room grows by doubling. */
+    if (count < TEXT_LONG_MAX && (count & (count - 1)) == 0) {
+        unsigned *grown =
+            reallocarray(found->lines, count == 0 ? 1 : count * 2, sizeof *found->lines);
+
+        if (!grown) {
+            text_fail(text, token->line, "out of memory");
+            return false;
+        }
+        found->lines = grown;
+    }
+    if (count < TEXT_LONG_MAX)
+        found->lines[count] = token->line;
     found->count++;
     values->expands |= token->expands;
     values->too_long |= token->end - token->begin > TEXT_VALUE_MAX;
+    return true;
 }
 
-/* False at a syntax error, which has been reported. */
+/* False at an error after which there is no going on, which has been reported. */
 static bool read_values(struct text *text, struct values *values)
 {
     struct token token = next(text);
@@ -351,7 +379,8 @@ static bool read_values(struct text *text, struct values *values)
     if (!values->braces) {
         if (!is_text(&token))
             return unexpected(text, &token, "a value");
-        note_value(values, &token);
+        if (!note_value(text, values, &token))
+            return false;
     } else {
         do {
             token = next(text);
@@ -359,7 +388,8 @@ static bool read_values(struct text *text, struct values *values)
                 break;
             if (!is_text(&token))
                 return unexpected(text, &token, "a value or \"}\"");
-            note_value(values, &token);
+            if (!note_value(text, values, &token))
+                return false;
             token = next(text);
         } while (token.type == ',');
         if (token.type != '}')
@@ -382,15 +412,15 @@ static const char *why_refused(const struct text_key *key, const struct text_fou
         return "\"+=\" is not allowed: give the whole list after \"=\"";
     if (values->expands)
         return "environment variables are not expanded: write the value itself";
-    if (values->braces && !key->is_list)
+    if (values->braces && key->list_max == 0)
         return "one value is allowed, not a list";
     if (values->too_long) {
         snprintf(buf, TEXT_SHOW_MAX, "at most %d octets are allowed", TEXT_VALUE_MAX);
         return buf;
     }
-    if (values->found.count > TEXT_LIST_MAX) {
-        snprintf(buf, TEXT_SHOW_MAX, "%zu values, and at most %d are allowed", values->found.count,
-                 TEXT_LIST_MAX);
+    if (key->list_max > 0 && values->found.count > key->list_max) {
+        snprintf(buf, TEXT_SHOW_MAX, "%zu values, and at most %u are allowed", values->found.count,
+                 key->list_max);
         return buf;
     }
     return NULL;
@@ -407,8 +437,10 @@ static bool assignment(struct text *text, const struct token *name, bool append)
     char value[TEXT_SHOW_MAX + 4], buf[TEXT_SHOW_MAX * 2];
     const char *why;
 
-    if (!read_values(text, &values))
+    if (!read_values(text, &values)) {
+        free(values.found.lines);
         return false;
+    }
     text_show(value, text->chars + values.begin, values.end - values.begin);
     if (key) {
         struct text_found *found = &text->found[key - text->keys];
@@ -426,6 +458,7 @@ static bool assignment(struct text *text, const struct token *name, bool append)
         snprintf(buf, sizeof buf, ", value %s", value);
         fail_unknown(text, name, "key", buf);
     }
+    free(values.found.lines);
     blank(text, name->begin, values.end);
     return true;
 }
@@ -524,4 +557,11 @@ void text_survey(struct text *text)
     }
     memcpy(text->chars + token.begin, text->section == TOP ? "" : "}",
            text->section == TOP ? 1 : 2);
+}
+
+void text_free(struct text *text)
+{
+    for (size_t i = 0; i < text->key_count; i++)
+        free(text->found[i].lines);
+    free(text->chars);
 }

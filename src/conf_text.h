@@ -8,29 +8,30 @@
 /* The text of a configuration before libConfuse parses it, and the errors found in it. Private to
  * conf.c. */
 
-#define TEXT_FILE_MAX    (1024 * 1024) /* octets of a file */
-#define TEXT_VALUE_MAX   255           /* octets of a value */
-#define TEXT_LIST_MAX    256           /* values of a list */
-#define TEXT_KEYS_MAX    32
+#define TEXT_FILE_MAX    (16 * 1024 * 1024) /* octets of a file */
+#define TEXT_VALUE_MAX   255                /* octets of a value */
+#define TEXT_LIST_MAX    256                /* values of a list */
+#define TEXT_LONG_MAX    250000             /* values of a long list */
+#define TEXT_KEYS_MAX    40
 #define TEXT_ERRORS_MAX  50 /* reported one by one */
 #define TEXT_MESSAGE_MAX 512
 #define TEXT_SHOW_MAX    64 /* octets of the text quoted in a message */
 
-enum section { TOP, LOG, TCP, UDP, SECTION_COUNT };
+enum section { TOP, LOG, TCP, UDP, ACCESS, LIMITS, SECTION_COUNT };
 extern const char *const section_names[SECTION_COUNT];
 
 /* A key that may stand in the text. */
 struct text_key {
     const char *name; /* with its section: "tcp.port" */
     enum section section;
-    bool is_list;
+    unsigned list_max; /* values of a list; 0: a single value */
 };
 
 /* Where it does. */
 struct text_found {
-    unsigned line;                 /* 0: nowhere */
-    size_t count;                  /* of its values */
-    unsigned lines[TEXT_LIST_MAX]; /* of each value */
+    unsigned line;   /* 0: nowhere */
+    size_t count;    /* of its values */
+    unsigned *lines; /* of each value, up to TEXT_LONG_MAX; allocated */
 };
 
 struct text_error {
@@ -71,5 +72,8 @@ void text_read(struct text *text);
  * environment, escapes, functions, nesting). Every such statement is noted as an error and blanked;
  * a syntax error is noted and the text cut off there. What remains libConfuse can parse. */
 void text_survey(struct text *text);
+
+/* Free what the two have allocated. */
+void text_free(struct text *text);
 
 #endif

@@ -5,6 +5,7 @@
 
 void guard_init(struct guard *guard, const uint8_t refused_ports[static 65536 / 8])
 {
+    guard->access = (struct guard_access){0};
     memcpy(guard->refused_ports, refused_ports, sizeof guard->refused_ports);
     guard_refuse_port(guard, 0);
 }
@@ -47,6 +48,13 @@ static bool is_unspecified(const struct net_addr *source)
             mapped_v4(&source->in6.sin6_addr) == htonl(INADDR_ANY));
 }
 
+bool guard_admits(const struct guard_access *access, const struct net_addr *source)
+{
+    uint8_t listed = access->set ? prefix_set_find(access->set, source) : 0;
+
+    return listed == 0 ? !access->only_listed : listed == GUARD_ALLOW;
+}
+
 enum guard_verdict guard_judge(const struct guard *guard, const struct net_addr *source)
 {
     uint16_t port = net_port(source);
@@ -55,5 +63,10 @@ enum guard_verdict guard_judge(const struct guard *guard, const struct net_addr 
         return GUARD_REFUSE_PORT;
     if (is_unspecified(source) || guard_is_group(source))
         return GUARD_REFUSE_ADDRESS;
-    return GUARD_ANSWER;
+    return guard_admits(&guard->access, source) ? GUARD_ANSWER : GUARD_REFUSE_ACCESS;
+}
+
+bool guard_is_reply(int hops)
+{
+    return hops > GUARD_HOPS_USUAL && hops <= GUARD_HOPS;
 }

@@ -2,9 +2,11 @@
 noinst_LIBRARIES += src/libechod.a
 libechod_sources = \
     src/admit.c src/admit.h \
+    src/budget.c src/budget.h \
     src/callfilter.h \
     src/conf.c src/conf.h \
     src/conf_text.c src/conf_text.h \
+    src/conf_value.c src/conf_value.h \
     src/conn.c src/conn.h \
     src/endpoints.c src/endpoints.h \
     src/guard.c src/guard.h \
@@ -12,12 +14,15 @@ libechod_sources = \
     src/loop.c src/loop.h \
     src/net.c src/net.h \
     src/notify.h \
+    src/policy.c src/policy.h \
     src/prefix.c src/prefix.h \
     src/priv.c src/priv.h \
+    src/refusals.c src/refusals.h \
     src/sandbox.c src/sandbox.h \
     src/server.c src/server.h \
     src/stats.c src/stats.h \
     src/tcp.c src/tcp.h \
+    src/tcp_conn.h src/tcp_victim.c \
     src/udp.c src/udp.h \
     src/usock.c src/usock.h \
     src/worker.c src/worker.h

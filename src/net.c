@@ -20,6 +20,13 @@
  * octets. */
 #define UDP_BUFFER (4 * 1024 * 1024)
 
+/* A peer that says nothing is asked whether it is there after KEEPALIVE_IDLE seconds, and then
+ * every KEEPALIVE_INTERVAL; one that acknowledges nothing for DEAD_MS, or takes none of what waits
+ * for it, is given up (tcp(7), TCP_USER_TIMEOUT). */
+#define KEEPALIVE_IDLE     60
+#define KEEPALIVE_INTERVAL 20
+#define DEAD_MS            (300 * 1000)
+
 static int parse_port(const char *text, uint16_t *port)
 {
     unsigned value = 0;
@@ -187,21 +194,27 @@ static int configure_stream(int fd)
      * Nagle's algorithm; a peer that died without a word is found out even where there is no idle
      * timeout. */
     if (set(fd, SOL_SOCKET, SO_OOBINLINE, 1) < 0 || set(fd, SOL_SOCKET, SO_KEEPALIVE, 1) < 0 ||
-        set(fd, IPPROTO_TCP, TCP_NODELAY, 1) < 0)
+        set(fd, IPPROTO_TCP, TCP_NODELAY, 1) < 0 ||
+        set(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE) < 0 ||
+        set(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL) < 0 ||
+        set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, DEAD_MS) < 0)
         return -1;
     return set(fd, SOL_SOCKET, SO_RCVBUF, TCP_BUFFER) < 0
                ? -1
                : set(fd, SOL_SOCKET, SO_SNDBUF, TCP_BUFFER);
 }
 
-/* The IPv4 options serve an IPv6 socket too: it may be a dual-stack one that systemd opened. */
+/* The IPv4 options serve an IPv6 socket too: it may be a dual-stack one that systemd opened.
+ * Replies set out with as many hops to go as there can be; guard.h says why. */
 static int configure_datagram(int fd, int family)
 {
     if (set(fd, SOL_IP, IP_PKTINFO, 1) < 0 || set(fd, SOL_IP, IP_RECVTOS, 1) < 0 ||
+        set(fd, SOL_IP, IP_TTL, NET_REPLY_HOPS) < 0 ||
         set(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT) < 0)
         return -1;
     if (family == AF_INET6 &&
         (set(fd, SOL_IPV6, IPV6_RECVPKTINFO, 1) < 0 || set(fd, SOL_IPV6, IPV6_RECVTCLASS, 1) < 0 ||
+         set(fd, SOL_IPV6, IPV6_UNICAST_HOPS, NET_REPLY_HOPS) < 0 ||
          set(fd, SOL_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT) < 0))
         return -1;
     return 0;
@@ -282,6 +295,13 @@ int net_open(int type, const struct net_addr *addr, int backlog, bool share, siz
         return -1;
     }
     return 0;
+}
+
+void net_show_hops(int fd, bool on)
+{
+    /* One of them fails on a socket of the other family. */
+    set(fd, SOL_IP, IP_RECVTTL, on);
+    set(fd, SOL_IPV6, IPV6_RECVHOPLIMIT, on);
 }
 
 int net_share(int fd, bool on)

@@ -81,7 +81,7 @@ static int parse_length(const char *text, unsigned *length)
 
     if (digits == 0 || text[digits] != '\0' || (text[0] == '0' && digits > 1))
         return -1;
-    *length = digits > 3 ? INT32_MAX : (unsigned)atoi(text);
+    *length = digits > 3 ? INT32_MAX : (unsigned)strtoul(text, NULL, 10);
     return 0;
 }
 

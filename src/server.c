@@ -21,7 +21,9 @@
 #include "log.h"
 #include "loop.h"
 #include "notify.h"
+#include "policy.h"
 #include "priv.h"
+#include "refusals.h"
 #include "sandbox.h"
 #include "stats.h"
 #include "worker.h"
@@ -29,7 +31,7 @@
 #define DEFAULT_CONFIG SYSCONFDIR "/echod.conf"
 #define SECOND         UINT64_C(1000000000)
 
-/* How often STATUS= is refreshed, if it changed. */
+/* How often STATUS= is refreshed, if it changed, and the log told of refusals. */
 #define STATUS_NS (2 * SECOND)
 
 /* How long a socket that is served no longer still takes in whose handshake had begun: a long round
@@ -52,6 +54,8 @@ struct server {
     struct endpoints inherited;
     struct endpoints retired; /* of an earlier configuration, being served out */
     struct admit *admit;
+    struct policy *policy; /* in force */
+    struct refusals refusals;
     struct worker **workers;
     size_t worker_count;
     struct loop *loop; /* worker 0's, on whose thread all of this runs */
@@ -67,7 +71,7 @@ struct server {
     rlim_t descriptors;      /* RLIMIT_NOFILE as it was at start */
     bool sandboxed;
     struct sandbox sandbox;
-    char status[256 + SANDBOX_STRLEN];
+    char status[512 + SANDBOX_STRLEN];
 };
 
 /* ---- configuration ---- */
@@ -143,19 +147,25 @@ static unsigned connection_limit(const struct server *server, const struct conf_
     return tcp->max_connections < available ? tcp->max_connections : (unsigned)available;
 }
 
-static void set_params(struct server *server, const struct conf *conf)
+static void set_params(struct server *server, const struct conf *conf, const struct policy *policy)
 {
+    struct admit_limits limits = {.total = connection_limit(server, &conf->tcp),
+                                  .per_source = conf->tcp.max_connections_per_source,
+                                  .v4_length = conf->limits.ipv4_prefix,
+                                  .v6_length = conf->limits.ipv6_prefix};
     struct worker_params params = {.tcp_idle_timeout = conf->tcp.idle_timeout * SECOND,
                                    .udp = {.reflect_tos = conf->udp.reflect_tos,
                                            .answer_broadcast = conf->udp.answer_broadcast}};
 
     guard_init(&params.udp.guard, conf->udp.refuse_source_ports.bits);
+    params.udp.guard.access = policy->access;
     for (size_t i = 0; i < server->endpoints.count; i++)
         guard_refuse_port(&params.udp.guard, net_port(&server->endpoints.list[i]->addr));
-    for (size_t i = 0; i < server->worker_count; i++)
+    admit_set_limits(server->admit, &limits);
+    for (size_t i = 0; i < server->worker_count; i++) {
+        params.udp.budget = policy_budget(policy, i);
         worker_set_params(server->workers[i], &params);
-    admit_set_limits(server->admit, connection_limit(server, &conf->tcp),
-                     conf->tcp.max_connections_per_source);
+    }
 }
 
 static void drop_from_workers(struct server *server, const struct endpoint *endpoint)
@@ -230,21 +240,32 @@ static void end_retirement(struct loop_timer *timer)
 /* Serve what conf asks for; what can fail comes before what takes effect. */
 static int serve(struct server *server, const struct conf *conf)
 {
+    struct policy *policy = policy_new(conf, server->worker_count);
     struct endpoints next;
 
+    if (!policy) {
+        log_error("cannot keep the access and limits of %s: %s", config_name(server->options),
+                  strerror(errno));
+        return -1;
+    }
     /* An address may come back before it is quite gone. */
     drop_retired(server);
     if (endpoints_plan(&next, &server->endpoints, &server->inherited, conf,
-                       config_name(server->options), server->worker_count) < 0)
+                       config_name(server->options), server->worker_count) < 0) {
+        policy_free(policy);
         return -1;
+    }
     if (serve_new(server, &next) < 0) {
         endpoints_abandon(&server->endpoints, &next);
+        policy_free(policy);
         return -1;
     }
     endpoints_commit(&server->endpoints, &next, &server->retired, (int)conf->tcp.backlog);
     retire(server, &server->retired);
     loop_timer_set(server->loop, &server->retired_timer, loop_now(server->loop) + RETIRED_NS);
-    set_params(server, conf);
+    set_params(server, conf, policy);
+    policy_free(server->policy);
+    server->policy = policy;
     return 0;
 }
 
@@ -268,7 +289,7 @@ static const char *sandbox_text(const struct server *server, char buf[static SAN
 static bool refresh_status(struct server *server)
 {
     struct stats_sum sum = sum_stats(server);
-    char counters[256], sandbox[SANDBOX_STRLEN];
+    char counters[512], sandbox[SANDBOX_STRLEN];
     char text[sizeof server->status];
 
     snprintf(text, sizeof text, "%s; sandbox: %s", stats_status(&sum, counters, sizeof counters),
@@ -283,15 +304,18 @@ static void show_status(struct loop_timer *timer)
 {
     struct server *server = SERVER_OF(timer, status_timer);
 
+    struct stats_sum sum = sum_stats(server);
+
     if (refresh_status(server))
         notify_status(server->status);
+    refusals_tell(&server->refusals, &sum, loop_now(server->loop));
     loop_timer_set(server->loop, timer, loop_now(server->loop) + STATUS_NS);
 }
 
 static void log_counters(const struct server *server)
 {
     struct stats_sum sum = sum_stats(server);
-    char text[1024];
+    char text[2048];
 
     log_notice("%" PRIu64 " connections open; %s", stats_open_connections(&sum),
                stats_detail(&sum, text, sizeof text));
@@ -422,7 +446,7 @@ static void log_end(const struct server *server)
 {
     struct stats_sum sum = sum_stats(server);
     uint64_t seconds = (loop_now(server->loop) - server->started) / SECOND;
-    char text[256];
+    char text[512];
 
     log_notice("stopped after %" PRIu64 "d %02u:%02u:%02u; served %s", seconds / 86400,
                (unsigned)(seconds / 3600 % 24), (unsigned)(seconds / 60 % 60),
@@ -625,8 +649,7 @@ static void run(struct server *server)
     refresh_status(server);
     notify_ready(server->status);
     start_watchdog(server);
-    if (notify_enabled())
-        loop_timer_set(server->loop, &server->status_timer, server->started + STATUS_NS);
+    loop_timer_set(server->loop, &server->status_timer, server->started + STATUS_NS);
     worker_run(server->workers[0]);
     log_end(server);
 }
@@ -643,6 +666,7 @@ static void clean_up(struct server *server)
     for (size_t i = 0; i < server->worker_count; i++)
         worker_free(server->workers[i]);
     free(server->workers);
+    policy_free(server->policy);
     admit_free(server->admit);
     if (server->signals >= 0)
         close(server->signals);

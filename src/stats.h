@@ -17,15 +17,21 @@
     X(tcp_octets, "TCP octets received")                                                           \
     X(tcp_reset, "TCP connections ended by an error, such as a reset")                             \
     X(tcp_idle, "TCP connections ended for being idle")                                            \
+    X(tcp_denied, "TCP connections refused or ended: access denies their source")                  \
     X(tcp_refused_source, "TCP connections refused: too many from their source")                   \
+    X(tcp_evicted, "TCP connections ended to make room for a new one")                             \
     X(tcp_full, "times that TCP had to wait: the limit of connections reached")                    \
     X(tcp_starved, "times that TCP had to wait: no descriptor or memory for a connection")         \
     X(udp_received, "UDP datagrams received")                                                      \
     X(udp_echoes, "UDP datagrams sent back")                                                       \
     X(udp_octets, "UDP octets sent back")                                                          \
+    X(udp_denied, "UDP datagrams refused: access denies their source")                             \
     X(udp_refused_port, "UDP datagrams refused for their source port")                             \
     X(udp_refused_group, "UDP datagrams refused: sent to a broadcast or multicast address")        \
     X(udp_refused_other, "UDP datagrams refused: no address that could be answered, or cut short") \
+    X(udp_over_budget, "UDP datagrams refused: their source has spent its budget")                 \
+    X(udp_leaked, "UDP datagrams sent back at random though the budget was spent")                 \
+    X(udp_looped, "UDP datagrams refused: they went round in a loop")                              \
     X(udp_failed, "UDP datagrams whose echo could not be sent")
 
 struct stats {
@@ -49,6 +55,17 @@ struct stats_sum {
 };
 
 void stats_sum(struct stats_sum *sum, const struct stats *stats);
+
+/* The counters of what was refused, each with the reason. */
+#define STATS_REFUSALS(X)                                                                          \
+    X(tcp_denied, "TCP connections", "denied by access")                                           \
+    X(tcp_refused_source, "TCP connections", "max-connections-per-source")                         \
+    X(udp_denied, "UDP datagrams", "denied by access")                                             \
+    X(udp_refused_port, "UDP datagrams", "refuse-source-ports")                                    \
+    X(udp_refused_group, "UDP datagrams", "sent to a broadcast or multicast address")              \
+    X(udp_refused_other, "UDP datagrams", "no address that could be answered, or cut short")       \
+    X(udp_over_budget, "UDP datagrams", "udp-rate")                                                \
+    X(udp_looped, "UDP datagrams", "in a loop")
 
 /* Sums for people. */
 uint64_t stats_open_connections(const struct stats_sum *sum);

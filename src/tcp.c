@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -14,6 +15,7 @@
 #include "conn.h"
 #include "log.h"
 #include "net.h"
+#include "tcp_conn.h"
 
 #define SCRATCH_SIZE (64 * 1024)
 
@@ -27,6 +29,9 @@
  * some other part of the system frees is put to use within a tenth of a second. */
 #define RESUME_NS (50 * UINT64_C(1000000))
 
+/* The idle timer looks again so often, in case that other workers have made places scarce. */
+#define IDLE_CHECK_NS UINT64_C(1000000000)
+
 #define LISTENER_OF(io_)                                                                           \
     ((struct tcp_listener *)(void *)((char *)(io_)-offsetof(struct tcp_listener, io)))
 #define CONN_OF(io_)      ((struct tcp_conn *)(void *)((char *)(io_)-offsetof(struct tcp_conn, io)))
@@ -38,17 +43,6 @@ struct tcp_listener {
     struct tcp_listener *next;
     bool retired;
     bool plain; /* what is accepted from it lacks our options: see net_welcome() */
-};
-
-struct tcp_conn {
-    struct loop_io io;
-    struct tcp *tcp;
-    struct tcp_conn *older;
-    struct tcp_conn *newer;
-    uint64_t last_activity;
-    struct admit_source *source;
-    struct conn conn;
-    int unacknowledged; /* octets that the peer had not taken yet when we last looked */
 };
 
 static void resume_accepting(struct loop_timer *timer);
@@ -97,12 +91,24 @@ static void touch(struct tcp *tcp, struct tcp_conn *c)
     }
 }
 
+static uint64_t idle_timeout_now(struct tcp *tcp)
+{
+    tcp->scarcity = admit_scarcity(tcp->admit);
+    return tcp->idle_timeout >> (2 * tcp->scarcity);
+}
+
 static void arm_idle_timer(struct tcp *tcp)
 {
-    if (tcp->idle_timeout == 0 || !tcp->oldest)
+    uint64_t check = tcp->idle_timeout >> (2 * ADMIT_SCARCE_MAX);
+    uint64_t due, look;
+
+    if (tcp->idle_timeout == 0 || !tcp->oldest) {
         loop_timer_stop(&tcp->idle_timer);
-    else
-        loop_timer_set(tcp->loop, &tcp->idle_timer, tcp->oldest->last_activity + tcp->idle_timeout);
+        return;
+    }
+    due = tcp->oldest->last_activity + idle_timeout_now(tcp);
+    look = loop_now(tcp->loop) + (check > IDLE_CHECK_NS ? check : IDLE_CHECK_NS);
+    loop_timer_set(tcp->loop, &tcp->idle_timer, due < look ? due : look);
 }
 
 /* ---- the listeners' rest ---- */
@@ -179,7 +185,7 @@ static void close_idle(struct loop_timer *timer)
     struct tcp *tcp = TCP_OF(timer, idle_timer);
     uint64_t now = loop_now(tcp->loop);
 
-    while (tcp->oldest && now - tcp->oldest->last_activity >= tcp->idle_timeout) {
+    while (tcp->oldest && now - tcp->oldest->last_activity >= idle_timeout_now(tcp)) {
         if (has_moved(tcp->oldest)) {
             touch(tcp, tcp->oldest);
             continue;
@@ -216,6 +222,7 @@ static void serve(struct loop_io *io, short revents)
     (void)revents;
     stats_add(&tcp->stats->tcp_echoes, pieces);
     stats_add(&tcp->stats->tcp_octets, received);
+    tcp_note_use(c, received);
     switch (state) {
     case CONN_READ:
         loop_set(tcp->loop, io, POLLIN);
@@ -237,55 +244,148 @@ static void serve(struct loop_io *io, short revents)
         touch(tcp, c);
 }
 
-/* ---- letting connections in ---- */
+/* Of a client that is turned away nothing is to stay with the kernel once it knows: neither a
+ * half-closed connection nor one in TIME_WAIT (tcp(7), TCP_LINGER2). A reset would be as cheap, but
+ * may reach the client before its connect(2) returns, and pass for a port where nobody listens. */
+static void leave_nothing(int fd)
+{
+    int timeout = -1;
 
-static void refuse_source(struct tcp *tcp, int fd, const struct net_addr *peer)
+    setsockopt(fd, IPPROTO_TCP, TCP_LINGER2, &timeout, sizeof timeout);
+}
+
+/* ---- whom to let in ---- */
+
+static void log_refusal(struct tcp *tcp, struct log_limit *limit, const char *what,
+                        const struct net_addr *peer, const char *why)
 {
     uint64_t suppressed;
     char text[NET_STRLEN];
 
-    close(fd);
-    admit_release(tcp->admit);
-    stats_add(&tcp->stats->tcp_refused_source, 1);
-    if (log_limit_pass(&admit_logs(tcp->admit)->source, loop_now(tcp->loop), &suppressed))
-        log_notice("tcp: refused %s: its source has max-connections-per-source open (%" PRIu64
-                   " more refused since the last "
-                   "such line)",
-                   net_print_host(peer, text), suppressed);
+    if (log_limit_pass(limit, loop_now(tcp->loop), &suppressed))
+        log_notice("tcp: %s %s: %s (%" PRIu64 " more since the last such line)", what,
+                   net_print_host(peer, text), why, suppressed);
 }
 
-/* Closes fd and gives back its place where it fails. */
-static int begin_connection(struct tcp *tcp, int fd, const struct net_addr *peer)
+static void note_denied(struct tcp *tcp, const char *what, const struct net_addr *peer)
 {
-    struct admit_source *source = admit_enter(tcp->admit, peer);
-    struct tcp_conn *c;
+    stats_add(&tcp->stats->tcp_denied, 1);
+    log_refusal(tcp, &admit_logs(tcp->admit)->denied, what, peer, "access denies it");
+}
+
+void tcp_set_access(struct tcp *tcp, const struct guard_access *access)
+{
+    struct tcp_conn *c, *next;
+
+    tcp->access = *access;
+    if (!access->set && !access->only_listed)
+        return;
+    for (c = tcp->oldest; c; c = next) {
+        struct net_addr peer = {.len = sizeof peer.in6};
+
+        next = c->newer;
+        /* One that was reset has no peer any more, and ends by itself. */
+        if (getpeername(c->io.fd, &peer.sa, &peer.len) < 0 || guard_admits(access, &peer))
+            continue;
+        note_denied(tcp, "ended a connection of", &peer);
+        leave_nothing(c->io.fd);
+        end_connection(c, "denied by access");
+    }
+}
+
+/* ---- who has to go for it ---- */
+
+/* Its place is left to the caller. */
+static void evict(struct tcp *tcp, struct tcp_conn *victim)
+{
+    struct net_addr peer = {.len = sizeof peer.in6};
+    uint64_t now = loop_now(tcp->loop), suppressed;
     char text[NET_STRLEN];
 
-    if (!source && errno == EUSERS) {
-        refuse_source(tcp, fd, peer);
-        return 0;
-    }
-    c = source ? malloc(sizeof *c) : NULL;
-    if (!c || loop_add(tcp->loop, &c->io, fd, POLLIN, serve) < 0) {
+    stats_add(&tcp->stats->tcp_evicted, 1);
+    if (log_limit_pass(&admit_logs(tcp->admit)->evicted, now, &suppressed) &&
+        getpeername(victim->io.fd, &peer.sa, &peer.len) == 0)
+        log_warning("tcp: all %u connections are taken; ended one of %s, last active %" PRIu64
+                    " ms ago, to let another in (%" PRIu64
+                    " more since the last such line; see tcp max-connections)",
+                    admit_open(tcp->admit), net_print_host(&peer, text),
+                    (now - victim->last_activity) / 1000000, suppressed);
+    admit_exchange(tcp->admit);
+    end_connection(victim, "had to make room");
+}
+
+/* ---- letting connections in ---- */
+
+static void turn_away(struct tcp *tcp, int fd, bool has_place)
+{
+    leave_nothing(fd);
+    close(fd);
+    if (has_place)
+        admit_release(tcp->admit);
+}
+
+/* NULL with errno for want of memory. */
+static struct tcp_conn *new_connection(struct tcp *tcp, int fd, struct admit_source *source)
+{
+    struct tcp_conn *c = malloc(sizeof *c);
+
+    if (!c)
+        return NULL;
+    if (loop_add(tcp->loop, &c->io, fd, POLLIN, serve) < 0) {
         int saved = errno;
 
         free(c);
-        if (source)
-            admit_leave(tcp->admit, source);
-        close(fd);
-        admit_release(tcp->admit);
         errno = saved;
-        return -1;
+        return NULL;
     }
     c->tcp = tcp;
     c->source = source;
-    c->last_activity = loop_now(tcp->loop);
+    c->opened = c->last_activity = loop_now(tcp->loop);
+    c->useful_until = 0;
     c->unacknowledged = 0;
     conn_init(&c->conn, fd);
+    return c;
+}
+
+/* It takes the victim's place, or one that was reserved. Closes fd and gives that back where it
+ * fails. */
+static int begin_connection(struct tcp *tcp, int fd, const struct net_addr *peer,
+                            struct tcp_conn *victim)
+{
+    bool has_place = victim == NULL;
+    struct admit_source *source;
+    struct tcp_conn *c;
+    char text[NET_STRLEN];
+
+    if (!guard_admits(&tcp->access, peer)) {
+        turn_away(tcp, fd, has_place);
+        note_denied(tcp, "refused", peer);
+        return 0;
+    }
+    source = admit_enter(tcp->admit, peer);
+    if (!source && errno == EUSERS) {
+        turn_away(tcp, fd, has_place);
+        stats_add(&tcp->stats->tcp_refused_source, 1);
+        log_refusal(tcp, &admit_logs(tcp->admit)->source, "refused", peer,
+                    "its source has max-connections-per-source open");
+        return 0;
+    }
+    c = source ? new_connection(tcp, fd, source) : NULL;
+    if (!c) {
+        int saved = errno;
+
+        if (source)
+            admit_leave(tcp->admit, source);
+        turn_away(tcp, fd, has_place);
+        errno = saved;
+        return -1;
+    }
+    if (!has_place)
+        evict(tcp, victim);
     link_newest(tcp, c);
-    if (c == tcp->oldest)
-        arm_idle_timer(tcp);
     tcp->open++;
+    if (c == tcp->oldest || admit_scarcity(tcp->admit) > tcp->scarcity)
+        arm_idle_timer(tcp);
     stats_add(&tcp->stats->tcp_accepted, 1);
     if (log_enabled(LEVEL_DEBUG))
         log_debug("tcp: connection %d from %s", fd, net_print(peer, text));
@@ -300,9 +400,10 @@ static void log_starved(struct tcp *tcp, const char *what)
     stats_add(&tcp->stats->tcp_starved, 1);
     if (log_limit_pass(&admit_logs(tcp->admit)->starved, loop_now(tcp->loop), &suppressed))
         log_warning("tcp: cannot %s a connection: %s; %u are open here, new ones wait in the "
-                    "backlog until there is room%s",
+                    "backlog until there is room%s (%" PRIu64
+                    " more times since the last such line)",
                     what, strerror(error), tcp->open,
-                    error == EMFILE ? " (raise LimitNOFILE= or ulimit -n)" : "");
+                    error == EMFILE ? " (raise LimitNOFILE= or ulimit -n)" : "", suppressed);
 }
 
 static void log_full(struct tcp *tcp)
@@ -312,8 +413,9 @@ static void log_full(struct tcp *tcp)
     stats_add(&tcp->stats->tcp_full, 1);
     if (log_limit_pass(&admit_logs(tcp->admit)->full, loop_now(tcp->loop), &suppressed))
         log_warning("tcp: all %u connections are taken; new ones wait in the backlog until one "
-                    "ends (tcp max-connections)",
-                    admit_open(tcp->admit));
+                    "ends (%" PRIu64
+                    " more times since the last such line; see tcp max-connections)",
+                    admit_open(tcp->admit), suppressed);
 }
 
 /* accept(2) hands on what went wrong with the one connection that it was about to return; the next
@@ -351,21 +453,24 @@ static enum accepted accept_one(struct tcp_listener *listener)
 {
     struct tcp *tcp = listener->tcp;
     struct net_addr peer = {.len = sizeof peer.in6};
+    bool has_place = admit_reserve(tcp->admit);
+    struct tcp_conn *victim = has_place ? NULL : tcp_find_victim(tcp);
     int fd;
 
-    if (!admit_reserve(tcp->admit))
+    if (!has_place && !victim)
         return FULL;
     fd = accept4(listener->io.fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
         if (listener->plain)
             net_welcome(fd);
-        if (begin_connection(tcp, fd, &peer) == 0)
+        if (begin_connection(tcp, fd, &peer, victim) == 0)
             return LET_IN;
         log_starved(tcp, "keep");
         mute(tcp);
         return STARVED;
     }
-    admit_release(tcp->admit);
+    if (has_place)
+        admit_release(tcp->admit);
     if (errno == EAGAIN || errno == EWOULDBLOCK) {
         listener->plain = listener->retired;
         return QUEUE_EMPTY;

@@ -7,13 +7,29 @@
 #include <stdint.h>
 
 #include "admit.h"
+#include "guard.h"
 #include "loop.h"
 #include "stats.h"
 
 /* One worker's TCP: listeners, who is let in, connections in the order of their last activity,
- * drain. When no more connections can be had, be it the limit, descriptors or memory, the listeners
+ * drain.
+ *
+ * At the limit of connections a new one displaces an old one that hardly uses the service: one that
+ * is open for TCP_SETTLED_NS and has sent less than TCP_USEFUL_RATE octets a second lately; of a
+ * sample of those that were active least and most recently, one whose source has the most, and of
+ * equals the least recently active. Failing such, one of a source that has more than its share,
+ * which is a TCP_SHARE'th of all and at least TCP_SHARE_MIN. So nobody keeps the others out by
+ * holding on to many connections and dribbling. The more places are taken the sooner a connection
+ * is idle: the time halves twice each time that what is left halves.
+ *
+ * When none can be had for want of descriptors or memory, or because all are in use, the listeners
  * leave the poll set and the kernel's backlog holds the clients; the next connection that ends, or
  * a moment's wait, lets them in. */
+
+#define TCP_SETTLED_NS  (500 * UINT64_C(1000000))
+#define TCP_USEFUL_RATE 16
+#define TCP_SHARE       16
+#define TCP_SHARE_MIN   8
 
 struct tcp_conn;
 struct tcp_listener;
@@ -22,11 +38,13 @@ struct tcp {
     struct loop *loop;
     struct stats *stats;
     struct admit *admit;
+    struct guard_access access;
     struct tcp_listener *listeners;
     struct tcp_conn *oldest; /* least recently active */
     struct tcp_conn *newest;
     unsigned open;
     uint64_t idle_timeout; /* nanoseconds; 0: never */
+    unsigned scarcity;     /* of places, when the idle timer was set */
     unsigned char *scratch;
     bool muted;
     struct loop_timer resume_timer;
@@ -54,6 +72,9 @@ void tcp_drop_listener(struct tcp *tcp, int fd);
 
 /* Nanoseconds without an octet either way; 0: never. Takes effect for open connections too. */
 void tcp_set_idle_timeout(struct tcp *tcp, uint64_t timeout);
+
+/* Whom to let in from now on; the connections of all others end at once. */
+void tcp_set_access(struct tcp *tcp, const struct guard_access *access);
 
 /* Close every connection at once. */
 void tcp_close_all(struct tcp *tcp);

@@ -27,6 +27,12 @@
  * for seconds, and meanwhile nobody would be read from. */
 #define PATIENCE_NS (100 * UINT64_C(1000000))
 
+/* Being told how many hops a datagram has left costs some percent of an echo, so one looks only for
+ * a while now and then, and at every datagram that comes after a while of silence. A loop ends when
+ * it is looked at once. */
+#define LOOK_NS      (10 * UINT64_C(1000000))
+#define LOOK_AWAY_NS (200 * UINT64_C(1000000))
+
 #define UDP_OF(pointer, field)                                                                     \
     ((struct udp *)(void *)((char *)(pointer)-offsetof(struct udp, field)))
 
@@ -42,9 +48,11 @@ struct udp {
     const struct udp_params *params;
     struct loop_timer rest_timer;
     struct log_limit receive_limit;
-    bool first;       /* of those that share the address */
-    unsigned waiting; /* replies of the batch that wait for room in the socket... */
-    unsigned sent;    /* ...the first of which is out[sent] */
+    bool looking;          /* at hops, */
+    uint64_t look_changes; /* until then, or not before */
+    bool first;            /* of those that share the address */
+    unsigned waiting;      /* replies of the batch that wait for room in the socket... */
+    unsigned sent;         /* ...the first of which is out[sent] */
     unsigned char *buffers;
     struct mmsghdr in[BATCH];
     struct mmsghdr out[BATCH];
@@ -61,6 +69,7 @@ struct request_info {
     const struct in_pktinfo *v4;
     const struct in6_pktinfo *v6;
     int tos;
+    int hops; /* that it has left; 0: not told */
 };
 
 static struct request_info read_control(const struct msghdr *request)
@@ -80,6 +89,9 @@ static struct request_info read_control(const struct msghdr *request)
             info.tos = *(const uint8_t *)data;
         else if (c->cmsg_level == SOL_IPV6 && c->cmsg_type == IPV6_TCLASS)
             memcpy(&info.tos, data, sizeof info.tos);
+        else if ((c->cmsg_level == SOL_IP && c->cmsg_type == IP_TTL) ||
+                 (c->cmsg_level == SOL_IPV6 && c->cmsg_type == IPV6_HOPLIMIT))
+            memcpy(&info.hops, data, sizeof info.hops);
     }
     return info;
 }
@@ -145,11 +157,27 @@ static void set_tos(struct msghdr *reply, const struct request_info *info)
         add_control(reply, SOL_IPV6, IPV6_TCLASS, &dscp, sizeof dscp);
 }
 
+static enum udp_verdict judge_source(const struct guard *guard, const struct net_addr *source)
+{
+    switch (guard_judge(guard, source)) {
+    case GUARD_REFUSE_PORT:
+        return UDP_REFUSE_PORT;
+    case GUARD_REFUSE_ADDRESS:
+        return UDP_REFUSE_OTHER;
+    case GUARD_REFUSE_ACCESS:
+        return UDP_DENY;
+    case GUARD_ANSWER:
+        break;
+    }
+    return UDP_ANSWER;
+}
+
 enum udp_verdict udp_judge(const struct udp_params *params, bool first,
                            const struct msghdr *request, struct msghdr *reply)
 {
     const struct net_addr *source = request->msg_name;
     struct request_info info;
+    enum udp_verdict verdict;
 
     if (request->msg_flags & (MSG_TRUNC | MSG_CTRUNC) || request->msg_namelen < sizeof source->in)
         return UDP_REFUSE_OTHER;
@@ -160,14 +188,11 @@ enum udp_verdict udp_judge(const struct udp_params *params, bool first,
         return UDP_PASS_OVER;
     if (is_for_group(&info) && !params->answer_broadcast)
         return UDP_REFUSE_GROUP;
-    switch (guard_judge(&params->guard, source)) {
-    case GUARD_REFUSE_PORT:
-        return UDP_REFUSE_PORT;
-    case GUARD_REFUSE_ADDRESS:
-        return UDP_REFUSE_OTHER;
-    case GUARD_ANSWER:
-        break;
-    }
+    verdict = judge_source(&params->guard, source);
+    if (verdict != UDP_ANSWER)
+        return verdict;
+    if (guard_is_reply(info.hops))
+        return UDP_LOOP;
     reply->msg_name = request->msg_name;
     reply->msg_namelen = request->msg_namelen;
     reply->msg_controllen = 0;
@@ -212,12 +237,47 @@ static bool send_waiting(struct udp *udp)
 
 static void count_refusal(struct stats *stats, enum udp_verdict verdict)
 {
-    if (verdict == UDP_REFUSE_PORT)
+    switch (verdict) {
+    case UDP_REFUSE_PORT:
         stats_add(&stats->udp_refused_port, 1);
-    else if (verdict == UDP_REFUSE_GROUP)
+        break;
+    case UDP_REFUSE_GROUP:
         stats_add(&stats->udp_refused_group, 1);
-    else
+        break;
+    case UDP_DENY:
+        stats_add(&stats->udp_denied, 1);
+        break;
+    case UDP_LOOP:
+        stats_add(&stats->udp_looped, 1);
+        break;
+    case UDP_OVER_BUDGET:
+        stats_add(&stats->udp_over_budget, 1);
+        break;
+    case UDP_REFUSE_OTHER:
+    case UDP_ANSWER:
+    case UDP_PASS_OVER:
         stats_add(&stats->udp_refused_other, 1);
+        break;
+    }
+}
+
+static enum udp_verdict charge(struct udp *udp, const struct mmsghdr *in)
+{
+    const struct net_addr *source = in->msg_hdr.msg_name;
+    uint32_t mark = budget_mark(net_port(source), in->msg_hdr.msg_iov->iov_base, in->msg_len);
+
+    switch (budget_spend(udp->params->budget, source, mark, loop_now(udp->loop))) {
+    case BUDGET_REFUSE:
+        return UDP_OVER_BUDGET;
+    case BUDGET_LOOP:
+        return UDP_LOOP;
+    case BUDGET_LEAK:
+        stats_add(&udp->stats->udp_leaked, 1);
+        break;
+    case BUDGET_ANSWER:
+        break;
+    }
+    return UDP_ANSWER;
 }
 
 static void compose_replies(struct udp *udp, unsigned received)
@@ -231,6 +291,8 @@ static void compose_replies(struct udp *udp, unsigned received)
         if (verdict == UDP_PASS_OVER)
             continue;
         stats_add(&udp->stats->udp_received, 1);
+        if (verdict == UDP_ANSWER && udp->params->budget)
+            verdict = charge(udp, &udp->in[i]);
         if (verdict != UDP_ANSWER) {
             count_refusal(udp->stats, verdict);
             continue;
@@ -251,11 +313,28 @@ static void reset_slots(struct udp *udp, unsigned used)
     }
 }
 
+static void choose_look(struct udp *udp)
+{
+    uint64_t now = loop_now(udp->loop);
+
+    if (now < udp->look_changes)
+        return;
+    /* A loop must not keep step with it: what the clock's last digits are is as good as chance. */
+    if (udp->looking)
+        udp->look_changes = now + LOOK_AWAY_NS + now % LOOK_AWAY_NS;
+    else
+        udp->look_changes = now + LOOK_NS;
+    udp->looking = !udp->looking;
+    net_show_hops(udp->io.fd, udp->looking);
+}
+
 /* The number of datagrams, or -1. */
 static int receive_batch(struct udp *udp)
 {
-    int n = recvmmsg(udp->io.fd, udp->in, BATCH, 0, NULL);
+    int n;
 
+    choose_look(udp);
+    n = recvmmsg(udp->io.fd, udp->in, BATCH, 0, NULL);
     if (n > 0) {
         compose_replies(udp, (unsigned)n);
         reset_slots(udp, (unsigned)n);
@@ -269,7 +348,9 @@ static void rest(struct udp *udp)
     uint64_t suppressed;
 
     if (log_limit_pass(&udp->receive_limit, loop_now(udp->loop), &suppressed))
-        log_warning("udp: cannot receive: %s; trying again", strerror(error));
+        log_warning("udp: cannot receive: %s; trying again (%" PRIu64
+                    " more failures since the last such line)",
+                    strerror(error), suppressed);
     loop_set(udp->loop, &udp->io, 0);
     loop_timer_set(udp->loop, &udp->rest_timer, loop_now(udp->loop) + REST_NS);
 }

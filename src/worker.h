@@ -48,7 +48,7 @@ void worker_drop_socket(struct worker *worker, int type, int fd);
 /* How to serve from now on; copied. */
 struct worker_params {
     uint64_t tcp_idle_timeout; /* nanoseconds; 0: never */
-    struct udp_params udp;
+    struct udp_params udp;     /* its guard's access holds for TCP too */
 };
 void worker_set_params(struct worker *worker, const struct worker_params *params);
 

@@ -7,15 +7,21 @@ cd "${SRCDIR:-.}/src" || bail "no source in ${SRCDIR:-.}/src"
 # Module: what its .c and .h may include of ours, besides its own header. A file in no row fails.
 modules='
 main         server
-server       admit conf endpoints log loop net notify priv sandbox stats worker
+server       admit conf endpoints log loop net notify policy priv refusals sandbox stats worker
 endpoints    conf log net
 worker       admit log loop net stats tcp udp
-tcp          admit conn guard log loop net stats
-udp          admit conn guard log loop net stats
-conf         conf_text log net
+tcp          admit conn guard log loop net stats tcp_conn
+tcp_conn     conn tcp
+tcp_victim   tcp_conn
+udp          admit budget conn guard log loop net stats
+conf         conf_text conf_value log net prefix
 conf_text
-admit        log net
-guard        log net
+conf_value   conf log net prefix
+policy       budget conf guard prefix
+refusals     log stats
+admit        log net prefix
+guard        log net prefix
+budget       net prefix
 conn         log
 loop         log
 net          log

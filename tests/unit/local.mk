@@ -14,7 +14,8 @@ check_PROGRAMS += tests/unit/test_conf
 TESTS          += tests/unit/test_conf
 tests_unit_test_conf_SOURCES  = tests/unit/test_conf.c tests/unit/unit.h
 tests_unit_test_conf_CPPFLAGS = $(unit_cppflags)
-tests_unit_test_conf_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=calloc -Wl,--wrap=malloc -Wl,--wrap=realloc -Wl,--wrap=strdup \
+tests_unit_test_conf_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=calloc -Wl,--wrap=malloc -Wl,--wrap=realloc -Wl,--wrap=reallocarray \
+    -Wl,--wrap=strdup \
     -Wl,--wrap=fstatat -Wl,--wrap=read -Wl,--wrap=fclose -Wl,--wrap=open_memstream -Wl,--wrap=cfg_init -Wl,--wrap=cfg_parse_buf \
     -Wl,--wrap=cfg_getnstr
 tests_unit_test_conf_LDADD    = $(unit_ldadd)
@@ -117,15 +118,17 @@ tests_unit_test_mtu_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=sendto,--wrap=recvmsg,--
     -Wl,--wrap=getrandom,--wrap=socket,--wrap=connect
 
 LDADD           = $(unit_ldadd)
-module_tests    = tests/unit/test_admit tests/unit/test_conn tests/unit/test_endpoints tests/unit/test_guard tests/unit/test_log \
-    tests/unit/test_loop tests/unit/test_net tests/unit/test_notify tests/unit/test_prefix tests/unit/test_priv tests/unit/test_sandbox \
-    tests/unit/test_server \
-    tests/unit/test_stats tests/unit/test_tcp tests/unit/test_udp tests/unit/test_usock tests/unit/test_worker
+module_tests    = tests/unit/test_admit tests/unit/test_budget tests/unit/test_conn tests/unit/test_endpoints tests/unit/test_guard \
+    tests/unit/test_log tests/unit/test_loop tests/unit/test_net tests/unit/test_notify tests/unit/test_policy tests/unit/test_prefix \
+    tests/unit/test_priv tests/unit/test_refusals tests/unit/test_sandbox tests/unit/test_server tests/unit/test_stats \
+    tests/unit/test_tcp tests/unit/test_udp tests/unit/test_usock tests/unit/test_worker
 check_PROGRAMS += $(module_tests)
 TESTS          += $(module_tests)
 EXTRA_DIST     += tests/unit/clock.h
 tests_unit_test_admit_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_admit_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=calloc,--wrap=getrandom,--wrap=malloc
+tests_unit_test_budget_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_budget_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=calloc,--wrap=mmap
 tests_unit_test_conn_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_conn_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=recv,--wrap=send
 tests_unit_test_endpoints_CPPFLAGS = $(unit_cppflags)
@@ -141,11 +144,14 @@ tests_unit_test_net_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_net_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=bind,--wrap=fchown,--wrap=fcntl,--wrap=getsockopt,--wrap=listen \
     -Wl,--wrap=setsockopt,--wrap=socket
 tests_unit_test_notify_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_policy_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_policy_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=calloc,--wrap=getrandom,--wrap=mmap,--wrap=reallocarray
 tests_unit_test_prefix_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_prefix_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=calloc,--wrap=reallocarray
 tests_unit_test_priv_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_priv_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=capget,--wrap=capset,--wrap=getgrnam,--wrap=getpwnam,--wrap=prctl,--wrap=setgid,--wrap=setgroups \
     -Wl,--wrap=setresgid,--wrap=setresuid,--wrap=setuid
+tests_unit_test_refusals_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_sandbox_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_sandbox_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=seccomp_load,--wrap=sigaction,--wrap=syscall
 tests_unit_test_server_CPPFLAGS = $(unit_cppflags)

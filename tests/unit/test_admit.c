@@ -9,12 +9,17 @@ WRAP_FAILING(void *, malloc, NULL, (size_t size), (size))
 WRAP_FAILING(void *, calloc, NULL, (size_t count, size_t size), (count, size))
 WRAP_FAILING(ssize_t, getrandom, -1, (void *buf, size_t size, unsigned flags), (buf, size, flags))
 
+static void set_limits(struct admit *admit, unsigned total, unsigned per_source)
+{
+    admit_set_limits(admit, &(struct admit_limits){total, per_source, 32, 64});
+}
+
 static struct admit *new_admit(unsigned total, unsigned per_source)
 {
     struct admit *admit = admit_new();
 
     assert_non_null(admit);
-    admit_set_limits(admit, total, per_source);
+    set_limits(admit, total, per_source);
     return admit;
 }
 
@@ -61,13 +66,13 @@ static void a_lowered_limit_lets_what_is_open_stay(void **state)
     (void)state;
     assert_true(admit_reserve(admit));
     assert_true(admit_reserve(admit));
-    admit_set_limits(admit, 1, 0);
+    set_limits(admit, 1, 0);
     assert_int_equal(admit_open(admit), 2);
     admit_release(admit);
     assert_false(admit_reserve(admit));
     admit_release(admit);
     assert_true(admit_reserve(admit));
-    admit_set_limits(admit, 5, 0);
+    set_limits(admit, 5, 0);
     assert_true(admit_reserve(admit));
     admit_free(admit);
 }
@@ -110,7 +115,7 @@ static void no_limit_per_source_still_counts(void **state)
     (void)state;
     for (int i = 0; i < 50; i++)
         assert_non_null(source = enter(admit, "192.0.2.1"));
-    admit_set_limits(admit, 100, 50);
+    set_limits(admit, 100, 50);
     assert_null(enter(admit, "192.0.2.1"));
     admit_leave(admit, source);
     assert_non_null(enter(admit, "192.0.2.1"));
@@ -297,6 +302,70 @@ static void threads_never_exceed_the_limits(void **state)
     admit_free(admit);
 }
 
+static void a_source_is_a_prefix_of_the_length_that_is_set(void **state)
+{
+    struct admit *admit = new_admit(100, 1);
+    struct admit_source *before;
+
+    (void)state;
+    before = enter(admit, "192.0.2.1");
+    assert_non_null(before);
+    admit_set_limits(admit, &(struct admit_limits){100, 1, 24, 128});
+    assert_non_null(enter(admit, "192.0.2.1"));
+    assert_null(enter(admit, "192.0.2.2"));
+    assert_non_null(enter(admit, "2001:db8::1"));
+    assert_non_null(enter(admit, "2001:db8::2"));
+    assert_null(enter(admit, "2001:db8::2"));
+    /* It was counted by another length. */
+    admit_leave(admit, before);
+    assert_null(enter(admit, "192.0.2.3"));
+    admit_free(admit);
+}
+
+static void how_many_a_source_has_can_be_asked(void **state)
+{
+    struct admit *admit = new_admit(100, 0);
+    struct admit_source *source = enter(admit, "192.0.2.1");
+
+    (void)state;
+    assert_int_equal(admit_count(source), 1);
+    enter(admit, "192.0.2.1");
+    assert_int_equal(admit_count(source), 2);
+    admit_leave(admit, source);
+    assert_int_equal(admit_count(source), 1);
+    admit_free(admit);
+}
+
+static void places_get_scarce_by_halves(void **state)
+{
+    static const unsigned scarcity[] = {0, 0, 0, 0, 0, 1, 1, 2, 3};
+    struct admit *admit = new_admit(8, 0);
+
+    (void)state;
+    for (unsigned i = 0; i < 9; i++) {
+        assert_int_equal(admit_scarcity(admit), scarcity[i]);
+        assert_int_equal(admit_reserve(admit), i < 8);
+    }
+    set_limits(admit, 4, 0);
+    assert_int_equal(admit_total(admit), 4);
+    assert_int_equal(admit_scarcity(admit), ADMIT_SCARCE_MAX);
+    admit_free(admit);
+}
+
+static void a_place_can_be_exchanged_at_the_limit(void **state)
+{
+    struct admit *admit = new_admit(1, 0);
+
+    (void)state;
+    assert_true(admit_reserve(admit));
+    admit_exchange(admit);
+    assert_int_equal(admit_open(admit), 2);
+    admit_release(admit);
+    assert_int_equal(admit_open(admit), 1);
+    assert_false(admit_reserve(admit));
+    admit_free(admit);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -314,6 +383,10 @@ int main(void)
         cmocka_unit_test(it_works_without_random_numbers),
         cmocka_unit_test(freeing_nothing_is_allowed),
         cmocka_unit_test(threads_never_exceed_the_limits),
+        cmocka_unit_test(a_source_is_a_prefix_of_the_length_that_is_set),
+        cmocka_unit_test(how_many_a_source_has_can_be_asked),
+        cmocka_unit_test(places_get_scarce_by_halves),
+        cmocka_unit_test(a_place_can_be_exchanged_at_the_limit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,6 +18,7 @@ WRAP_FAILING(char *, strdup, NULL, (const char *text), (text))
 WRAP_FAILING(int, fstatat, -1, (int fd, const char *name, struct stat *st, int flags),
              (fd, name, st, flags))
 WRAP_FAILING(FILE *, open_memstream, NULL, (char **text, size_t *size), (text, size))
+WRAP_FAILING(void *, reallocarray, NULL, (void *old, size_t count, size_t size), (old, count, size))
 WRAP_FAILING(cfg_t *, cfg_init, NULL, (cfg_opt_t * options, cfg_flag_t flags), (options, flags))
 WRAP_FAILING(char *, cfg_getnstr, NULL, (cfg_t * cfg, const char *name, unsigned at),
              (cfg, name, at))
@@ -245,12 +246,32 @@ static void test_every_key(void **state)
                              "    reflect-tos = false\n"
                              "    answer-broadcast = true\n"
                              "    refuse-source-ports = { \"7\", \"65000-65535\", \"9-11\" }\n"
+                             "}\n"
+                             "access { allow = \"10.0.0.0/8\" deny = { \"10.1.0.0/16\", ::1 } }\n"
+                             "limits {\n"
+                             "    udp-rate = 1\n"
+                             "    udp-burst = 2\n"
+                             "    ipv4-prefix = 24\n"
+                             "    ipv6-prefix = 56\n"
+                             "    table-size = 1024\n"
+                             "    exempt = {}\n"
                              "}\n");
 
     (void)state;
     assert_non_null(conf);
     assert_string_equal(conf->user, "root");
     assert_string_equal(conf->group, "root");
+    assert_int_equal(conf->access.allow.count, 1);
+    assert_int_equal(conf->access.allow.list[0].hi, UINT64_C(0x0a00000000000000));
+    assert_int_equal(conf->access.allow.list[0].length, 8);
+    assert_int_equal(conf->access.deny.count, 2);
+    assert_int_equal(conf->access.deny.list[1].lo, 1);
+    assert_int_equal(conf->limits.udp_rate, 1);
+    assert_int_equal(conf->limits.udp_burst, 2);
+    assert_int_equal(conf->limits.ipv4_prefix, 24);
+    assert_int_equal(conf->limits.ipv6_prefix, 56);
+    assert_int_equal(conf->limits.table_size, 1024);
+    assert_int_equal(conf->limits.exempt.count, 0);
     assert_int_equal(conf->workers, 256);
     assert_int_equal(conf->drain_timeout, 86400);
     assert_int_equal(conf->log_target, TARGET_SYSLOG);
@@ -431,6 +452,14 @@ static void test_every_number_has_a_range(void **state)
         ":8: tcp.idle-timeout: value \"86401\": must be a decimal number from 0 to 86400",
         ":10: udp.port: value \"65536\": must be a decimal number from 1 to 65535");
     REFUSED("tcp { backlog = 65536 }", ":1: tcp.backlog: value \"65536\"");
+    REFUSED(
+        "limits {\nudp-rate = 1000001\nudp-burst = 1000001\nipv4-prefix = 33\n"
+        "ipv6-prefix = 129\ntable-size = 1023\n}",
+        ":2: limits.udp-rate: value \"1000001\": must be a decimal number from 0 to 1000000",
+        ":3: limits.udp-burst: value \"1000001\": must be a decimal number from 0 to 1000000",
+        ":4: limits.ipv4-prefix: value \"33\": must be a decimal number from 1 to 32",
+        ":5: limits.ipv6-prefix: value \"129\": must be a decimal number from 1 to 128",
+        ":6: limits.table-size: value \"1023\": must be a decimal number from 1024 to 16777216");
     (void)state;
 }
 
@@ -568,6 +597,73 @@ static void test_lists_are_short(void **state)
     assert_non_null(strstr(said.text[0], "...: 257 values, and at most 256 are allowed"));
 }
 
+static void note_length(void *context, const char *key, const char *before, const char *after,
+                        bool needs_restart)
+{
+    (void)context;
+    assert_string_equal(key, "access.deny");
+    assert_string_equal(before, "{ 10.0.0.0/8 }");
+    assert_int_equal(strlen(after), 200);
+    assert_string_equal(after + 197, "...");
+    assert_false(needs_restart);
+}
+
+static void test_lists_of_prefixes_are_long(void **state)
+{
+    enum { MANY = 100000 };
+    char *text = malloc(MANY * 20 + 100), *at = text;
+    struct conf *conf;
+
+    (void)state;
+    assert_non_null(text);
+    at += sprintf(at, "access { deny = {\n");
+    for (unsigned i = 0; i < MANY; i++)
+        at += sprintf(at, "%u.%u.%u.0/24,\n", 1 + i / 65536, i / 256 % 256, i % 256);
+    sprintf(at, "} }");
+    conf = load(text);
+    assert_non_null(conf);
+    assert_int_equal(conf->access.deny.count, MANY);
+    assert_int_equal(conf->access.deny.list[MANY - 1].hi >> 40,
+                     (1 + (MANY - 1) / 65536) << 16 | ((MANY - 1) & 65535));
+    conf_free(conf);
+    sprintf(at, "192.0.2.1/24 } }");
+    REFUSED(text, ":100002: access.deny: value \"192.0.2.1/24\"");
+    free(text);
+}
+
+static void test_prefixes_are_well_formed(void **state)
+{
+    (void)state;
+    REFUSED(
+        "access { allow = { \"192.0.2.1/24\",\n\"2001:db8::1/32\" }\ndeny = \"192.0.2.0/33\" }\n"
+        "limits { exempt = { localhost,\n \"fe80::1%lo\" } }",
+        ":1: access.allow: value \"192.0.2.1/24\": the address has bits set beyond the prefix: "
+        "\"192.0.2.0/24\" contains it",
+        ":2: access.allow: value \"2001:db8::1/32\": the address has bits set beyond the prefix: "
+        "\"2001:db8::/32\" contains it",
+        ":3: access.deny: value \"192.0.2.0/33\": a prefix has at most 32 bits of an IPv4 "
+        "address and 128 of an IPv6 address",
+        ":4: limits.exempt: value \"localhost\": must be an address or a prefix, as in "
+        "\"192.0.2.1\", \"192.0.2.0/24\", \"2001:db8::/32\"",
+        ":5: limits.exempt: value \"fe80::1%lo\": must be an address");
+}
+
+static void test_a_long_change_is_cut_short(void **state)
+{
+    struct conf *before = load("access { deny = \"10.0.0.0/8\" }");
+    char text[2000] = "access { deny = { ";
+    struct conf *after;
+
+    (void)state;
+    for (unsigned i = 0; i < 60; i++)
+        sprintf(strchr(text, '\0'), "10.0.%u.0/24, ", i);
+    strcat(text, "} }");
+    after = load(text);
+    assert_int_equal(conf_compare(before, after, note_length, NULL), 1);
+    conf_free(before);
+    conf_free(after);
+}
+
 /* A message is one line of printable ASCII, whatever the file holds. */
 static void test_messages_are_harmless(void **state)
 {
@@ -594,16 +690,16 @@ static void test_unknown_keys(void **state)
             "  port = 70000\n"
             "}\n"
             "metrics { listen = \"\" a { b { } } }\n"
-            "udp { access { allow = {} } port = x }\n"
+            "udp { acl { allow = {} } port = x }\n"
             "port = 7\n"
             "tcp.port = 7 tcp|port = 7",
             ":1: sandpit: unknown key, value true; known here: user, group, workers, sandbox, "
-            "drain-timeout, log { }, tcp { }, udp { }",
+            "drain-timeout, log { }, tcp { }, udp { }, access { }, limits { }",
             ":3: tcp.echo-plus: unknown key, value { \"a\",? \"b\" }; known here: enabled, port, ",
             ":5: tcp.prt: unknown key, value 7; known here: enabled, port, listen, backlog, "
             "max-connections, max-connections-per-source, idle-timeout; did you mean \"port\"?",
             ":6: tcp.port: value \"70000\"", ":8: metrics: unknown section; known here: user, ",
-            ":9: udp.access: unknown section; known here: enabled, ", ":9: udp.port: value \"x\"",
+            ":9: udp.acl: unknown section; known here: enabled, ", ":9: udp.port: value \"x\"",
             ":10: port: unknown key, value 7; known here: user, ", ":11: tcp.port: unknown key",
             ":11: tcp|port: unknown key");
     (void)state;
@@ -961,7 +1057,7 @@ static void test_unreadable_file(void **state)
 
 static void test_sizes(void **state)
 {
-    size_t size = 1024 * 1024;
+    size_t size = 16 * 1024 * 1024;
     char *text = malloc(size + 1);
 
     (void)state;
@@ -969,13 +1065,13 @@ static void test_sizes(void **state)
     memcpy(text + size - 1, "x", 1);
     write_octets(text, size);
     assert_null(load_file(path, NULL));
-    check_said(0, ":1048576: x: neither");
+    check_said(0, ":16777216: x: neither");
     text[size - 1] = '\n';
     write_octets(text, size);
     conf_free(load_file(path, NULL));
     assert_int_equal(said.count, 0);
     write_octets(text, size + 1);
-    refused_file(path, "larger than 1048576 octets");
+    refused_file(path, "larger than 16777216 octets");
     free(text);
 }
 
@@ -984,7 +1080,7 @@ static void test_huge_file(void **state)
     (void)state;
     write_octets("", 0);
     assert_int_equal(truncate(path, 100 * 1000 * 1000), 0);
-    refused_file(path, "larger than 1048576 octets");
+    refused_file(path, "larger than 16777216 octets");
 }
 
 static void test_nul_octets(void **state)
@@ -1034,6 +1130,14 @@ static void test_no_memory(void **state)
     struct conf *conf;
 
     (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        static const char *const keys[] = {"access.allow", "access.deny", "limits.exempt"};
+        char wanted[64];
+
+        script_fail_after(&calloc_script, 2 + i, ENOMEM);
+        snprintf(wanted, sizeof wanted, ": %s: out of memory", keys[i]);
+        REFUSED("", wanted);
+    }
     for (unsigned i = 0; i < 2; i++) {
         script_fail_after(&calloc_script, i, ENOMEM);
         assert_null(load(allocating));
@@ -1042,17 +1146,21 @@ static void test_no_memory(void **state)
     }
     script_clear(&calloc_script);
     write_octets(allocating, strlen(allocating));
-    SCRIPT(malloc_script, -ENOMEM);
-    refused_file(path, "out of memory");
+    SCRIPT(realloc_script, -ENOMEM);
+    refused_file(path, "cannot be read: Cannot allocate memory");
+    SCRIPT(reallocarray_script, -ENOMEM);
+    REFUSED(allocating, ":1: out of memory");
+    SCRIPT(reallocarray_script, PASS, PASS, PASS, -ENOMEM);
+    REFUSED(allocating, ":2: out of memory");
     SCRIPT(strdup_script, -ENOMEM);
     REFUSED(allocating, ":1: user: out of memory");
     SCRIPT(strdup_script, PASS, -ENOMEM);
     REFUSED(allocating, ":1: group: out of memory");
-    SCRIPT(realloc_script, -ENOMEM);
-    REFUSED(allocating, ":1: tcp.listen: out of memory");
     SCRIPT(realloc_script, PASS, -ENOMEM);
-    REFUSED(allocating, ":2: tcp.listen: out of memory");
+    REFUSED(allocating, ":1: tcp.listen: out of memory");
     SCRIPT(realloc_script, PASS, PASS, -ENOMEM);
+    REFUSED(allocating, ":2: tcp.listen: out of memory");
+    SCRIPT(realloc_script, PASS, PASS, PASS, -ENOMEM);
     REFUSED(allocating, ": udp.listen: out of memory");
     SCRIPT(realloc_script, -ENOMEM);
     assert_null(load_file(NULL, NULL));
@@ -1208,6 +1316,14 @@ static void test_compare_every_key(void **state)
         "udp.reflect-tos: true -> false",
         "udp.answer-broadcast: false -> true",
         "udp.refuse-source-ports: { 0-1023 } -> { 0, 7-8, 65535 }",
+        "access.allow: { } -> { 192.0.2.0/24, ::1 }",
+        "access.deny: { } -> { 192.0.2.1 }",
+        "limits.udp-rate: 5000 -> 1",
+        "limits.udp-burst: 10000 -> 2",
+        "limits.ipv4-prefix: 32 -> 24",
+        "limits.ipv6-prefix: 64 -> 48",
+        "limits.table-size: 65536 -> 2000",
+        "limits.exempt: { 127.0.0.0/8, ::1 } -> { }",
     };
     struct conf *defaults = load_file(NULL, NULL);
     struct conf *other = load("user = root group = root workers = 2 drain-timeout = 5\n"
@@ -1216,7 +1332,10 @@ static void test_compare_every_key(void **state)
                               "max-connections = 10 max-connections-per-source = 3\n"
                               "idle-timeout = 60 }\n"
                               "udp { port = 9 listen = ::1 reflect-tos = no\n"
-                              "answer-broadcast = yes refuse-source-ports = { 7-8, 65535, 0 } }");
+                              "answer-broadcast = yes refuse-source-ports = { 7-8, 65535, 0 } }\n"
+                              "access { allow = { \"192.0.2.0/24\", ::1 } deny = 192.0.2.1 }\n"
+                              "limits { udp-rate = 1 udp-burst = 2 ipv4-prefix = 24\n"
+                              "ipv6-prefix = 48 table-size = 2000 exempt = {} }");
     struct conf *empty = load("udp { refuse-source-ports = {} enabled = no listen = {} }");
 
     (void)state;
@@ -1299,7 +1418,15 @@ static void test_sample_shows_every_default(void **state)
                                            "max-connections-per-source",
                                            "reflect-tos",
                                            "answer-broadcast",
-                                           "refuse-source-ports"};
+                                           "refuse-source-ports",
+                                           "allow",
+                                           "deny",
+                                           "udp-rate",
+                                           "udp-burst",
+                                           "ipv4-prefix",
+                                           "ipv6-prefix",
+                                           "table-size",
+                                           "exempt"};
     static char text[65536];
     struct conf *defaults = load_file(NULL, NULL), *sample;
 
@@ -1350,6 +1477,9 @@ int main(void)
         TEST(test_an_enabled_protocol_has_addresses),
         TEST(test_values_are_short),
         TEST(test_lists_are_short),
+        TEST(test_lists_of_prefixes_are_long),
+        TEST(test_prefixes_are_well_formed),
+        TEST(test_a_long_change_is_cut_short),
         TEST(test_messages_are_harmless),
         TEST(test_unknown_keys),
         TEST(test_misspelt_names_are_guessed),

@@ -111,6 +111,84 @@ static void groups_are_multicast_and_the_limited_broadcast(void **state)
     }
 }
 
+/* ---- access ---- */
+
+static bool admits(const struct guard_access *access, const char *host)
+{
+    struct net_addr source = address(host, 5000);
+
+    return guard_admits(access, &source);
+}
+
+static void list(struct prefix_set *set, const char *text, uint8_t value)
+{
+    struct prefix prefix;
+
+    assert_int_equal(prefix_parse(text, &prefix), 0);
+    assert_int_equal(prefix_set_add(set, &prefix, value), 0);
+}
+
+static void without_lists_everybody_is_admitted(void **state)
+{
+    struct guard_access access = {0};
+
+    (void)state;
+    assert_true(admits(&access, "192.0.2.1"));
+    assert_true(admits(&access, "2001:db8::1"));
+}
+
+static void the_longest_match_admits_or_denies(void **state)
+{
+    struct prefix_set *set = prefix_set_new();
+    struct guard_access access = {.set = set};
+
+    (void)state;
+    list(set, "192.0.2.0/24", GUARD_DENY);
+    list(set, "192.0.2.128/25", GUARD_ALLOW);
+    list(set, "192.0.2.129", GUARD_ALLOW);
+    list(set, "192.0.2.129", GUARD_DENY);
+    for (unsigned only_listed = 0; only_listed < 2; only_listed++) {
+        access.only_listed = only_listed;
+        assert_false(admits(&access, "192.0.2.1"));
+        assert_false(admits(&access, "::ffff:192.0.2.1"));
+        assert_true(admits(&access, "192.0.2.128"));
+        assert_true(admits(&access, "::ffff:192.0.2.128"));
+        assert_false(admits(&access, "192.0.2.129"));
+        assert_int_equal(admits(&access, "192.0.3.1"), !only_listed);
+        assert_int_equal(admits(&access, "2001:db8::1"), !only_listed);
+    }
+    prefix_set_free(set);
+}
+
+static void who_is_denied_is_not_answered(void **state)
+{
+    struct prefix_set *set = prefix_set_new();
+    struct guard guard;
+
+    (void)state;
+    list(set, "2001:db8::/32", GUARD_DENY);
+    guard_init(&guard, no_ports);
+    guard.access.set = set;
+    assert_int_equal(judge(&guard, "2001:db8::1", 5000), GUARD_REFUSE_ACCESS);
+    assert_int_equal(judge(&guard, "2001:db9::1", 5000), GUARD_ANSWER);
+    prefix_set_free(set);
+}
+
+/* ---- hops ---- */
+
+static void no_client_counts_as_a_reply_of_ours(void **state)
+{
+    static const int initial[] = {30, 32, 60, 64, 128, 255};
+
+    (void)state;
+    assert_false(guard_is_reply(0));
+    for (size_t i = 0; i < COUNT(initial); i++)
+        for (int away = 0; away < 60 && away < initial[i]; away++)
+            assert_false(guard_is_reply(initial[i] - away));
+    for (int away = 0; away < 40; away++)
+        assert_true(guard_is_reply(GUARD_HOPS - away));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -119,6 +197,10 @@ int main(void)
         cmocka_unit_test(one_more_port_can_be_refused_for_both_families),
         cmocka_unit_test(addresses_that_no_reply_can_go_to_are_refused),
         cmocka_unit_test(groups_are_multicast_and_the_limited_broadcast),
+        cmocka_unit_test(without_lists_everybody_is_admitted),
+        cmocka_unit_test(the_longest_match_admits_or_denies),
+        cmocka_unit_test(who_is_denied_is_not_answered),
+        cmocka_unit_test(no_client_counts_as_a_reply_of_ours),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

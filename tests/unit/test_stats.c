@@ -60,11 +60,17 @@ static void refused_are_those_of_every_reason(void **state)
                             .udp_refused_port = 10,
                             .udp_refused_group = 100,
                             .udp_refused_other = 1000,
+                            .tcp_denied = 10000,
+                            .udp_denied = 20000,
+                            .udp_over_budget = 300000,
+                            .udp_looped = 400000,
+                            .udp_leaked = 1000000,
+                            .tcp_evicted = 1000000,
                             .udp_failed = 50000,
                             .tcp_full = 70000};
 
     (void)state;
-    assert_int_equal(stats_refused(&sum), 1111);
+    assert_int_equal(stats_refused(&sum), 731111);
 }
 
 static void the_status_line_reads_as_documented(void **state)
@@ -75,19 +81,25 @@ static void the_status_line_reads_as_documented(void **state)
                             .tcp_octets = 12,
                             .udp_echoes = 13,
                             .udp_octets = UINT64_MAX,
-                            .udp_refused_port = 4};
-    char line[256];
+                            .tcp_denied = 1,
+                            .udp_refused_port = 3};
+    char line[512];
 
     (void)state;
     assert_ptr_equal(stats_status(&sum, line, sizeof line), line);
-    assert_string_equal(line, "2 connections open; TCP 5 connections, 11 echoes, 12 octets; "
-                              "UDP 13 echoes, 18446744073709551615 octets; 4 refused");
+    assert_string_equal(line,
+                        "2 connections open; TCP 5 connections, 11 echoes, 12 octets; "
+                        "UDP 13 echoes, 18446744073709551615 octets; 4 refused: tcp_denied 1, "
+                        "udp_refused_port 3");
+    sum.tcp_denied = sum.udp_refused_port = 0;
+    stats_status(&sum, line, sizeof line);
+    assert_string_equal(line + strlen(line) - 11, "; 0 refused");
 }
 
 static void the_detail_names_every_counter(void **state)
 {
     struct stats_sum sum = {.tcp_accepted = 1, .udp_failed = 2};
-    char line[1024];
+    char line[2048];
 
     (void)state;
     assert_ptr_equal(stats_detail(&sum, line, sizeof line), line);
@@ -101,7 +113,7 @@ static void the_detail_names_every_counter(void **state)
 static void lines_are_cut_to_fit(void **state)
 {
     struct stats_sum sum = {.tcp_accepted = 123};
-    char whole[1024];
+    char whole[2048];
     char line[64];
 
     (void)state;

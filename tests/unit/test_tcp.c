@@ -74,6 +74,11 @@ static int open_listener(void)
     return fd;
 }
 
+static void set_limits(unsigned total, unsigned per_source)
+{
+    admit_set_limits(admit, &(struct admit_limits){total, per_source, 32, 64});
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -88,7 +93,7 @@ static int set_up(void **state)
     assert_int_equal(loop_init(&loop), 0);
     admit = admit_new();
     assert_non_null(admit);
-    admit_set_limits(admit, 1000, 0);
+    set_limits(1000, 0);
     assert_int_equal(tcp_init(&tcp, &loop, &stats, admit), 0);
     listener = open_listener();
     server = local_address(listener);
@@ -344,7 +349,7 @@ static void at_the_limit_clients_wait_for_a_connection_to_end(void **state)
     int third;
 
     (void)state;
-    admit_set_limits(admit, 2, 0);
+    set_limits(2, 0);
     first = open_client();
     second = open_client();
     third = connect_client();
@@ -368,7 +373,7 @@ static void at_the_limit_a_place_freed_elsewhere_is_found_within_a_tenth_of_a_se
     int client;
 
     (void)state;
-    admit_set_limits(admit, 1, 0);
+    set_limits(1, 0);
     assert_true(admit_reserve(admit));
     client = connect_client();
     script_clear(&accept4_script);
@@ -388,7 +393,7 @@ static void a_full_daemon_logs_once_and_then_seldom(void **state)
     int client;
 
     (void)state;
-    admit_set_limits(admit, 0, 0);
+    set_limits(0, 0);
     client = connect_client();
     for (int i = 0; i < 100; i++)
         pass_time(&loop, 100 * MS);
@@ -406,7 +411,7 @@ static void a_source_beyond_its_share_is_refused_and_others_are_not(void **state
     int other;
 
     (void)state;
-    admit_set_limits(admit, 1000, 1);
+    set_limits(1000, 1);
     first = open_client();
     for (int i = 0; i < 5; i++) {
         int client = connect_client();
@@ -555,7 +560,7 @@ static void a_connection_that_cannot_be_kept_leaves_nothing_behind(void **state)
     unsigned before;
 
     (void)state;
-    admit_set_limits(admit, 1000, 1);
+    set_limits(1000, 1);
     for (size_t i = 0; i < COUNT(cases); i++) {
         int client = connect_client();
         int next;
@@ -700,6 +705,231 @@ static void a_client_whose_progress_is_unknown_is_idle(void **state)
     pass_time(&loop, 10 * SECOND);
     assert_int_equal(tcp.open, 0);
     assert_closed(client);
+}
+
+/* The more places are taken the less patience there is. */
+static void places_that_get_scarce_shorten_the_timeout(void **state)
+{
+    int clients[8];
+
+    (void)state;
+    set_limits(8, 0);
+    tcp_set_idle_timeout(&tcp, 64 * SECOND);
+    for (unsigned i = 0; i < 5; i++)
+        clients[i] = open_client();
+    pass_time(&loop, 16 * SECOND - 1);
+    assert_int_equal(tcp.open, 5);
+    pass_time(&loop, 1);
+    assert_int_equal(tcp.open, 4);
+    /* Half of them are free again. */
+    pass_time(&loop, 10 * SECOND);
+    assert_int_equal(tcp.open, 4);
+    for (unsigned i = 5; i < 8; i++)
+        clients[i] = connect_client();
+    TURN_UNTIL(&loop, stats.tcp_accepted == 8);
+    turn(2);
+    assert_int_equal(tcp.open, 4);
+    assert_int_equal(stats.tcp_idle, 4);
+    for (unsigned i = 0; i < 8; i++)
+        close(clients[i]);
+    TURN_UNTIL(&loop, tcp.open == 0);
+}
+
+/* ---- who makes room ---- */
+
+static void at_the_limit_who_is_quiet_makes_room(void **state)
+{
+    int quiet, useful, late;
+
+    (void)state;
+    set_limits(2, 0);
+    useful = open_client();
+    quiet = open_client();
+    pass_time(&loop, TCP_SETTLED_NS);
+    assert_echoes(useful);
+    late = connect_client();
+    assert_echoes(late);
+    assert_closed(quiet);
+    assert_echoes(useful);
+    assert_int_equal(stats.tcp_evicted, 1);
+    assert_int_equal(admit_open(admit), 2);
+    assert_int_equal(logged(LEVEL_WARNING, "all 2 connections are taken; ended one of 127.0.0.1"),
+                     1);
+    close(useful);
+    close(late);
+    TURN_UNTIL(&loop, tcp.open == 0);
+}
+
+static void who_is_new_or_useful_does_not_make_room(void **state)
+{
+    int useful, late, new;
+
+    (void)state;
+    set_limits(2, 0);
+    useful = open_client();
+    pass_time(&loop, TCP_SETTLED_NS);
+    assert_echoes(useful);
+    new = open_client();
+    late = connect_client();
+    turn(10);
+    assert_int_equal(tcp.open, 2);
+    assert_int_equal(stats.tcp_evicted, 0);
+    assert_echoes(useful);
+    assert_echoes(new);
+    /* In time even who was useful is not any longer. */
+    pass_time(&loop, 3 * SECOND);
+    assert_echoes(late);
+    assert_closed(useful);
+    close(late);
+    close(new);
+    TURN_UNTIL(&loop, tcp.open == 0);
+}
+
+static void the_most_crowded_source_makes_room(void **state)
+{
+    int alone, crowd[3], late;
+
+    (void)state;
+    set_limits(4, 0);
+    alone = connect_from("127.0.0.2");
+    TURN_UNTIL(&loop, tcp.open == 1);
+    for (unsigned i = 0; i < 3; i++)
+        crowd[i] = open_client();
+    pass_time(&loop, SECOND);
+    late = connect_from("127.0.0.3");
+    assert_echoes(late);
+    assert_closed(crowd[0]);
+    assert_echoes(alone);
+    close(alone);
+    close(crowd[1]);
+    close(crowd[2]);
+    close(late);
+    TURN_UNTIL(&loop, tcp.open == 0);
+}
+
+/* However busy they are. */
+static void who_has_more_than_a_share_makes_room(void **state)
+{
+    int crowd[10], late;
+
+    (void)state;
+    set_limits(10, 0);
+    for (unsigned i = 0; i < 10; i++)
+        crowd[i] = open_client();
+    pass_time(&loop, SECOND);
+    for (unsigned i = 0; i < 10; i++)
+        assert_echoes(crowd[i]);
+    late = connect_from("127.0.0.3");
+    assert_echoes(late);
+    assert_int_equal(stats.tcp_evicted, 1);
+    assert_closed(crowd[0]);
+    for (unsigned i = 1; i < 10; i++)
+        close(crowd[i]);
+    close(late);
+    TURN_UNTIL(&loop, tcp.open == 0);
+}
+
+static void nobody_makes_room_for_who_is_refused_or_has_left(void **state)
+{
+    int client = open_client(), refused;
+
+    (void)state;
+    set_limits(1, 1);
+    pass_time(&loop, SECOND);
+    refused = connect_client();
+    TURN_UNTIL(&loop, stats.tcp_refused_source == 1);
+    assert_closed(refused);
+    SCRIPT(accept4_script, -ECONNABORTED, -EAGAIN);
+    close(connect_from("127.0.0.3"));
+    TURN_UNTIL(&loop, accept4_script.calls == 2);
+    assert_int_equal(stats.tcp_evicted, 0);
+    assert_int_equal(admit_open(admit), 1);
+    close(client);
+    TURN_UNTIL(&loop, tcp.open == 0);
+}
+
+static void a_lowered_limit_ends_nobody_to_let_others_in(void **state)
+{
+    int inside[2], late;
+
+    (void)state;
+    inside[0] = open_client();
+    inside[1] = open_client();
+    set_limits(1, 0);
+    pass_time(&loop, SECOND);
+    late = connect_client();
+    turn(10);
+    assert_int_equal(tcp.open, 2);
+    assert_echoes(inside[0]);
+    assert_echoes(inside[1]);
+    close(inside[0]);
+    close(inside[1]);
+    close(late);
+    set_limits(1000, 0);
+    pass_time(&loop, 100 * MS);
+    TURN_UNTIL(&loop, tcp.open == 0);
+}
+
+/* ---- access ---- */
+
+static struct prefix_set *deny(const char *text)
+{
+    struct prefix_set *set = prefix_set_new();
+    struct prefix prefix;
+
+    assert_non_null(set);
+    assert_int_equal(prefix_parse(text, &prefix), 0);
+    assert_int_equal(prefix_set_add(set, &prefix, GUARD_DENY), 0);
+    return set;
+}
+
+static void who_is_denied_is_turned_away(void **state)
+{
+    struct prefix_set *set = deny("127.0.0.2");
+    int client, denied[3];
+
+    (void)state;
+    tcp_set_access(&tcp, &(struct guard_access){.set = set});
+    for (unsigned i = 0; i < COUNT(denied); i++)
+        denied[i] = connect_from("127.0.0.2");
+    TURN_UNTIL(&loop, stats.tcp_denied == 3);
+    for (unsigned i = 0; i < COUNT(denied); i++)
+        assert_closed(denied[i]);
+    client = connect_client();
+    assert_echoes(client);
+    assert_int_equal(admit_open(admit), 1);
+    assert_int_equal(stats.tcp_accepted, 1);
+    assert_int_equal(logged(LEVEL_NOTICE, "tcp: refused 127.0.0.2: access denies it (0 more"), 1);
+    close(client);
+    TURN_UNTIL(&loop, tcp.open == 0);
+    prefix_set_free(set);
+}
+
+static void who_comes_to_be_denied_is_ended(void **state)
+{
+    struct prefix_set *set = deny("127.0.0.2");
+    int client, denied[3];
+
+    (void)state;
+    for (unsigned i = 0; i < COUNT(denied); i++)
+        denied[i] = connect_from("127.0.0.2");
+    TURN_UNTIL(&loop, tcp.open == 3);
+    client = open_client();
+    tcp_set_access(&tcp, &(struct guard_access){.set = set});
+    assert_int_equal(tcp.open, 1);
+    assert_int_equal(stats.tcp_denied, 3);
+    for (unsigned i = 0; i < COUNT(denied); i++)
+        assert_closed(denied[i]);
+    assert_echoes(client);
+    tcp_set_access(&tcp, &(struct guard_access){.only_listed = true});
+    assert_int_equal(tcp.open, 0);
+    assert_closed(client);
+    tcp_set_access(&tcp, &(struct guard_access){0});
+    client = open_client();
+    assert_echoes(client);
+    close(client);
+    TURN_UNTIL(&loop, tcp.open == 0);
+    prefix_set_free(set);
 }
 
 /* ---- listeners ---- */
@@ -924,6 +1154,15 @@ int main(void)
         TEST(sending_is_activity_too),
         TEST(a_client_that_reads_slowly_is_not_idle),
         TEST(a_client_whose_progress_is_unknown_is_idle),
+        TEST(places_that_get_scarce_shorten_the_timeout),
+        TEST(at_the_limit_who_is_quiet_makes_room),
+        TEST(who_is_new_or_useful_does_not_make_room),
+        TEST(the_most_crowded_source_makes_room),
+        TEST(who_has_more_than_a_share_makes_room),
+        TEST(nobody_makes_room_for_who_is_refused_or_has_left),
+        TEST(a_lowered_limit_ends_nobody_to_let_others_in),
+        TEST(who_is_denied_is_turned_away),
+        TEST(who_comes_to_be_denied_is_ended),
         TEST(a_dropped_listener_first_lets_in_who_is_waiting),
         TEST(a_dropped_listener_accepts_no_longer),
         TEST(who_came_before_the_listener_was_ours_is_welcomed),

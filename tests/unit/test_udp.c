@@ -153,6 +153,7 @@ static int set_up_params(void **state)
     guard_init(&params.guard, none);
     params.reflect_tos = true;
     params.answer_broadcast = false;
+    params.budget = NULL;
     first = true;
     return 0;
 }
@@ -361,6 +362,40 @@ static void without_source_or_destination_there_is_no_reply(void **state)
     assert_int_equal(judge(&m), UDP_REFUSE_OTHER);
     m.header.msg_namelen = sizeof(sa_family_t);
     assert_int_equal(judge(&m), UDP_REFUSE_OTHER);
+}
+
+static void replies_of_another_echod_are_told_by_their_hops(void **state)
+{
+    static const int hops[] = {1, 64, 128, 129, 168, 169, 255};
+    struct message m;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(hops); i++) {
+        enum udp_verdict expected = hops[i] > 128 && hops[i] <= 168 ? UDP_LOOP : UDP_ANSWER;
+
+        request_from(&m, "192.0.2.1", 5000);
+        asked_v4(&m, "198.51.100.7", "198.51.100.7", 3);
+        add(&m, SOL_IP, IP_TTL, &hops[i], sizeof hops[i]);
+        assert_int_equal(judge(&m), expected);
+        request_from(&m, "2001:db8::1", 5000);
+        asked_v6(&m, "2001:db8::7", 3);
+        add(&m, SOL_IPV6, IPV6_HOPLIMIT, &hops[i], sizeof hops[i]);
+        assert_int_equal(judge(&m), expected);
+    }
+}
+
+static void who_is_denied_is_told_apart(void **state)
+{
+    struct message m;
+
+    (void)state;
+    params.guard.access.only_listed = true;
+    request_from(&m, "192.0.2.1", 5000);
+    asked_v4(&m, "198.51.100.7", "198.51.100.7", 3);
+    assert_int_equal(judge(&m), UDP_DENY);
+    request_from(&m, "192.0.2.1", 0);
+    asked_v4(&m, "198.51.100.7", "198.51.100.7", 3);
+    assert_int_equal(judge(&m), UDP_REFUSE_PORT);
 }
 
 /* ---- an endpoint ---- */
@@ -853,6 +888,78 @@ static void params_may_change_between_turns(void **state)
     assert_number(3);
 }
 
+static void send_octet(uint8_t octet)
+{
+    assert_int_equal(sendto(client, &octet, 1, 0, &server.sa, server.len), 1);
+}
+
+static void give_budget(unsigned rate, unsigned burst)
+{
+    params.budget = budget_new(&(struct budget_params){
+        .rate = rate, .burst = burst, .v4_length = 32, .v6_length = 64, .size = 1024});
+    assert_non_null(params.budget);
+}
+
+static void beyond_its_budget_a_source_is_refused(void **state)
+{
+    (void)state;
+    give_budget(10, 5);
+    for (uint8_t i = 0; i < 100; i++)
+        send_octet(i);
+    TURN_UNTIL(&loop, stats.udp_received == 100);
+    assert_int_equal(stats.udp_echoes, 5 + stats.udp_leaked);
+    assert_int_equal(stats.udp_over_budget, 95 - stats.udp_leaked);
+    budget_free(params.budget);
+}
+
+static void what_keeps_coming_back_is_refused_now_and_then(void **state)
+{
+    (void)state;
+    give_budget(100000, 10000);
+    for (uint64_t i = 1; i < 3000; i++) {
+        clock_at += MS;
+        send_octet(7);
+        TURN_UNTIL(&loop, stats.udp_received == i);
+    }
+    assert_in_range(stats.udp_looped, 3, 100);
+    assert_int_equal(stats.udp_over_budget, 0);
+    budget_free(params.budget);
+}
+
+static void hops_are_looked_at_now_and_then(void **state)
+{
+    int hops = 168;
+
+    (void)state;
+    assert_int_equal(setsockopt(client, SOL_IP, IP_TTL, &hops, sizeof hops), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        send_octet(1);
+        TURN_UNTIL(&loop, stats.udp_looped == i + 1);
+        pass_time(&loop, 20 * MS);
+        send_octet(2);
+        TURN_UNTIL(&loop, stats.udp_echoes == i + 1);
+        pass_time(&loop, 400 * MS);
+    }
+}
+
+static void replies_are_told_by_their_hops(void **state)
+{
+    unsigned char control[64];
+    struct msghdr message = {.msg_control = control, .msg_controllen = sizeof control};
+    struct cmsghdr *c;
+    int on = 1, hops;
+
+    (void)state;
+    assert_int_equal(setsockopt(client, SOL_IP, IP_RECVTTL, &on, sizeof on), 0);
+    send_octet(1);
+    TURN_UNTIL(&loop, stats.udp_echoes == 1);
+    assert_int_equal(recvmsg(client, &message, 0), 0);
+    c = CMSG_FIRSTHDR(&message);
+    assert_non_null(c);
+    memcpy(&hops, CMSG_DATA(c), sizeof hops);
+    assert_int_equal(hops, GUARD_HOPS);
+}
+
 static void what_fails_at_the_start_is_reported(void **state)
 {
     static const struct {
@@ -889,6 +996,8 @@ int main(void)
         PURE(what_was_sent_to_a_group_concerns_one_socket_only),
         PURE(the_dscp_comes_back_without_the_ecn_bits),
         PURE(sources_that_must_not_be_answered_are_told_apart),
+        PURE(replies_of_another_echod_are_told_by_their_hops),
+        PURE(who_is_denied_is_told_apart),
         PURE(what_was_cut_short_is_refused),
         PURE(without_source_or_destination_there_is_no_reply),
         TEST(datagrams_of_every_size_come_back_whole),
@@ -912,6 +1021,10 @@ int main(void)
         TEST(ending_sends_what_was_waiting_for_room),
         TEST(ending_does_not_wait_for_a_full_socket),
         TEST(params_may_change_between_turns),
+        TEST(beyond_its_budget_a_source_is_refused),
+        TEST(what_keeps_coming_back_is_refused_now_and_then),
+        TEST(hops_are_looked_at_now_and_then),
+        TEST(replies_are_told_by_their_hops),
         TEST(what_fails_at_the_start_is_reported),
     };
 

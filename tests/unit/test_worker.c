@@ -46,7 +46,7 @@ static int set_up(void **state)
     f->descriptors = open_descriptors();
     f->admit = admit_new();
     assert_non_null(f->admit);
-    admit_set_limits(f->admit, 100, 0);
+    admit_set_limits(f->admit, &(struct admit_limits){100, 0, 32, 64});
     f->worker = worker_new(f->admit);
     assert_non_null(f->worker);
     assert_int_equal(net_open(SOCK_STREAM, &addr, 16, false, 1, &f->listener), 0);
