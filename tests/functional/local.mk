@@ -8,6 +8,7 @@ functional_tests = \
     tests/functional/exact.py \
     tests/functional/fairness.py \
     tests/functional/graph.py \
+    tests/functional/guard.py \
     tests/functional/json_output.py \
     tests/functional/manual.py \
     tests/functional/mtu.py \
@@ -25,5 +26,5 @@ functional_tests = \
     tests/functional/udp.py
 dist_check_SCRIPTS += $(functional_tests)
 TESTS              += $(functional_tests)
-EXTRA_DIST         += tests/functional/daemon.py tests/functional/lib.py tests/functional/probing.py \
+EXTRA_DIST         += tests/functional/daemon.py tests/functional/forge.py tests/functional/lib.py tests/functional/probing.py \
     tests/functional/responding.py tests/peers.sh
