@@ -610,7 +610,8 @@ static void note_length(void *context, const char *key, const char *before, cons
 
 static void test_lists_of_prefixes_are_long(void **state)
 {
-    enum { MANY = 100000 };
+    /* More would take long where realloc(3) copies each time, as under valgrind. */
+    enum { MANY = 10000 };
     char *text = malloc(MANY * 20 + 100), *at = text;
     struct conf *conf;
 
@@ -627,7 +628,7 @@ static void test_lists_of_prefixes_are_long(void **state)
                      (1 + (MANY - 1) / 65536) << 16 | ((MANY - 1) & 65535));
     conf_free(conf);
     sprintf(at, "192.0.2.1/24 } }");
-    REFUSED(text, ":100002: access.deny: value \"192.0.2.1/24\"");
+    REFUSED(text, ":10002: access.deny: value \"192.0.2.1/24\"");
     free(text);
 }
 
