@@ -303,7 +303,6 @@ static bool refresh_status(struct server *server)
 static void show_status(struct loop_timer *timer)
 {
     struct server *server = SERVER_OF(timer, status_timer);
-
     struct stats_sum sum = sum_stats(server);
 
     if (refresh_status(server))
