@@ -10,7 +10,8 @@
  * over. A manager that has stopped reading delays us by USOCK_WAIT_S (usock.h) at most, and only
  * where it must not miss what is said: ready, reloading, stopping. */
 
-/* Connect to whoever listens; nothing is said before. To be called before the sandbox is entered. */
+/* Connect to whoever listens; nothing is said before. To be called before the sandbox is entered.
+ */
 void notify_open(void);
 void notify_close(void);
 
