@@ -1,0 +1,44 @@
+#!/bin/bash
+# SPDX-License-Identifier: ISC
+# What the guard and the sandbox cost: CPU time an echo of an echod that has both and one that has neither, over loopback, in
+# turn, and the median of their ratios.
+#
+#   bench/overhead.sh BUILD [ROUNDS]
+set -eu
+build=$(cd "$1" && pwd)
+rounds=${2-7}
+port=$((20000 + $$ % 10000))
+work=$(mktemp -d)
+
+pids=()
+trap 'kill "${pids[@]}" 2>/dev/null; rm -rf "$work"' EXIT
+chmod 755 "$work"
+
+start() { # PORT NAME CONFIGURATION
+    printf '%s\n' "workers = 1" "$3" >"$work/$2.conf"
+    "$build/src/echod" -f "$work/$2.conf" -p "$1" -l error &
+    pids+=($!)
+    until "$build/src/echo-probe" -q -c 1 udp 127.0.0.1 "$1" >/dev/null 2>&1; do sleep 0.1; done
+}
+
+# So that every datagram is judged by the list and charged to its source, and none refused.
+start $port with 'access { deny = { "192.0.2.0/24", "2001:db8::/32" } }
+limits { udp-rate = 1000000 udp-burst = 1000000 exempt = {} }'
+start $((port + 1)) without 'sandbox = false
+limits { udp-rate = 0 }'
+
+cost() { # INDEX PROTOCOL WINDOW: microseconds
+    "$build/src/echo-probe" -f -l "$3" -s 64 --duration 1 --pid "${pids[$1]}" "$2" 127.0.0.1 $((port + $1)) |
+        sed -n 's|^\([0-9.]*\) us of CPU time an echo.*|\1|p'
+}
+
+for mode in "udp 1" "udp 64" "tcp 1"; do
+    ratios=()
+    for _ in $(seq "$rounds"); do
+        # shellcheck disable=SC2086
+        with=$(cost 0 $mode) without=$(cost 1 $mode)
+        ratios+=("$(awk -v a="$with" -v b="$without" 'BEGIN { printf "%.3f", a / b }')")
+    done
+    printf '%s\n' "${ratios[@]}" | sort -n |
+        sed -n "$(((rounds + 1) / 2))s/^/$mode under way: with guard and sandbox, median of $rounds: /p"
+done
