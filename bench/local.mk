@@ -1,1 +1,1 @@
-EXTRA_DIST += bench/bare.c bench/generators.sh bench/overhead.sh bench/timestamps.sh
+EXTRA_DIST += bench/bare.c bench/dribblers.py bench/generators.sh bench/overhead.sh bench/timestamps.sh
