@@ -18,6 +18,7 @@
 /* What a run needs, and what the report is told of an address before it is tried. */
 struct run {
     struct options options;
+    struct net_addr list[RESOLVE_MAX]; /* of the host; the report refers to them to its end */
     struct probe probe;
     struct report report;
     bool names;
@@ -151,12 +152,12 @@ static int over_datagrams(struct run *run, const struct net_addr *peer)
     return status;
 }
 
-static int over_connection(struct run *run, const struct net_addr list[], int count)
+static int over_connection(struct run *run, int count)
 {
     const struct probe_link *link;
 
     run->report.quiet = true; /* standard output is for what comes back */
-    if (cli_open(&run->probe, &probe_tcp_ops, list, count, NULL, NULL) < 0)
+    if (cli_open(&run->probe, &probe_tcp_ops, run->list, count, NULL, NULL) < 0)
         return probe_status(&run->probe);
     link = run->probe.links[0];
     return stream_over(run, link->watch.fd, &link->peer);
@@ -169,23 +170,22 @@ static int probe_host(struct run *run)
 {
     struct options *options = &run->options;
     bool stream = options->message && strcmp(options->message, "-") == 0;
-    struct net_addr list[RESOLVE_MAX];
     char why[RESOLVE_WHY];
     bool numeric;
-    int count = resolve(options->host, options->port, options->family, options->ops->type, list,
-                        &numeric, why);
+    int count = resolve(options->host, options->port, options->family, options->ops->type,
+                        run->list, &numeric, why);
 
     if (count < 0) {
         report_event(&run->report, &(struct probe_event){.kind = PROBE_FAILURE, .text = why});
         return 2;
     }
-    options_size(options, list[0].sa.sa_family);
+    options_size(options, run->list[0].sa.sa_family);
     run->names = !numeric && !options->numeric;
     if (stream && options->ops->type == SOCK_STREAM)
-        return over_connection(run, list, count);
+        return over_connection(run, count);
     if (stream || options->mtu)
-        return over_datagrams(run, &list[0]);
-    if (cli_open(&run->probe, options->ops, list, count, announce, run) == 0)
+        return over_datagrams(run, &run->list[0]);
+    if (cli_open(&run->probe, options->ops, run->list, count, announce, run) == 0)
         go(run);
     return probe_status(&run->probe);
 }
