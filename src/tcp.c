@@ -244,14 +244,15 @@ static void serve(struct loop_io *io, short revents)
         touch(tcp, c);
 }
 
-/* Of a client that is turned away nothing is to stay with the kernel once it knows: neither a
- * half-closed connection nor one in TIME_WAIT (tcp(7), TCP_LINGER2). A reset would be as cheap, but
- * may reach the client before its connect(2) returns, and pass for a port where nobody listens. */
-static void leave_nothing(int fd)
+/* Of a client that is turned away the kernel is to keep half a connection for a second, not for the
+ * usual minute (tcp(7), TCP_LINGER2). With less it would answer the client's acknowledgement by a
+ * reset, which may come before connect(2) returns there, and pass for a port where nobody listens.
+ */
+static void linger_briefly(int fd)
 {
-    int timeout = -1;
+    int seconds = 1;
 
-    setsockopt(fd, IPPROTO_TCP, TCP_LINGER2, &timeout, sizeof timeout);
+    setsockopt(fd, IPPROTO_TCP, TCP_LINGER2, &seconds, sizeof seconds);
 }
 
 /* ---- whom to let in ---- */
@@ -288,7 +289,7 @@ void tcp_set_access(struct tcp *tcp, const struct guard_access *access)
         if (getpeername(c->io.fd, &peer.sa, &peer.len) < 0 || guard_admits(access, &peer))
             continue;
         note_denied(tcp, "ended a connection of", &peer);
-        leave_nothing(c->io.fd);
+        linger_briefly(c->io.fd);
         end_connection(c, "denied by access");
     }
 }
@@ -318,7 +319,7 @@ static void evict(struct tcp *tcp, struct tcp_conn *victim)
 
 static void turn_away(struct tcp *tcp, int fd, bool has_place)
 {
-    leave_nothing(fd);
+    linger_briefly(fd);
     close(fd);
     if (has_place)
         admit_release(tcp->admit);
