@@ -10,6 +10,7 @@
     run_all()
 """
 
+import random
 import socket
 import sys
 import time
@@ -62,13 +63,17 @@ def run_all():
 
 
 def free_port():
-    """A port that nobody on 127.0.0.1 uses, neither for TCP nor for UDP. Another process may be faster: prefer port 0."""
+    """A port that nobody on 127.0.0.1 uses, neither for TCP nor for UDP, and that the kernel gives nobody who asks for any.
+    Another process may be faster all the same: prefer port 0."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
+        lowest_given = int(file.read().split()[0])
     for _ in range(100):
+        port = random.randrange(10000, lowest_given) if lowest_given > 11000 else 0
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp, \
              socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            port = tcp.getsockname()[1]
             try:
+                tcp.bind(("127.0.0.1", port))
+                port = tcp.getsockname()[1]
                 udp.bind(("127.0.0.1", port))
             except OSError:
                 continue
