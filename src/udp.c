@@ -72,6 +72,16 @@ struct request_info {
     int hops; /* that it has left; 0: not told */
 };
 
+/* True if it is of that kind, and whole. */
+static bool carries(const struct msghdr *request, const struct cmsghdr *c, int level, int type,
+                    size_t length)
+{
+    const char *end = (const char *)request->msg_control + request->msg_controllen;
+
+    return c->cmsg_level == level && c->cmsg_type == type && c->cmsg_len >= CMSG_LEN(length) &&
+           (size_t)(end - (const char *)c) >= CMSG_LEN(length);
+}
+
 static struct request_info read_control(const struct msghdr *request)
 {
     struct request_info info = {0};
@@ -81,16 +91,16 @@ static struct request_info read_control(const struct msghdr *request)
     for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
         const void *data = CMSG_DATA(c);
 
-        if (c->cmsg_level == SOL_IP && c->cmsg_type == IP_PKTINFO)
+        if (carries(request, c, SOL_IP, IP_PKTINFO, sizeof *info.v4))
             info.v4 = data;
-        else if (c->cmsg_level == SOL_IPV6 && c->cmsg_type == IPV6_PKTINFO)
+        else if (carries(request, c, SOL_IPV6, IPV6_PKTINFO, sizeof *info.v6))
             info.v6 = data;
-        else if (c->cmsg_level == SOL_IP && c->cmsg_type == IP_TOS)
+        else if (carries(request, c, SOL_IP, IP_TOS, sizeof(uint8_t)))
             info.tos = *(const uint8_t *)data;
-        else if (c->cmsg_level == SOL_IPV6 && c->cmsg_type == IPV6_TCLASS)
+        else if (carries(request, c, SOL_IPV6, IPV6_TCLASS, sizeof info.tos))
             memcpy(&info.tos, data, sizeof info.tos);
-        else if ((c->cmsg_level == SOL_IP && c->cmsg_type == IP_TTL) ||
-                 (c->cmsg_level == SOL_IPV6 && c->cmsg_type == IPV6_HOPLIMIT))
+        else if (carries(request, c, SOL_IP, IP_TTL, sizeof info.hops) ||
+                 carries(request, c, SOL_IPV6, IPV6_HOPLIMIT, sizeof info.hops))
             memcpy(&info.hops, data, sizeof info.hops);
     }
     return info;

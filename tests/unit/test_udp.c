@@ -347,6 +347,26 @@ static void what_was_cut_short_is_refused(void **state)
     assert_int_equal(judge(&m), UDP_ANSWER);
 }
 
+static void a_control_message_that_is_too_short_is_none(void **state)
+{
+    static const size_t lengths[] = {0, CMSG_LEN(0), CMSG_LEN(sizeof(struct in_pktinfo)) - 1};
+    struct message m;
+    struct cmsghdr *c = (struct cmsghdr *)(void *)m.control.octets;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(lengths); i++) {
+        request_from(&m, "192.0.2.1", 5000);
+        asked_v4(&m, "192.0.2.7", "192.0.2.7", 3);
+        c->cmsg_len = lengths[i];
+        assert_int_equal(judge(&m), UDP_REFUSE_OTHER);
+    }
+    /* As long as it says, but not within the buffer. */
+    request_from(&m, "192.0.2.1", 5000);
+    asked_v4(&m, "192.0.2.7", "192.0.2.7", 3);
+    m.header.msg_controllen = CMSG_LEN(sizeof(struct in_pktinfo)) - 1;
+    assert_int_equal(judge(&m), UDP_REFUSE_OTHER);
+}
+
 static void without_source_or_destination_there_is_no_reply(void **state)
 {
     struct message m;
@@ -999,6 +1019,7 @@ int main(void)
         PURE(replies_of_another_echod_are_told_by_their_hops),
         PURE(who_is_denied_is_told_apart),
         PURE(what_was_cut_short_is_refused),
+        PURE(a_control_message_that_is_too_short_is_none),
         PURE(without_source_or_destination_there_is_no_reply),
         TEST(datagrams_of_every_size_come_back_whole),
         TEST(ipv6_datagrams_come_back_up_to_the_largest),
