@@ -77,7 +77,9 @@ uint64_t notify_watchdog_interval(void)
 {
     uint64_t usec;
 
-    return sd_watchdog_enabled(0, &usec) > 0 ? usec * 1000 : 0;
+    if (sd_watchdog_enabled(0, &usec) <= 0)
+        return 0;
+    return usec <= UINT64_MAX / 1000 ? usec * 1000 : UINT64_MAX;
 }
 
 void notify_alive(void)

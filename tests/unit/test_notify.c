@@ -138,6 +138,10 @@ static void the_watchdog_interval_is_in_nanoseconds(void **state)
     setenv("WATCHDOG_USEC", "2500000", 1);
     assert_int_equal(notify_watchdog_interval(), UINT64_C(2500000000));
     assert_int_equal(notify_watchdog_interval(), UINT64_C(2500000000));
+    setenv("WATCHDOG_USEC", "18446744073709551", 1);
+    assert_int_equal(notify_watchdog_interval(), UINT64_C(18446744073709551000));
+    setenv("WATCHDOG_USEC", "18446744073709552", 1);
+    assert_int_equal(notify_watchdog_interval(), UINT64_MAX);
     setenv("WATCHDOG_USEC", "soon", 1);
     assert_int_equal(notify_watchdog_interval(), 0);
 }
