@@ -16,6 +16,7 @@ functional_tests = \
     tests/functional/peers.py \
     tests/functional/probe.py \
     tests/functional/probe_options.py \
+    tests/functional/rawpackets.py \
     tests/functional/reload.py \
     tests/functional/sandbox.py \
     tests/functional/signals.py \
@@ -26,5 +27,5 @@ functional_tests = \
     tests/functional/udp.py
 dist_check_SCRIPTS += $(functional_tests)
 TESTS              += $(functional_tests)
-EXTRA_DIST         += tests/functional/daemon.py tests/functional/forge.py tests/functional/lib.py tests/functional/probing.py \
+EXTRA_DIST         += tests/functional/daemon.py tests/functional/forge.py tests/functional/lib.py tests/functional/mutating.py tests/functional/probing.py \
     tests/functional/responding.py tests/peers.sh
