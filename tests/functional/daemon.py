@@ -176,7 +176,7 @@ class Neighbour:
            f"route add default via 192.0.2.{other}",
            f"route add default via fe80::{other} dev {interface}")
         # The first datagram may get lost while the kernel looks for whom it is for.
-        ip(*(f"neigh add {prefix}{other} lladdr 02:00:00:00:00:0{other} dev {interface} nud permanent"
+        ip(*(f"neigh replace {prefix}{other} lladdr 02:00:00:00:00:0{other} dev {interface} nud permanent"
              for prefix in ("192.0.2.", "2001:db8::", "fe80::")))
 
     def inside(self, function, *arguments):
