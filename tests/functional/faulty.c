@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: ISC */
+
+/* Preloaded into echod by faults.py: makes its system calls and its allocations fail on demand, as
+ * the shared memory says that is behind the file $FAULTS. Outside the process the one who tests
+ * writes there, while it runs. */
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+#define OWN_MALLOC 0
+#elif defined __GLIBC__
+#define OWN_MALLOC 1
+#else
+#define OWN_MALLOC 0
+#endif
+
+/* Octets that a short count amounts to; few enough that data takes several. */
+#define SHORT_DATA 1000
+#define SHORT_LINE 10
+
+/* faults.py has the same list and structure. */
+enum call {
+    NONE,
+    ACCEPT4,
+    CLOCK_GETTIME,
+    CLOSE,
+    EPOLL_CTL,
+    EPOLL_WAIT,
+    GETPEERNAME,
+    IOCTL,
+    POLL,
+    POLL_LOG,
+    READ,
+    RECV,
+    RECVMMSG,
+    SEND,
+    SENDMMSG,
+    SETSOCKOPT,
+    WRITE_BELL,
+    WRITE_LOG
+};
+
+struct faults {
+    _Atomic uint32_t call;  /* that fails */
+    _Atomic uint32_t error; /* errno; 0: no failure, but a short count */
+    _Atomic uint32_t every; /* of so many calls one fails */
+    _Atomic uint32_t calls; /* since last set to 0 */
+    _Atomic uint32_t hits;
+    _Atomic uint32_t failing_allocation; /* counted from now; 0: none */
+    _Atomic uint32_t failed_allocations;
+    _Atomic int32_t live; /* allocations that are not freed */
+};
+
+static struct faults own;
+static struct faults *faults = &own;
+
+/* True if this call is to fail, errno then says how, or to be short (errno 0). */
+static bool strikes(enum call call, bool can_be_short)
+{
+    uint32_t error = atomic_load(&faults->error);
+
+    if (atomic_load(&faults->call) != call || (error == 0 && !can_be_short))
+        return false;
+    if (atomic_fetch_add(&faults->calls, 1) % atomic_load(&faults->every) != 0)
+        return false;
+    atomic_fetch_add(&faults->hits, 1);
+    errno = (int)error;
+    return true;
+}
+
+/* ---- allocations ---- */
+
+static bool allocation_fails(void)
+{
+    uint32_t left = atomic_load(&faults->failing_allocation);
+
+    while (left > 0 &&
+           !atomic_compare_exchange_weak(&faults->failing_allocation, &left, left - 1)) {
+    }
+    if (left != 1)
+        return false;
+    atomic_fetch_add(&faults->failed_allocations, 1);
+    errno = ENOMEM;
+    return true;
+}
+
+static void *note_allocation(void *memory)
+{
+    if (memory)
+        atomic_fetch_add(&faults->live, 1);
+    return memory;
+}
+
+#if OWN_MALLOC
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t count, size_t size);
+extern void *__libc_realloc(void *memory, size_t size);
+extern void *__libc_memalign(size_t alignment, size_t size);
+extern void __libc_free(void *memory);
+
+void *malloc(size_t size)
+{
+    return allocation_fails() ? NULL : note_allocation(__libc_malloc(size));
+}
+
+void *calloc(size_t count, size_t size)
+{
+    return allocation_fails() ? NULL : note_allocation(__libc_calloc(count, size));
+}
+
+void *aligned_alloc(size_t alignment, size_t size)
+{
+    return allocation_fails() ? NULL : note_allocation(__libc_memalign(alignment, size));
+}
+
+void *realloc(void *memory, size_t size)
+{
+    if (!memory)
+        return malloc(size);
+    if (size == 0) {
+        free(memory);
+        return NULL;
+    }
+    return allocation_fails() ? NULL : __libc_realloc(memory, size);
+}
+
+void free(void *memory)
+{
+    if (memory)
+        atomic_fetch_sub(&faults->live, 1);
+    __libc_free(memory);
+}
+#endif
+
+/* ---- the real ones ---- */
+
+#define EACH_CALL(X)                                                                               \
+    X(accept4)                                                                                     \
+    X(clock_gettime)                                                                               \
+    X(close)                                                                                       \
+    X(epoll_ctl)                                                                                   \
+    X(epoll_wait)                                                                                  \
+    X(getpeername)                                                                                 \
+    X(ioctl)                                                                                       \
+    X(mmap) X(munmap) X(poll) X(read) X(recv) X(recvmmsg) X(send) X(sendmmsg) X(setsockopt)        \
+        X(write)
+
+#define DECLARE(name) static __typeof__(&name) real_##name;
+EACH_CALL(DECLARE)
+
+static void find_all(void)
+{
+#define FIND(name) real_##name = (__typeof__(&name))dlsym(RTLD_NEXT, #name);
+    EACH_CALL(FIND)
+}
+
+/* Whoever allocates before us comes here first. */
+#define REAL(name) (real_##name ? real_##name : (find_all(), real_##name))
+
+/* Before main(): later the sandbox opens no files, and links no functions. */
+__attribute__((constructor)) static void start(void)
+{
+    const char *path = getenv("FAULTS");
+    int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+    void *shared;
+
+    find_all();
+    if (fd < 0)
+        _exit(126);
+    shared = real_mmap(NULL, sizeof *faults, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    real_close(fd);
+    if (shared == MAP_FAILED)
+        _exit(126);
+    faults = shared;
+}
+
+/* ---- calls ---- */
+
+int accept4(int fd, struct sockaddr *addr, socklen_t *length, int flags)
+{
+    return strikes(ACCEPT4, false) ? -1 : REAL(accept4)(fd, addr, length, flags);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    return strikes(CLOCK_GETTIME, false) ? -1 : REAL(clock_gettime)(clock, now);
+}
+
+/* close(2): on Linux the descriptor is closed in any case. */
+int close(int fd)
+{
+    int result = REAL(close)(fd);
+
+    return strikes(CLOSE, false) ? -1 : result;
+}
+
+int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
+{
+    return strikes(EPOLL_CTL, false) ? -1 : REAL(epoll_ctl)(epoll, operation, fd, event);
+}
+
+int epoll_wait(int epoll, struct epoll_event *events, int most, int ms)
+{
+    if (strikes(EPOLL_WAIT, most > 1)) {
+        if (errno != 0)
+            return -1;
+        most = 1;
+    }
+    return REAL(epoll_wait)(epoll, events, most, ms);
+}
+
+int getpeername(int fd, struct sockaddr *addr, socklen_t *length)
+{
+    return strikes(GETPEERNAME, false) ? -1 : REAL(getpeername)(fd, addr, length);
+}
+
+int ioctl(int fd, unsigned long request, ...)
+{
+    va_list arguments;
+    void *argument;
+
+    va_start(arguments, request);
+    argument = va_arg(arguments, void *);
+    va_end(arguments);
+    return strikes(IOCTL, false) ? -1 : REAL(ioctl)(fd, request, argument);
+}
+
+void *mmap(void *at, size_t length, int protection, int flags, int fd, off_t offset)
+{
+    void *memory;
+
+    if (allocation_fails())
+        return MAP_FAILED;
+    memory = REAL(mmap)(at, length, protection, flags, fd, offset);
+    if (memory != MAP_FAILED)
+        note_allocation(memory);
+    return memory;
+}
+
+int munmap(void *memory, size_t length)
+{
+    atomic_fetch_sub(&faults->live, 1);
+    return REAL(munmap)(memory, length);
+}
+
+/* glibc 2.36 declares that poll(2) only writes to its array; hence the indirection. One for no
+ * descriptor is a pause, and has nothing to fail for. */
+__attribute__((noinline)) static int poll_or_fail(struct pollfd *fds, nfds_t count, int ms)
+{
+    bool log = count == 1 && fds->fd == STDERR_FILENO;
+
+    return count > 0 && strikes(log ? POLL_LOG : POLL, false) ? -1 : REAL(poll)(fds, count, ms);
+}
+
+int poll(struct pollfd *fds, nfds_t count, int ms)
+{
+    return poll_or_fail(fds, count, ms);
+}
+
+ssize_t read(int fd, void *data, size_t length)
+{
+    return strikes(READ, false) ? -1 : REAL(read)(fd, data, length);
+}
+
+ssize_t recv(int fd, void *data, size_t length, int flags)
+{
+    if (strikes(RECV, length > SHORT_DATA)) {
+        if (errno != 0)
+            return -1;
+        length = SHORT_DATA;
+    }
+    return REAL(recv)(fd, data, length, flags);
+}
+
+int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout)
+{
+    if (strikes(RECVMMSG, count > 1)) {
+        if (errno != 0)
+            return -1;
+        count = 1;
+    }
+    return REAL(recvmmsg)(fd, messages, count, flags, timeout);
+}
+
+ssize_t send(int fd, const void *data, size_t length, int flags)
+{
+    if (strikes(SEND, length > SHORT_DATA)) {
+        if (errno != 0)
+            return -1;
+        length = SHORT_DATA;
+    }
+    return REAL(send)(fd, data, length, flags);
+}
+
+int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
+{
+    if (strikes(SENDMMSG, count > 1)) {
+        if (errno != 0)
+            return -1;
+        count = 1;
+    }
+    return REAL(sendmmsg)(fd, messages, count, flags);
+}
+
+int setsockopt(int fd, int level, int option, const void *value, socklen_t length)
+{
+    return strikes(SETSOCKOPT, false) ? -1 : REAL(setsockopt)(fd, level, option, value, length);
+}
+
+ssize_t write(int fd, const void *data, size_t length)
+{
+    bool log = fd == STDERR_FILENO;
+
+    if (strikes(log ? WRITE_LOG : WRITE_BELL, log && length > SHORT_LINE)) {
+        if (errno != 0)
+            return -1;
+        length = SHORT_LINE;
+    }
+    return REAL(write)(fd, data, length);
+}
+
+/* ---- those of _FORTIFY_SOURCE ---- */
+
+extern int __poll_chk(struct pollfd *fds, nfds_t count, int ms, size_t room);
+extern ssize_t __read_chk(int fd, void *data, size_t length, size_t room);
+extern ssize_t __recv_chk(int fd, void *data, size_t length, size_t room, int flags);
+
+int __poll_chk(struct pollfd *fds, nfds_t count, int ms, size_t room)
+{
+    (void)room;
+    return poll(fds, count, ms);
+}
+
+ssize_t __read_chk(int fd, void *data, size_t length, size_t room)
+{
+    (void)room;
+    return read(fd, data, length);
+}
+
+ssize_t __recv_chk(int fd, void *data, size_t length, size_t room, int flags)
+{
+    (void)room;
+    return recv(fd, data, length, flags);
+}
