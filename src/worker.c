@@ -2,6 +2,7 @@
 #include "worker.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -65,19 +66,25 @@ static void answer_call(struct loop_io *io, short revents)
     pthread_mutex_unlock(&worker->lock);
 }
 
+/* Without the ring nobody would answer. An eventfd takes it unless its counter is full, which one
+ * ring at a time cannot bring about. */
+static void ring(const struct worker *worker)
+{
+    uint64_t once = 1;
+
+    while (write(worker->doorbell, &once, sizeof once) < 0)
+        poll(NULL, 0, 1);
+}
+
 static int call_worker(struct worker *worker, int (*fn)(struct worker *, void *), void *argument)
 {
     struct call call = {.fn = fn, .argument = argument};
-    uint64_t ring = 1;
 
     if (!worker->has_thread)
         return fn(worker, argument);
     pthread_mutex_lock(&worker->lock);
     worker->call = &call;
-    /* An eventfd takes eight octets unless its counter is full, which one ring at a time cannot
-     * bring about. */
-    ssize_t n = write(worker->doorbell, &ring, sizeof ring);
-    (void)n;
+    ring(worker);
     while (worker->call)
         pthread_cond_wait(&worker->answered, &worker->lock);
     pthread_mutex_unlock(&worker->lock);
