@@ -15,12 +15,13 @@ static_assert(POLLIN == EPOLLIN && POLLOUT == EPOLLOUT && POLLERR == EPOLLERR &&
 #define NEVER UINT64_MAX
 #define MS    UINT64_C(1000000)
 
-static uint64_t clock_now(void)
+/* Without a clock time stands still: another value might end connections as idle. */
+static void read_clock(struct loop *loop)
 {
     struct timespec ts;
 
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 * MS + (uint64_t)ts.tv_nsec;
+    if (clock_gettime(CLOCK_MONOTONIC, &ts) == 0)
+        loop->now = (uint64_t)ts.tv_sec * 1000 * MS + (uint64_t)ts.tv_nsec;
 }
 
 int loop_init(struct loop *loop)
@@ -35,7 +36,7 @@ int loop_init(struct loop *loop)
     loop->used = 1;
     loop->slots = LOOP_SLOTS;
     loop->next_due = NEVER;
-    loop->now = clock_now();
+    read_clock(loop);
     return 0;
 }
 
@@ -261,7 +262,7 @@ void loop_turn(struct loop *loop, int max_ms)
             in_epoll = wait_epoll(loop, 0);
         }
     }
-    loop->now = clock_now();
+    read_clock(loop);
     deliver_epoll(loop, in_epoll);
     deliver_poll(loop, in_array);
     run_timers(loop);
