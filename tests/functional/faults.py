@@ -38,7 +38,8 @@ class Row:
         self,
         errors,
         harmless="",   # of these, those that end no connection; "all" of them, by default none
-        always=True,   # an error that may also last: a call that has said it is ready and then never is, does not occur
+        passing="EAGAIN EINTR SHORT",  # those that do not last: a call that is said to be ready, and never is, does not occur
+        always=True,   # whether the others may
         every=3,       # one call in so many fails
         hits=15,       # so many failures make a test
         reloads=False,  # what brings it about are signals and reloads
@@ -46,6 +47,7 @@ class Row:
     ):
         self.errors = errors.split()
         self.harmless = self.errors if harmless == "all" else harmless.split()
+        self.passing = passing.split()
         self.always, self.every, self.hits, self.reloads, self.fresh = always, every, hits, reloads, fresh
 
 
@@ -65,7 +67,7 @@ TABLE = {
     "recv": Row("EAGAIN EBADF ECONNREFUSED EFAULT EINTR EINVAL ENOMEM ENOTCONN ENOTSOCK ECONNRESET ETIMEDOUT EHOSTUNREACH "
                 "ENETUNREACH ENETDOWN EPIPE EIO SHORT", harmless="EAGAIN EINTR SHORT", every=10),
     "recvmmsg": Row("EAGAIN EBADF ECONNREFUSED EFAULT EINTR EINVAL ENOMEM ENOTCONN ENOTSOCK EHOSTUNREACH ENETUNREACH EPROTO "
-                    "EMSGSIZE SHORT", harmless="all"),
+                    "EMSGSIZE SHORT", harmless="all", passing="EAGAIN EINTR SHORT ECONNREFUSED"),
     "send": Row("EACCES EAGAIN EALREADY EBADF ECONNRESET EDESTADDRREQ EFAULT EINTR EINVAL EISCONN EMSGSIZE ENOBUFS ENOMEM ENOTCONN "
                 "ENOTSOCK EOPNOTSUPP EPIPE ETIMEDOUT EHOSTUNREACH SHORT", harmless="EAGAIN EINTR SHORT", every=10),
     "sendmmsg": Row("EACCES EAGAIN EALREADY EBADF ECONNRESET EDESTADDRREQ EFAULT EINTR EINVAL EISCONN EMSGSIZE ENOBUFS ENOMEM "
@@ -75,9 +77,6 @@ TABLE = {
     "write_bell": Row("EAGAIN EBADF EFAULT EINTR EINVAL EIO", harmless="all", always=False, reloads=True, hits=5),
     "write_log": Row("EAGAIN EBADF EDESTADDRREQ EDQUOT EFAULT EFBIG EINTR EINVAL EIO ENOSPC EPERM EPIPE SHORT", harmless="all"),
 }
-
-# Those that say: not now. Of a call that was said to be ready they do not last.
-PASSING = ("EAGAIN", "EINTR", "SHORT")
 
 # The table's names of calls, as strace(1) has them; and what cannot fail, or not in a way that anybody could tell.
 KERNEL_NAMES = {"recv": "recvfrom", "send": "sendto", "poll_log": "poll", "write_bell": "write", "write_log": "write"}
@@ -167,7 +166,7 @@ class Busy:
             return faults.hits >= row.hits
 
         wait_for(enough, PATIENCE, f"{call} to be called")
-        if row.always and error not in PASSING:
+        if row.always and error not in row.passing:
             # While the others wait, one more knocks: whoever cannot be served must not be tried again without end.
             self.load.rest()
             faults.every = 1
