@@ -1,12 +1,14 @@
 # The built programs over real sockets; each script says by itself what it needs and skips what it cannot have.
 functional_tests = \
     tests/functional/activation.py \
+    tests/functional/allocations.py \
     tests/functional/check_echo.py \
     tests/functional/cli.py \
     tests/functional/completion.py \
     tests/functional/echoping.py \
     tests/functional/exact.py \
     tests/functional/fairness.py \
+    tests/functional/faults.py \
     tests/functional/graph.py \
     tests/functional/guard.py \
     tests/functional/json_output.py \
@@ -27,5 +29,14 @@ functional_tests = \
     tests/functional/udp.py
 dist_check_SCRIPTS += $(functional_tests)
 TESTS              += $(functional_tests)
-EXTRA_DIST         += tests/functional/daemon.py tests/functional/forge.py tests/functional/lib.py tests/functional/mutating.py tests/functional/probing.py \
+EXTRA_DIST         += tests/functional/daemon.py tests/functional/faulting.py tests/functional/forge.py tests/functional/lib.py \
+    tests/functional/load.py tests/functional/mutating.py tests/functional/probing.py \
     tests/functional/responding.py tests/peers.sh
+
+# A library that some of them preload into the daemon. It replaces functions, so it cannot have the macros for them.
+check_PROGRAMS += tests/functional/faulty.so
+tests_functional_faulty_so_SOURCES  = tests/functional/faulty.c
+tests_functional_faulty_so_CPPFLAGS = -D_GNU_SOURCE -U_FORTIFY_SOURCE
+tests_functional_faulty_so_CFLAGS   = $(STD_CFLAGS) $(WARN_CFLAGS) -fPIC
+tests_functional_faulty_so_LDFLAGS  = -shared
+tests_functional_faulty_so_LDADD    = -ldl
