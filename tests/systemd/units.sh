@@ -35,7 +35,8 @@ prepare() {
     printf '[Manager]\nDefaultEnvironment=ASAN_OPTIONS=detect_leaks=0\n' \
         >"$ROOT/etc/systemd/system.conf.d/test.conf"
     mkdir "$ROOT/test"
-    cp "$SRCDIR/tests/tap.sh" "$SRCDIR/tests/systemd/inside" "$SRCDIR/man/echod.8" "$ROOT/test"
+    cp "$SRCDIR/tests/tap.sh" "$SRCDIR/tests/systemd/crash" "$SRCDIR/tests/systemd/inside" \
+        "$SRCDIR/man/echod.8" "$ROOT/test"
     cp "$BUILDDIR/tests/systemd/paths" "$BUILDDIR/tests/systemd/escapes" "$ROOT/test"
 } >&2
 export -f prepare remove_hosts_own
