@@ -434,8 +434,20 @@ static void finish(struct loader *loader, const struct conf_overrides *overrides
         conf->log_level = (enum log_level)overrides->log_level;
 }
 
+/* libConfuse 3.3 and its scanner crash or end the process for want of memory. Much the most that
+ * they take is for lists, the shortest value of which, `"",`, comes to a hundred octets; nobody
+ * else here takes any meanwhile. */
+static bool has_memory_for(const char *text)
+{
+    void *memory = malloc((1 << 20) + strlen(text) * 32);
+
+    free(memory);
+    return memory != NULL;
+}
+
 static void load(struct loader *loader, const struct conf_overrides *overrides)
 {
+    const char *text;
     char nothing[] = "";
     cfg_t *cfg;
 
@@ -449,7 +461,12 @@ static void load(struct loader *loader, const struct conf_overrides *overrides)
         return;
     if (loader->text.path)
         text_survey(&loader->text);
-    cfg = parse(loader->text.path ? loader->text.chars : nothing);
+    text = loader->text.path ? loader->text.chars : nothing;
+    if (!has_memory_for(text)) {
+        text_fail(&loader->text, 0, "out of memory");
+        return;
+    }
+    cfg = parse(text);
     if (!cfg) {
         text_fail(&loader->text, 0, "libConfuse cannot parse it");
         return;
