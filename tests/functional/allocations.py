@@ -4,7 +4,9 @@
 Which allocation fails is counted from the begin of what is tried: the first, the second, and so on until none is left to fail.
 """
 
-from daemon import PATIENCE, SANITIZED, check_stream, private_network, stall
+import resource
+
+from daemon import PATIENCE, SAME_USER, SANITIZED, check_stream, private_network, quoted_list, stall
 from faulting import FaultyEchod
 from lib import note, run_all, skip, test, wait_for
 
@@ -103,6 +105,29 @@ for hosts_ in (("127.0.0.1", "::1"), ("127.0.0.1", "::1", "127.0.0.2")):
             echod.change(hosts=before)
             wait_for(lambda: echod.descriptors() == descriptors, PATIENCE, f"{descriptors} descriptors to be left")
             wait_for(lambda: echod.faults.live == live, PATIENCE, f"{live} allocations to be left, not {echod.faults.live}")
+
+
+@test("under a limit of memory a reload succeeds, or all stays as it was")
+def _():
+    need_own_malloc()
+    with FaultyEchod(top=SAME_USER) as echod:
+        hard = resource.prlimit(echod.process.pid, resource.RLIMIT_AS)[1]
+        used = int(echod.status()["VmSize"][0]) * 1024
+        prefixes = [f"10.{i >> 8}.{i & 255}.0/24" for i in range(20000)]
+        echod.top += f"\naccess {{ deny = {quoted_list(prefixes)} }}"
+        echod.configure()
+        failed = 0
+        for spare in range(0, 1 << 28, 1 << 18):
+            resource.prlimit(echod.process.pid, resource.RLIMIT_AS, (used + spare, hard))
+            answer = echod.reload()
+            if "was not reloaded" not in answer:
+                break
+            assert "memory" in answer, answer
+            failed += 1
+            echod.check_alive()
+        note(f"{failed} reloads failed with up to {spare >> 10} KiB to spare")
+        assert failed > 5
+        echod.check()
 
 
 @test("at start: it starts, or says why it does not")
