@@ -165,9 +165,10 @@ extern int seccomp_load(void *filter);
     X(accept4)                                                                                     \
     X(cfg_init)                                                                                    \
     X(cfg_parse_buf)                                                                               \
-    X(clock_gettime) X(close) X(epoll_ctl) X(epoll_wait) X(getgrnam) X(getpwnam) X(getpeername)    \
-        X(ioctl) X(mmap) X(munmap) X(poll) X(read) X(recv) X(recvmmsg) X(seccomp_load) X(send)     \
-            X(sendmmsg) X(setsockopt) X(write)
+    X(clock_gettime)                                                                               \
+    X(close) X(epoll_ctl) X(epoll_wait) X(getgrnam) X(getpwnam) X(getpeername) X(ioctl) X(mmap)    \
+        X(munmap) X(poll) X(read) X(recv) X(recvmmsg) X(seccomp_load) X(send) X(sendmmsg)          \
+            X(setsockopt) X(write)
 
 #define DECLARE(name) static __typeof__(&name) real_##name;
 EACH_CALL(DECLARE)
