@@ -67,7 +67,7 @@ TABLE = {
 
 # What strace(1) calls them; and what is called besides, but never fails, or in a way that nobody could tell.
 KERNEL_NAMES = {"recv": "recvfrom", "send": "sendto", "poll_log": "poll", "write_bell": "write", "write_log": "write"}
-NEVER_FAILING = {"futex", "restart_syscall"}
+NEVER_FAILING = {"futex", "restart_syscall", "brk", "madvise", "mmap", "munmap"}  # allocations: see allocations.py
 
 
 # ---- a busy daemon ----
