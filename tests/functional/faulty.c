@@ -161,14 +161,12 @@ void free(void *memory)
 /* Not declared where it is not wanted. */
 extern int seccomp_load(void *filter);
 
+/* clang-format off */
 #define EACH_CALL(X)                                                                               \
-    X(accept4)                                                                                     \
-    X(cfg_init)                                                                                    \
-    X(cfg_parse_buf)                                                                               \
-    X(clock_gettime)                                                                               \
-    X(close) X(epoll_ctl) X(epoll_wait) X(getgrnam) X(getpwnam) X(getpeername) X(ioctl) X(mmap)    \
-        X(munmap) X(poll) X(read) X(recv) X(recvmmsg) X(seccomp_load) X(send) X(sendmmsg)          \
-            X(setsockopt) X(write)
+    X(accept4) X(cfg_init) X(cfg_parse_buf) X(clock_gettime) X(close) X(epoll_ctl) X(epoll_wait)   \
+    X(getgrnam) X(getpeername) X(getpwnam) X(ioctl) X(mmap) X(munmap) X(poll) X(read) X(recv)      \
+    X(recvmmsg) X(seccomp_load) X(send) X(sendmmsg) X(setsockopt) X(write)
+/* clang-format on */
 
 #define DECLARE(name) static __typeof__(&name) real_##name;
 EACH_CALL(DECLARE)
