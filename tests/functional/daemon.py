@@ -3,6 +3,7 @@
 
 import atexit
 import ctypes
+import errno
 import fcntl
 import os
 import pathlib
@@ -509,7 +510,11 @@ class Echod:
 
     def connect(self, host=None, source=None, port=None):
         address = (host or self.hosts[0], port or self.port)
-        s = socket.create_connection(address, PATIENCE, (source, 0) if source else None)
+        try:
+            s = socket.create_connection(address, PATIENCE, (source, 0) if source else None)
+        except (BrokenPipeError, ConnectionResetError):
+            # It was let in, and turned away before connect(2) returned: one more that is_closed().
+            return socket.socket()
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return s
 
@@ -573,8 +578,8 @@ def is_closed(s):
     """True once the other side has closed or reset it; the socket must owe nothing else."""
     try:
         return s.recv(1) == b""
-    except ConnectionError:
-        return True
+    except OSError as error:
+        return error.errno in (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN)
 
 
 def reset(s):
