@@ -2,7 +2,6 @@
 #include "worker.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -66,14 +65,14 @@ static void answer_call(struct loop_io *io, short revents)
     pthread_mutex_unlock(&worker->lock);
 }
 
-/* Without the ring nobody would answer. An eventfd takes it unless its counter is full, which one
- * ring at a time cannot bring about. */
+/* Without the ring nobody would answer. An eventfd refuses it only while its counter is full, and
+ * the worker empties that. */
 static void ring(const struct worker *worker)
 {
     uint64_t once = 1;
 
     while (write(worker->doorbell, &once, sizeof once) < 0)
-        poll(NULL, 0, 1);
+        continue;
 }
 
 static int call_worker(struct worker *worker, int (*fn)(struct worker *, void *), void *argument)

@@ -46,6 +46,7 @@ class Load:
         self.answered = 0  # datagrams
         self.unanswered = 0
         self.connections = 0
+        self._askers = {}  # by thread, its socket and what it has asked and not been answered
         self._lock = threading.Lock()
         self._run = threading.Event()
         self._ended = False
@@ -66,6 +67,8 @@ class Load:
         self._run.set()
         for thread in self._threads:
             thread.join(PATIENCE)
+        for s, _ in self._askers.values():
+            s.close()
 
     def rest(self):
         """Whoever is at the end of a piece of work begins no other."""
@@ -183,22 +186,25 @@ class Load:
 
     def _ask(self, host, chance):
         """Batches; a reply must be one of the questions, and comes once."""
-        with self.echod.datagrams(host) as s:
+        # One socket for good: the next one might have the same port, and get what is late for this one.
+        s, asked = self._askers.setdefault(threading.get_ident(), (None, {}))
+        if s is None:
+            s = self.echod.datagrams(host)
             s.settimeout(_REPLY)
-            asked = {}
-            number = 0
-            for _ in range(10):
-                for _ in range(chance.choice((1, 8, 40))):
-                    data = struct.pack("!I", number) + piece(number, chance.choice((0, 60, 500, 1400)))
-                    asked[number] = data
-                    number += 1
-                    try:
-                        s.send(data)
-                    except ConnectionRefusedError:
-                        pass
-                self._take_replies(s, asked)
-            with self._lock:
-                self.unanswered += len(asked)
+            self._askers[threading.get_ident()] = (s, asked)
+        number = max(asked, default=-1) + 1
+        for _ in range(10):
+            for _ in range(chance.choice((1, 8, 40))):
+                data = struct.pack("!II", number, chance.getrandbits(32)) + piece(number, chance.choice((0, 60, 500, 1400)))
+                asked[number] = data
+                number += 1
+                try:
+                    s.send(data)
+                except ConnectionRefusedError:
+                    pass
+            self._take_replies(s, asked)
+        with self._lock:
+            self.unanswered = sum(len(asked) for _, asked in self._askers.values())
 
     def _take_replies(self, s, asked):
         while asked:
