@@ -78,14 +78,14 @@ int loop_add(struct loop *loop, struct loop_io *io, int fd, short events, loop_i
     return 0;
 }
 
-void loop_set(struct loop *loop, struct loop_io *io, short events)
+int loop_set(struct loop *loop, struct loop_io *io, short events)
 {
     if (io->events == events)
-        return;
-    if (io->slot > 0)
-        loop->fds[io->slot].events = io->events = events;
-    else
-        put_in_epoll(loop, io, events, EPOLL_CTL_MOD);
+        return 0;
+    if (io->slot == 0)
+        return put_in_epoll(loop, io, events, EPOLL_CTL_MOD);
+    loop->fds[io->slot].events = io->events = events;
+    return 0;
 }
 
 /* The last slot moves into the hole. Were its event not delivered yet this turn and the hole is

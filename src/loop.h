@@ -56,7 +56,9 @@ void loop_fini(struct loop *loop);
 /* Watch fd for events (POLLIN, POLLOUT, 0 for errors only). -1 with errno where the kernel has no
  * room. */
 int loop_add(struct loop *loop, struct loop_io *io, int fd, short events, loop_io_fn *fn);
-void loop_set(struct loop *loop, struct loop_io *io, short events);
+
+/* Watch it for other events. -1 with errno: it is watched for the same as before. */
+int loop_set(struct loop *loop, struct loop_io *io, short events);
 
 /* Stop watching; also from within a callback, for any descriptor. To be called before close(2). */
 void loop_del(struct loop *loop, struct loop_io *io);

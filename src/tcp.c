@@ -117,7 +117,7 @@ static void mute(struct tcp *tcp)
 {
     tcp->muted = true;
     for (struct tcp_listener *l = tcp->listeners; l; l = l->next)
-        loop_set(tcp->loop, &l->io, 0);
+        (void)loop_set(tcp->loop, &l->io, 0); /* or it is told again that there are no places */
     loop_timer_set(tcp->loop, &tcp->resume_timer, loop_now(tcp->loop) + RESUME_NS);
 }
 
@@ -128,7 +128,9 @@ static void unmute(struct tcp *tcp)
     tcp->muted = false;
     loop_timer_stop(&tcp->resume_timer);
     for (struct tcp_listener *l = tcp->listeners; l; l = l->next)
-        loop_set(tcp->loop, &l->io, POLLIN);
+        tcp->muted |= loop_set(tcp->loop, &l->io, POLLIN) < 0;
+    if (tcp->muted)
+        loop_timer_set(tcp->loop, &tcp->resume_timer, loop_now(tcp->loop) + RESUME_NS);
 }
 
 static void resume_accepting(struct loop_timer *timer)
@@ -220,16 +222,18 @@ static void serve(struct loop_io *io, short revents)
     enum conn_state state = conn_turn(&c->conn, tcp->scratch, SCRATCH_SIZE, &received, &pieces);
 
     (void)revents;
+    /* Nothing would wake it for what it waits for. */
+    if ((state == CONN_READ && loop_set(tcp->loop, io, POLLIN) < 0) ||
+        (state == CONN_WRITE && loop_set(tcp->loop, io, POLLOUT) < 0))
+        state = CONN_FAILED;
     stats_add(&tcp->stats->tcp_echoes, pieces);
     stats_add(&tcp->stats->tcp_octets, received);
     tcp_note_use(c, received);
     switch (state) {
     case CONN_READ:
-        loop_set(tcp->loop, io, POLLIN);
         c->unacknowledged = 0;
         break;
     case CONN_WRITE:
-        loop_set(tcp->loop, io, POLLOUT);
         (void)has_moved(c);
         break;
     case CONN_FAILED:

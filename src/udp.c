@@ -361,7 +361,7 @@ static void rest(struct udp *udp)
         log_warning("udp: cannot receive: %s; trying again (%" PRIu64
                     " more failures since the last such line)",
                     strerror(error), suppressed);
-    loop_set(udp->loop, &udp->io, 0);
+    (void)loop_set(udp->loop, &udp->io, 0); /* or it rests again soon */
     loop_timer_set(udp->loop, &udp->rest_timer, loop_now(udp->loop) + REST_NS);
 }
 
@@ -372,7 +372,8 @@ static void end_rest(struct loop_timer *timer)
 
     stats_add(&udp->stats->udp_failed, udp->waiting);
     udp->waiting = 0;
-    loop_set(udp->loop, &udp->io, POLLIN);
+    if (loop_set(udp->loop, &udp->io, POLLIN) < 0)
+        loop_timer_set(udp->loop, timer, loop_now(udp->loop) + REST_NS);
 }
 
 static void serve(struct loop_io *io, short revents)
@@ -392,10 +393,10 @@ static void serve(struct loop_io *io, short revents)
     }
     if (send_waiting(udp)) {
         loop_timer_stop(&udp->rest_timer);
-        loop_set(udp->loop, io, POLLIN);
+        (void)loop_set(udp->loop, io, POLLIN); /* or POLLOUT brings us back at once */
     } else if (io->events != POLLOUT) {
         loop_timer_set(udp->loop, &udp->rest_timer, loop_now(udp->loop) + PATIENCE_NS);
-        loop_set(udp->loop, io, POLLOUT);
+        (void)loop_set(udp->loop, io, POLLOUT); /* or the timer drops what waits */
     }
 }
 
