@@ -46,7 +46,7 @@ int priv_find(const char *user, const char *group, struct priv_identity *identit
 int priv_confine(void)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3];
+    struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {0};
     const uint32_t keep = CAP_TO_MASK(CAP_NET_BIND_SERVICE);
 
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || capget(&header, sets) < 0)
