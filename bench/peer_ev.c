@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: ISC */
+/* An echo server as one writes it with libev, to compare with: TCP and UDP over IPv4, until it
+ * is killed.
+ *
+ *   peer_ev PORT */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <ev.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define SIZE 65536
+
+/* `pending` are octets that the client has not taken yet; nothing is read until it has. */
+struct client {
+    ev_io io;
+    char *pending;
+    size_t length;
+};
+
+static char octets[SIZE];
+
+static void drop(struct ev_loop *loop, struct client *client)
+{
+    ev_io_stop(loop, &client->io);
+    close(client->io.fd);
+    free(client->pending);
+    free(client);
+}
+
+static void await(struct ev_loop *loop, struct client *client, int events)
+{
+    ev_io_stop(loop, &client->io);
+    ev_io_set(&client->io, client->io.fd, events);
+    ev_io_start(loop, &client->io);
+}
+
+static void keep(struct ev_loop *loop, struct client *client, const char *from, size_t length)
+{
+    client->pending = malloc(length);
+    if (client->pending == NULL) {
+        drop(loop, client);
+        return;
+    }
+    memcpy(client->pending, from, length);
+    client->length = length;
+    await(loop, client, EV_WRITE);
+}
+
+static void flush_pending(struct ev_loop *loop, struct client *client)
+{
+    ssize_t sent = send(client->io.fd, client->pending, client->length, MSG_NOSIGNAL);
+
+    if (sent < 0) {
+        if (errno != EAGAIN)
+            drop(loop, client);
+        return;
+    }
+    client->length -= (size_t)sent;
+    if (client->length > 0) {
+        memmove(client->pending, client->pending + sent, client->length);
+        return;
+    }
+    free(client->pending);
+    client->pending = NULL;
+    await(loop, client, EV_READ);
+}
+
+static void on_client(struct ev_loop *loop, ev_io *io, int events)
+{
+    struct client *client = (struct client *)io;
+
+    if (events & EV_WRITE) {
+        flush_pending(loop, client);
+        return;
+    }
+    ssize_t got = recv(io->fd, octets, sizeof octets, 0);
+
+    if (got <= 0) {
+        if (got == 0 || errno != EAGAIN)
+            drop(loop, client);
+        return;
+    }
+    ssize_t sent = send(io->fd, octets, (size_t)got, MSG_NOSIGNAL);
+
+    if (sent < 0 && errno != EAGAIN)
+        drop(loop, client);
+    else if (sent < got)
+        keep(loop, client, octets + (sent < 0 ? 0 : sent), (size_t)(got - (sent < 0 ? 0 : sent)));
+}
+
+static void on_listener(struct ev_loop *loop, ev_io *io, int events)
+{
+    int fd = accept4(io->fd, NULL, NULL, SOCK_NONBLOCK);
+    struct client *client;
+
+    (void)events;
+    if (fd < 0)
+        return;
+    client = calloc(1, sizeof *client);
+    if (client == NULL) {
+        close(fd);
+        return;
+    }
+    ev_io_init(&client->io, on_client, fd, EV_READ);
+    ev_io_start(loop, &client->io);
+}
+
+static void on_datagram(struct ev_loop *loop, ev_io *io, int events)
+{
+    struct sockaddr_in from;
+    socklen_t length = sizeof from;
+    ssize_t got = recvfrom(io->fd, octets, sizeof octets, 0, (struct sockaddr *)&from, &length);
+
+    (void)loop;
+    (void)events;
+    if (got >= 0)
+        sendto(io->fd, octets, (size_t)got, 0, (struct sockaddr *)&from, length);
+}
+
+static int bound(int type, int port)
+{
+    struct sockaddr_in here = {.sin_family = AF_INET,
+                               .sin_addr.s_addr = htonl(INADDR_ANY),
+                               .sin_port = htons((uint16_t)port)};
+    int fd = socket(AF_INET, type | SOCK_NONBLOCK, 0);
+    int on = 1;
+
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+        bind(fd, (struct sockaddr *)&here, sizeof here) != 0 ||
+        (type == SOCK_STREAM && (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0 ||
+                                 listen(fd, 4096) != 0))) {
+        perror("bind");
+        exit(1);
+    }
+    return fd;
+}
+
+int main(int argc, char *argv[])
+{
+    struct ev_loop *loop = ev_default_loop(EVBACKEND_EPOLL);
+    ev_io listener, datagrams;
+
+    if (argc != 2 || loop == NULL) {
+        fprintf(stderr, "usage: peer_ev PORT\n");
+        return 64;
+    }
+    ev_io_init(&listener, on_listener, bound(SOCK_STREAM, atoi(argv[1])), EV_READ);
+    ev_io_init(&datagrams, on_datagram, bound(SOCK_DGRAM, atoi(argv[1])), EV_READ);
+    ev_io_start(loop, &listener);
+    ev_io_start(loop, &datagrams);
+    ev_run(loop, 0);
+    return 0;
+}

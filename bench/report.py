@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: ISC
+"""What bench/run found, as medians, a table and a chart."""
+
+import shutil
+import statistics
+import subprocess
+
+NOISY = 0.10  # Spread from which a figure is marked.
+LOSSY = 0.001  # Share of echoes lost from which it is told.
+
+
+def spread(values):
+    """The interquartile range as a share of the median."""
+    if len(values) < 2:
+        return 0.0
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return (high - low) / median
+
+
+def summary_of(mode, measured, notes):
+    """{server: figures} of one mode; a ratio is of the costs of one round."""
+    reference = measured.get("echod", [])
+    figures = {}
+    for name, values in measured.items():
+        costs = [value["cost"] for value in values if value]
+        if not costs:
+            continue
+        ratios = [value["cost"] / base["cost"] for value, base in zip(values, reference) if value and base]
+        # Echod's own ratio is always 1: what it varies by is its cost.
+        varied = spread(costs if name == "echod" else ratios)
+        lost = sum(value["lost"] for value in values if value)
+        figures[name] = {"cost": statistics.median(costs), "ratio": statistics.median(ratios) if ratios else None,
+                         "spread": varied, "rounds": len(costs), "lost": lost,
+                         "mb_per_s": statistics.median(value["mb_per_s"] for value in values if value)}
+        if varied > NOISY:
+            notes.append(f"{mode.name}, {name}: noisy, spread {varied * 100:.0f} %")
+        if lost > LOSSY * sum(value["echoes"] for value in values if value):
+            notes.append(f"{mode.name}, {name}: {lost} echoes lost")
+    return figures
+
+
+def table(modes, servers, summaries):
+    lines = ["CPU time of the server an echo, as a ratio to echod's: median, (spread), ! where over "
+             f"{NOISY * 100:.0f} %; for echod the cost itself", ""]
+    width = max(len(mode.title) for mode in modes)
+    names = [server.name for server in servers]
+    lines.append(" " * width + "".join(f"{name:>16}" for name in names))
+    for mode in modes:
+        cells = []
+        for name in names:
+            figure = summaries[mode.name].get(name)
+            if not figure or figure["ratio"] is None:
+                cells.append("-")
+                continue
+            value = f"{figure['cost']:.2f} {mode.unit}" if name == "echod" else f"{figure['ratio']:.2f}"
+            cells.append(f"{value} ({figure['spread'] * 100:.0f}%){'!' if figure['spread'] > NOISY else ''}")
+        lines.append(mode.title.ljust(width) + "".join(f"{cell:>16}" if len(cell) < 16 else " " + cell for cell in cells))
+    return "\n".join(lines)
+
+
+def draw(path, modes, servers, summaries):
+    """The ratios as bars, SVG or PNG by the file's name. Returns why it could not, or None."""
+    if not shutil.which("gnuplot"):
+        return f"{path} was not drawn: needs gnuplot"
+    names = [server.name for server in servers]
+    rows = ["mode " + " ".join(f'"{name}"' for name in names)]
+    for mode in modes:
+        figures = summaries[mode.name]
+        cells = [f"{figures[name]['ratio']:.4f}" if name in figures and figures[name]["ratio"] else "?" for name in names]
+        rows.append(f'"{mode.name}" ' + " ".join(cells))
+    terminal = "pngcairo" if path.suffix == ".png" else "svg"
+    quoted = str(path).replace("'", "''")
+    script = f"""\
+set terminal {terminal} size 1200,500
+set output '{quoted}'
+set title 'CPU time of the server an echo, as a ratio to echod (less is better)'
+set style data histogram
+set style histogram clustered gap 1
+set style fill solid 0.8
+set logscale y 2
+set yrange [0.5:]
+set grid y
+set key outside right
+set datafile missing '?'
+$data << END
+{chr(10).join(rows)}
+END
+plot for [i=2:{len(names) + 1}] $data using i:xtic(1) title columnheader(i)
+"""
+    done = subprocess.run(["gnuplot"], input=script, text=True, capture_output=True)
+    if done.returncode == 0:
+        return None
+    return f"{path} was not drawn: gnuplot: {done.stderr.strip()}"
