@@ -29,7 +29,8 @@ ECHOD = os.environ["ECHOD"]
 PATIENCE = 30
 
 _binary = pathlib.Path(ECHOD).read_bytes()
-SANITIZED = b"__asan_init" in _binary or b"__tsan_init" in _binary
+THREAD_SANITIZED = b"__tsan_init" in _binary
+SANITIZED = b"__asan_init" in _binary or THREAD_SANITIZED
 
 NOBODY = pwd.getpwnam("nobody")
 HOSTS = ("127.0.0.1", "::1")

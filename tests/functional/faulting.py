@@ -8,7 +8,8 @@ import os
 import tempfile
 import time
 
-from daemon import Echod
+from daemon import THREAD_SANITIZED, Echod
+from lib import skip
 
 _LIBRARY = f"{os.environ['BUILDDIR']}/tests/functional/faulty.so"
 
@@ -44,6 +45,8 @@ class Faults(ctypes.Structure):
 
 class FaultyEchod(Echod):
     def __init__(self, failing_allocation=0, **arguments):
+        if THREAD_SANITIZED:
+            skip("ThreadSanitizer bears no other library that replaces functions")
         self.shared = tempfile.NamedTemporaryFile(prefix="echod-faults-")
         self.shared.truncate(mmap.PAGESIZE)
         self.faults = Faults.from_buffer(mmap.mmap(self.shared.fileno(), mmap.PAGESIZE))
