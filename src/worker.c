@@ -70,9 +70,11 @@ static void answer_call(struct loop_io *io, short revents)
 static void ring(const struct worker *worker)
 {
     uint64_t once = 1;
+    ssize_t rung;
 
-    while (write(worker->doorbell, &once, sizeof once) < 0)
-        continue;
+    do
+        rung = write(worker->doorbell, &once, sizeof once);
+    while (rung < 0);
 }
 
 static int call_worker(struct worker *worker, int (*fn)(struct worker *, void *), void *argument)
