@@ -20,6 +20,7 @@ libechod_sources = \
     src/refusals.c src/refusals.h \
     src/sandbox.c src/sandbox.h \
     src/server.c src/server.h \
+    src/service.c src/service.h \
     src/stats.c src/stats.h \
     src/tcp.c src/tcp.h \
     src/tcp_conn.h src/tcp_victim.c \

@@ -21,10 +21,10 @@
 #include "log.h"
 #include "loop.h"
 #include "notify.h"
-#include "policy.h"
 #include "priv.h"
 #include "refusals.h"
 #include "sandbox.h"
+#include "service.h"
 #include "stats.h"
 #include "worker.h"
 
@@ -34,15 +34,8 @@
 /* How often STATUS= is refreshed, if it changed, and the log told of refusals. */
 #define STATUS_NS (2 * SECOND)
 
-/* How long a socket that is served no longer still takes in whose handshake had begun: a long round
- * trip. */
-#define RETIRED_NS (SECOND / 5)
-
 /* How often a drain looks whether the last connection has ended. */
 #define DRAIN_TICK_NS (SECOND / 100)
-
-/* Descriptors that are not for connections, besides those of workers and listeners. */
-#define RESERVED_DESCRIPTORS 32
 
 #define SERVER_OF(pointer, field)                                                                  \
     ((struct server *)(void *)((char *)(pointer)-offsetof(struct server, field)))
@@ -50,25 +43,17 @@
 struct server {
     const struct server_options *options;
     struct conf *conf;
-    struct endpoints endpoints;
-    struct endpoints inherited;
-    struct endpoints retired; /* of an earlier configuration, being served out */
-    struct admit *admit;
-    struct policy *policy; /* in force */
+    struct service service;
     struct refusals refusals;
-    struct worker **workers;
-    size_t worker_count;
     struct loop *loop; /* worker 0's, on whose thread all of this runs */
     int signals;
     struct loop_io signal_io;
     struct loop_timer status_timer;
     struct loop_timer watchdog_timer;
     struct loop_timer drain_timer;
-    struct loop_timer retired_timer;
     uint64_t watchdog_interval;
     uint64_t started;
     uint64_t drain_deadline; /* 0: not draining */
-    rlim_t descriptors;      /* RLIMIT_NOFILE as it was at start */
     bool sandboxed;
     struct sandbox sandbox;
     char status[512 + SANDBOX_STRLEN];
@@ -117,168 +102,7 @@ int server_test(const struct server_options *options)
     return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-/* ---- what is served, and how ---- */
-
-/* Each worker has an epoll and an event descriptor; a reload may open every socket anew beside the
- * present ones. */
-static rlim_t reserved_descriptors(const struct server *server)
-{
-    rlim_t reserved = RESERVED_DESCRIPTORS + server->worker_count * 2;
-
-    for (size_t i = 0; i < server->endpoints.count; i++)
-        reserved += server->endpoints.list[i]->count * 2;
-    return reserved;
-}
-
-static unsigned connection_limit(const struct server *server, const struct conf_tcp *tcp)
-{
-    rlim_t reserved = reserved_descriptors(server);
-    rlim_t limit = server->descriptors;
-    rlim_t available = limit > reserved * 2 ? limit - reserved : limit / 2;
-
-    if (available > UINT32_MAX)
-        available = UINT32_MAX;
-    if (tcp->max_connections == 0)
-        return (unsigned)available;
-    if (tcp->max_connections > available)
-        log_warning("tcp max-connections is %u, but RLIMIT_NOFILE leaves room for %u (raise "
-                    "LimitNOFILE= or ulimit -n)",
-                    tcp->max_connections, (unsigned)available);
-    return tcp->max_connections < available ? tcp->max_connections : (unsigned)available;
-}
-
-static void set_params(struct server *server, const struct conf *conf, const struct policy *policy)
-{
-    struct admit_limits limits = {.total = connection_limit(server, &conf->tcp),
-                                  .per_source = conf->tcp.max_connections_per_source,
-                                  .v4_length = conf->limits.ipv4_prefix,
-                                  .v6_length = conf->limits.ipv6_prefix};
-    struct worker_params params = {.tcp_idle_timeout = conf->tcp.idle_timeout * SECOND,
-                                   .udp = {.reflect_tos = conf->udp.reflect_tos,
-                                           .answer_broadcast = conf->udp.answer_broadcast}};
-
-    guard_init(&params.udp.guard, conf->udp.refuse_source_ports.bits);
-    params.udp.guard.access = policy->access;
-    for (size_t i = 0; i < server->endpoints.count; i++)
-        guard_refuse_port(&params.udp.guard, net_port(&server->endpoints.list[i]->addr));
-    admit_set_limits(server->admit, &limits);
-    for (size_t i = 0; i < server->worker_count; i++) {
-        params.udp.budget = policy_budget(policy, i);
-        worker_set_params(server->workers[i], &params);
-    }
-}
-
-static void drop_from_workers(struct server *server, const struct endpoint *endpoint)
-{
-    for (size_t i = 0; i < server->worker_count; i++)
-        worker_drop_socket(server->workers[i], endpoint->type, endpoint_fd(endpoint, i));
-}
-
-/* An inherited socket is not ours to retire: whoever serves it next would find it so. */
-static void retire(struct server *server, const struct endpoints *set)
-{
-    for (size_t i = 0; i < set->count; i++)
-        for (size_t j = 0; j < server->worker_count && !set->list[i]->inherited; j++)
-            worker_retire_socket(server->workers[j], set->list[i]->type,
-                                 endpoint_fd(set->list[i], j));
-}
-
-static int add_to_workers(struct server *server, const struct endpoint *endpoint)
-{
-    for (size_t i = 0; i < server->worker_count; i++)
-        if (worker_add_socket(server->workers[i], endpoint->type, endpoint_fd(endpoint, i),
-                              i == 0 || endpoint->inherited) < 0) {
-            log_error("cannot serve a new socket: %s", strerror(errno));
-            return -1;
-        }
-    return 0;
-}
-
-/* Serve what `next` has and `endpoints` has not; all or none. Dropping a socket that was not added
- * yet does nothing. */
-static int serve_new(struct server *server, const struct endpoints *next)
-{
-    for (size_t i = 0; i < next->count; i++) {
-        if (endpoints_has(&server->endpoints, next->list[i]) ||
-            add_to_workers(server, next->list[i]) == 0)
-            continue;
-        for (size_t j = 0; j <= i; j++)
-            if (!endpoints_has(&server->endpoints, next->list[j]))
-                drop_from_workers(server, next->list[j]);
-        return -1;
-    }
-    return 0;
-}
-
-static void drop_retired(struct server *server)
-{
-    for (size_t i = 0; i < server->retired.count; i++)
-        drop_from_workers(server, server->retired.list[i]);
-    endpoints_close(&server->retired, false);
-    loop_timer_stop(&server->retired_timer);
-}
-
-/* Clients in a backlog may have to wait for a connection to end; then so does the socket. */
-static void end_retirement(struct loop_timer *timer)
-{
-    struct server *server = SERVER_OF(timer, retired_timer);
-    bool empty = true;
-
-    for (size_t i = 0; i < server->retired.count; i++)
-        for (size_t j = 0; j < server->worker_count; j++) {
-            const struct endpoint *endpoint = server->retired.list[i];
-
-            empty &=
-                worker_empty_queue(server->workers[j], endpoint->type, endpoint_fd(endpoint, j));
-        }
-    if (empty)
-        drop_retired(server);
-    else
-        loop_timer_set(server->loop, timer, loop_now(server->loop) + RETIRED_NS);
-}
-
-/* Serve what conf asks for; what can fail comes before what takes effect. */
-static int serve(struct server *server, const struct conf *conf)
-{
-    struct policy *policy = policy_new(conf, server->worker_count);
-    struct endpoints next;
-
-    if (!policy) {
-        log_error("cannot keep the access and limits of %s: %s", config_name(server->options),
-                  strerror(errno));
-        return -1;
-    }
-    /* An address may come back before it is quite gone. */
-    drop_retired(server);
-    if (endpoints_plan(&next, &server->endpoints, &server->inherited, conf,
-                       config_name(server->options), server->worker_count) < 0) {
-        policy_free(policy);
-        return -1;
-    }
-    if (serve_new(server, &next) < 0) {
-        endpoints_abandon(&server->endpoints, &next);
-        policy_free(policy);
-        return -1;
-    }
-    endpoints_commit(&server->endpoints, &next, &server->retired, (int)conf->tcp.backlog);
-    retire(server, &server->retired);
-    loop_timer_set(server->loop, &server->retired_timer, loop_now(server->loop) + RETIRED_NS);
-    set_params(server, conf, policy);
-    policy_free(server->policy);
-    server->policy = policy;
-    return 0;
-}
-
 /* ---- what is said about it ---- */
-
-static struct stats_sum sum_stats(const struct server *server)
-{
-    struct stats_sum sum = {0};
-
-    for (size_t i = 0; i < server->worker_count; i++)
-        stats_sum(&sum, worker_stats(server->workers[i]));
-    return sum;
-}
 
 static const char *sandbox_text(const struct server *server, char buf[static SANDBOX_STRLEN])
 {
@@ -288,7 +112,7 @@ static const char *sandbox_text(const struct server *server, char buf[static SAN
 /* True if there is news. */
 static bool refresh_status(struct server *server)
 {
-    struct stats_sum sum = sum_stats(server);
+    struct stats_sum sum = service_sum(&server->service);
     char counters[512], sandbox[SANDBOX_STRLEN];
     char text[sizeof server->status];
 
@@ -303,7 +127,7 @@ static bool refresh_status(struct server *server)
 static void show_status(struct loop_timer *timer)
 {
     struct server *server = SERVER_OF(timer, status_timer);
-    struct stats_sum sum = sum_stats(server);
+    struct stats_sum sum = service_sum(&server->service);
 
     if (refresh_status(server))
         notify_status(server->status);
@@ -313,7 +137,7 @@ static void show_status(struct loop_timer *timer)
 
 static void log_counters(const struct server *server)
 {
-    struct stats_sum sum = sum_stats(server);
+    struct stats_sum sum = service_sum(&server->service);
     char text[2048];
 
     log_notice("%" PRIu64 " connections open; %s", stats_open_connections(&sum),
@@ -330,8 +154,8 @@ static void feed_watchdog(struct loop_timer *timer)
     uint64_t now = loop_now(server->loop);
     bool alive = true;
 
-    for (size_t i = 1; i < server->worker_count; i++)
-        if (now > worker_last_alive(server->workers[i]) + server->watchdog_interval / 2)
+    for (size_t i = 1; i < server->service.worker_count; i++)
+        if (now > worker_last_alive(server->service.workers[i]) + server->watchdog_interval / 2)
             alive = false;
     if (alive)
         notify_alive();
@@ -342,8 +166,8 @@ static void start_watchdog(struct server *server)
 {
     if (server->watchdog_interval == 0)
         return;
-    for (size_t i = 0; i < server->worker_count; i++)
-        worker_watch(server->workers[i], server->watchdog_interval / 4);
+    for (size_t i = 0; i < server->service.worker_count; i++)
+        worker_watch(server->service.workers[i], server->watchdog_interval / 4);
     loop_timer_set(server->loop, &server->watchdog_timer,
                    loop_now(server->loop) + server->watchdog_interval / 4);
 }
@@ -382,7 +206,7 @@ static void reload(struct server *server)
     conf = conf_load(file, &overrides, log_report, NULL);
     if (conf)
         conf_compare(server->conf, conf, note_change, &changes);
-    if (!conf || serve(server, conf) < 0) {
+    if (!conf || service_apply(&server->service, conf, file) < 0) {
         conf_free(conf);
         log_error("%s was not reloaded: the configuration in force stays as it was", file);
     } else {
@@ -398,18 +222,10 @@ static void reload(struct server *server)
 
 /* ---- stop ---- */
 
-static void finish(struct server *server)
-{
-    for (size_t i = 0; i < server->worker_count; i++)
-        worker_close_connections(server->workers[i]);
-    for (size_t i = server->worker_count; i-- > 0;)
-        worker_stop(server->workers[i]);
-}
-
 static void continue_drain(struct loop_timer *timer)
 {
     struct server *server = SERVER_OF(timer, drain_timer);
-    unsigned open = admit_open(server->admit);
+    unsigned open = admit_open(server->service.admit);
 
     if (open > 0 && loop_now(server->loop) < server->drain_deadline) {
         loop_timer_set(server->loop, timer, loop_now(server->loop) + DRAIN_TICK_NS);
@@ -418,24 +234,20 @@ static void continue_drain(struct loop_timer *timer)
     if (open > 0)
         log_warning("closing %u connections that did not end within %u s (drain-timeout)", open,
                     server->conf->drain_timeout);
-    finish(server);
+    service_stop(&server->service);
 }
 
 static void stop(struct server *server)
 {
     if (server->drain_deadline != 0) {
-        log_notice("told to stop again: closing %u connections", admit_open(server->admit));
-        finish(server);
+        log_notice("told to stop again: closing %u connections", admit_open(server->service.admit));
+        service_stop(&server->service);
         return;
     }
     notify_stopping(server->conf->drain_timeout + 5);
-    drop_retired(server);
-    retire(server, &server->endpoints);
-    for (size_t i = 0; i < server->endpoints.count; i++)
-        drop_from_workers(server, server->endpoints.list[i]);
-    endpoints_close(&server->endpoints, false);
-    if (admit_open(server->admit) > 0)
-        log_notice("stopping: %u connections have %u s to end", admit_open(server->admit),
+    service_withdraw(&server->service);
+    if (admit_open(server->service.admit) > 0)
+        log_notice("stopping: %u connections have %u s to end", admit_open(server->service.admit),
                    server->conf->drain_timeout);
     server->drain_deadline = loop_now(server->loop) + server->conf->drain_timeout * SECOND;
     continue_drain(&server->drain_timer);
@@ -443,7 +255,7 @@ static void stop(struct server *server)
 
 static void log_end(const struct server *server)
 {
-    struct stats_sum sum = sum_stats(server);
+    struct stats_sum sum = service_sum(&server->service);
     uint64_t seconds = (loop_now(server->loop) - server->started) / SECOND;
     char text[512];
 
@@ -494,8 +306,8 @@ static int watch_signals(struct server *server)
 
 /* ---- start ---- */
 
-/* The sandbox keeps us from asking again. */
-static void raise_descriptor_limit(struct server *server)
+/* Returns how many there may be. The sandbox keeps us from asking again. */
+static rlim_t raise_descriptor_limit(void)
 {
     struct rlimit limit = {0};
 
@@ -504,7 +316,7 @@ static void raise_descriptor_limit(struct server *server)
         setrlimit(RLIMIT_NOFILE, &limit);
         getrlimit(RLIMIT_NOFILE, &limit);
     }
-    server->descriptors = limit.rlim_cur;
+    return limit.rlim_cur;
 }
 
 static size_t count_workers(const struct conf *conf)
@@ -521,24 +333,14 @@ static size_t count_workers(const struct conf *conf)
     return count > 0 ? (size_t)count : 1;
 }
 
-static int make_workers(struct server *server)
+static int make_service(struct server *server)
 {
-    size_t count = count_workers(server->conf);
-
-    server->admit = admit_new();
-    server->workers = calloc(count, sizeof *server->workers);
-    if (!server->admit || !server->workers)
+    if (service_init(&server->service, count_workers(server->conf), raise_descriptor_limit()) < 0)
         return -1;
-    for (server->worker_count = 0; server->worker_count < count; server->worker_count++) {
-        server->workers[server->worker_count] = worker_new(server->admit);
-        if (!server->workers[server->worker_count])
-            return -1;
-    }
-    server->loop = worker_loop(server->workers[0]);
+    server->loop = server->service.loop;
     loop_timer_init(server->loop, &server->status_timer, show_status);
     loop_timer_init(server->loop, &server->watchdog_timer, feed_watchdog);
     loop_timer_init(server->loop, &server->drain_timer, continue_drain);
-    loop_timer_init(server->loop, &server->retired_timer, end_retirement);
     return loop_add(server->loop, &server->signal_io, server->signals, POLLIN, take_signal);
 }
 
@@ -563,7 +365,7 @@ static int become_user(struct server *server)
     }
     if (identity.uid == 0)
         log_warning("running as root: `user` in %s names root", config_name(server->options));
-    if (endpoints_own(&server->endpoints, identity.uid, identity.gid) < 0 ||
+    if (endpoints_own(&server->service.endpoints, identity.uid, identity.gid) < 0 ||
         priv_drop(&identity) < 0) {
         log_error("cannot become user %s: %s", conf->user, strerror(errno));
         return EX_NOPERM;
@@ -580,7 +382,7 @@ static int adopt_sockets(struct server *server)
         log_error("LISTEN_FDS or LISTEN_PID is malformed: %s", strerror(errno));
         return -1;
     }
-    return endpoints_adopt(&server->inherited, first, count);
+    return endpoints_adopt(&server->service.inherited, first, count);
 }
 
 /* Why nothing could be served: an address that the file names and that another program has is the
@@ -608,8 +410,8 @@ static int start_threads(struct server *server)
     if (server->sandboxed &&
         sandbox_restrict_access(&server->sandbox, config_name(server->options)) < 0)
         return report_no_sandbox(server, "Landlock");
-    for (size_t i = 1; i < server->worker_count; i++)
-        if (worker_start(server->workers[i]) < 0) {
+    for (size_t i = 1; i < server->service.worker_count; i++)
+        if (worker_start(server->service.workers[i]) < 0) {
             log_error("cannot start a thread: %s", strerror(errno));
             return EXIT_FAILURE;
         }
@@ -622,15 +424,14 @@ static int start(struct server *server)
 {
     int status;
 
-    raise_descriptor_limit(server);
     server->watchdog_interval = notify_watchdog_interval();
-    if (watch_signals(server) < 0 || make_workers(server) < 0) {
+    if (watch_signals(server) < 0 || make_service(server) < 0) {
         log_error("cannot start: %s", strerror(errno));
         return EXIT_FAILURE;
     }
     if (adopt_sockets(server) < 0)
         return EXIT_FAILURE;
-    if (serve(server, server->conf) < 0)
+    if (service_apply(&server->service, server->conf, config_name(server->options)) < 0)
         return status_of(server->conf, errno);
     status = become_user(server);
     return status != 0 ? status : start_threads(server);
@@ -641,32 +442,21 @@ static void run(struct server *server)
     char text[1024], sandbox[SANDBOX_STRLEN];
 
     server->started = loop_now(server->loop);
-    endpoints_describe(&server->endpoints, text, sizeof text);
+    endpoints_describe(&server->service.endpoints, text, sizeof text);
     log_notice("echod %s ready: %s; %zu worker%s; sandbox: %s", PACKAGE_VERSION, text,
-               server->worker_count, server->worker_count == 1 ? "" : "s",
+               server->service.worker_count, server->service.worker_count == 1 ? "" : "s",
                sandbox_text(server, sandbox));
     refresh_status(server);
     notify_ready(server->status);
     start_watchdog(server);
     loop_timer_set(server->loop, &server->status_timer, server->started + STATUS_NS);
-    worker_run(server->workers[0]);
+    worker_run(server->service.workers[0]);
     log_end(server);
 }
 
 static void clean_up(struct server *server)
 {
-    for (size_t i = server->worker_count; i-- > 0;)
-        worker_stop(server->workers[i]);
-    drop_retired(server);
-    for (size_t i = 0; i < server->endpoints.count; i++)
-        drop_from_workers(server, server->endpoints.list[i]);
-    endpoints_close(&server->endpoints, false);
-    endpoints_close(&server->inherited, true);
-    for (size_t i = 0; i < server->worker_count; i++)
-        worker_free(server->workers[i]);
-    free(server->workers);
-    policy_free(server->policy);
-    admit_free(server->admit);
+    service_fini(&server->service);
     if (server->signals >= 0)
         close(server->signals);
     conf_free(server->conf);

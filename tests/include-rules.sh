@@ -7,7 +7,8 @@ cd "${SRCDIR:-.}/src" || bail "no source in ${SRCDIR:-.}/src"
 # Module: what its .c and .h may include of ours, besides its own header. A file in no row fails.
 modules='
 main         server
-server       admit conf endpoints log loop net notify policy priv refusals sandbox stats worker
+server       admit conf endpoints log loop notify priv refusals sandbox service stats worker
+service      admit conf endpoints log loop policy stats worker
 endpoints    conf log net
 worker       admit log loop net stats tcp udp
 tcp          admit conn guard log loop net stats tcp_conn
