@@ -356,11 +356,11 @@ static void put_details(const struct check *check)
     for (unsigned i = 0; i < count; i++)
         put_count(list[i].value, list[i].text);
     putchar('\n');
-    if (rtt->count > 0)
-        printf("rtt min/avg/max/mdev = %.3f/%.3f/%.3f/%.3f ms, jitter %.3f ms\n",
-               (double)rtt->min / MILLISECOND, rtt_mean(rtt) / MILLISECOND,
-               (double)rtt->max / MILLISECOND, rtt_mdev(rtt) / MILLISECOND,
-               rtt_jitter(rtt) / MILLISECOND);
+    if (rtt->count > 0) {
+        fputs("rtt ", stdout);
+        report_times(stdout, rtt);
+        printf(", jitter %.3f ms\n", rtt_jitter(rtt) / MILLISECOND);
+    }
 }
 
 static enum plugin_state put_result(const struct check *check)
