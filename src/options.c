@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "options.h"
 
-#include <ctype.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
