@@ -15,6 +15,10 @@ static_assert(POLLIN == EPOLLIN && POLLOUT == EPOLLOUT && POLLERR == EPOLLERR &&
 #define NEVER UINT64_MAX
 #define MS    UINT64_C(1000000)
 
+/* How many turns that brought something decide which descriptors are busy: so many that moving one
+ * costs less than looking at it in vain as often. */
+#define REVIEW_TURNS 64
+
 /* Without a clock time stands still: another value might end connections as idle. */
 static void read_clock(struct loop *loop)
 {
@@ -35,6 +39,7 @@ int loop_init(struct loop *loop)
     loop->fds[0].events = POLLIN;
     loop->used = 1;
     loop->slots = LOOP_SLOTS;
+    loop->review = 1;
     loop->next_due = NEVER;
     read_clock(loop);
     return 0;
@@ -72,6 +77,7 @@ int loop_add(struct loop *loop, struct loop_io *io, int fd, short events, loop_i
 {
     io->fn = fn;
     io->fd = fd;
+    io->busy_in = 0;
     if (loop->used >= loop->slots)
         return put_in_epoll(loop, io, events, EPOLL_CTL_ADD);
     put_in_slot(loop, io, events);
@@ -113,6 +119,7 @@ void loop_del(struct loop *loop, struct loop_io *io)
         empty_slot(loop, (unsigned)io->slot);
     else
         leave_epoll(loop, io);
+    loop->busy -= io->busy_in == loop->review;
     io->fd = -1;
 }
 
@@ -184,25 +191,50 @@ static void pause_after_failure(void)
     poll(NULL, 0, 10);
 }
 
+/* Of those in the array, all or only the ones that had no event since the last review. What the set
+ * does not take stays where it is. */
+static void move_to_epoll(struct loop *loop, bool idle_only)
+{
+    for (unsigned slot = loop->used; slot-- > 1;) {
+        struct loop_io *io = loop->ios[slot];
+
+        if (idle_only && io->busy_in == loop->review)
+            continue;
+        empty_slot(loop, slot);
+        if (put_in_epoll(loop, io, io->events, EPOLL_CTL_ADD) < 0)
+            put_in_slot(loop, io, io->events);
+    }
+}
+
 /* poll(2) fails where the array is longer than RLIMIT_NOFILE, which somebody may lower while we
- * run, and for want of memory. Everything then goes to the epoll set, and epoll_wait(2) does the
- * waiting. */
+ * run, and for want of memory. */
 static void abandon_poll(struct loop *loop)
 {
-    while (loop->used > 1) {
-        struct loop_io *io = loop->ios[loop->used - 1];
-
-        if (put_in_epoll(loop, io, loop->fds[loop->used - 1].events, EPOLL_CTL_ADD) < 0)
-            break;
-        loop->used--;
-    }
+    move_to_epoll(loop, false);
     loop->slots = loop->used;
     if (loop->slots > 1)
         pause_after_failure();
 }
 
-/* A descriptor that is busy while the array has room again moves there: after a rush, cost is as
- * before it. */
+static void note_busy(struct loop *loop, struct loop_io *io)
+{
+    loop->busy += io->busy_in != loop->review;
+    io->busy_in = loop->review;
+}
+
+/* Let poll(2) wait where all that are busy fit into its array, and epoll_wait(2) where not. */
+static void review(struct loop *loop)
+{
+    bool few = loop->busy < LOOP_SLOTS;
+
+    if (++loop->turns < REVIEW_TURNS)
+        return;
+    move_to_epoll(loop, few);
+    loop->slots = few ? LOOP_SLOTS : loop->used;
+    loop->review++;
+    loop->turns = loop->busy = 0;
+}
+
 static void promote(struct loop *loop, struct loop_io *io)
 {
     if (loop->used < loop->slots && epoll_ctl(loop->epoll, EPOLL_CTL_DEL, io->fd, NULL) == 0)
@@ -217,6 +249,7 @@ static void deliver_epoll(struct loop *loop, int ready)
         struct loop_io *io = event->data.ptr;
 
         if (io) {
+            note_busy(loop, io);
             promote(loop, io);
             io->fn(io, (short)event->events);
         }
@@ -232,6 +265,7 @@ static void deliver_poll(struct loop *loop, int ready)
             continue;
         ready--;
         loop->fds[i].revents = 0;
+        note_busy(loop, loop->ios[i]);
         loop->ios[i]->fn(loop->ios[i], revents);
     }
 }
@@ -265,6 +299,8 @@ void loop_turn(struct loop *loop, int max_ms)
     read_clock(loop);
     deliver_epoll(loop, in_epoll);
     deliver_poll(loop, in_array);
+    if (in_epoll + in_array > 0)
+        review(loop);
     run_timers(loop);
 }
 

@@ -8,12 +8,12 @@
 #include <stdint.h>
 #include <sys/epoll.h>
 
-/* Descriptors and timers of one thread. poll(2) waits on a short array; what does not fit overflows
- * into an epoll set, which is itself slot 0 of that array: cheapest while few descriptors are open,
- * flat with tens of thousands idle. All is level-triggered, so a callback may leave work for the
- * next turn. */
+/* Descriptors and timers of one thread. While few are busy, those are in a short array that poll(2)
+ * waits on, and all others in an epoll set, which is itself slot 0 of that array. While more are
+ * busy than the array holds, all are in the set and epoll_wait(2) does the waiting. So what is idle
+ * costs nothing. All is level-triggered, so a callback may leave work for the next turn. */
 
-#define LOOP_SLOTS 64
+#define LOOP_SLOTS 8
 #define LOOP_BATCH 64
 
 /* A descriptor being watched; part of its owner's struct. */
@@ -24,6 +24,7 @@ struct loop_io {
     int fd;
     short slot; /* place in the array, or 0 in the epoll set */
     short events;
+    unsigned busy_in; /* the last review before which it had an event */
 };
 
 /* A moment to be called at, once; part of its owner's struct. */
@@ -40,6 +41,9 @@ struct loop {
     struct loop_io *ios[LOOP_SLOTS];
     unsigned used;
     unsigned slots; /* how many of LOOP_SLOTS poll(2) may use */
+    unsigned review;
+    unsigned turns; /* that brought something since the last review, */
+    unsigned busy;  /* and the descriptors that it was about, as far as they are still watched */
     int epoll;
     struct epoll_event batch[LOOP_BATCH];
     int batch_left; /* events of the batch that were not delivered yet, at its end */

@@ -424,6 +424,84 @@ static void a_descriptor_that_cannot_return_is_served_where_it_is(void **state)
     assert_int_equal(all[count - 1].calls, 2);
 }
 
+/* ---- who waits where ---- */
+
+static unsigned in_array(void)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < count; i++)
+        n += !all[i].deleted && all[i].io.slot > 0;
+    return n;
+}
+
+/* One after the other, so that each turn brings something. */
+static void keep_busy(unsigned first, unsigned n, unsigned turns)
+{
+    for (unsigned i = 0; i < turns; i++) {
+        poke(first + i % n);
+        turn(1);
+    }
+}
+
+static void what_is_idle_leaves_the_array(void **state)
+{
+    (void)state;
+    add_watched(LOOP_SLOTS - 1, POLLIN);
+    keep_busy(0, 2, 200);
+    assert_int_equal(in_array(), 2);
+    assert_int_equal(poll_length, 3);
+    script_clear(&epoll_ctl_script);
+    keep_busy(0, 2, 200);
+    assert_int_equal(epoll_ctl_script.calls, 0);
+    poke(5);
+    turn(1);
+    assert_int_equal(all[5].calls, 1);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(all[i].calls, 200);
+}
+
+static void where_more_are_busy_than_the_array_holds_epoll_waits_alone(void **state)
+{
+    (void)state;
+    add_watched(100, POLLIN);
+    keep_busy(0, LOOP_SLOTS, 200);
+    script_clear(&poll_script);
+    script_clear(&epoll_ctl_script);
+    keep_busy(0, LOOP_SLOTS, 200);
+    assert_int_equal(in_array(), 0);
+    assert_int_equal(poll_script.calls, 0);
+    assert_int_equal(epoll_ctl_script.calls, 0);
+    for (unsigned i = 0; i < LOOP_SLOTS; i++)
+        assert_int_equal(all[i].calls, 400 / LOOP_SLOTS);
+}
+
+static void poll_waits_again_once_few_are_busy(void **state)
+{
+    (void)state;
+    add_watched(100, POLLIN);
+    keep_busy(0, 50, 200);
+    assert_int_equal(in_array(), 0);
+    keep_busy(60, 3, 200);
+    assert_int_equal(in_array(), 3);
+    script_clear(&epoll_wait_script);
+    keep_busy(60, 3, 10);
+    assert_int_equal(epoll_wait_script.calls, 0);
+}
+
+static void those_that_end_do_not_count_as_busy(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 100; i++) {
+        add_watched(1, POLLIN);
+        poke(i);
+        turn(1);
+        remove_watched(&all[i]);
+    }
+    add_watched(1, POLLIN);
+    assert_int_equal(in_array(), 1);
+}
+
 /* ---- failures of the wait ---- */
 
 static void an_interrupted_poll_goes_on(void **state)
@@ -480,8 +558,9 @@ static void what_epoll_does_not_take_either_stays_and_does_not_spin(void **state
     (void)state;
     add_watched(10, POLLIN);
     poke_all();
+    script_clear(&epoll_ctl_script);
     SCRIPT(poll_script, -ENOMEM, -ENOMEM);
-    SCRIPT(epoll_ctl_script, PASS, PASS, -ENOMEM, -ENOMEM);
+    SCRIPT(epoll_ctl_script, PASS, PASS, -ENOMEM, PASS, -ENOMEM, PASS, PASS, -ENOMEM);
     turn(2);
     assert_int_equal(pauses, 2);
     turn(2);
@@ -747,6 +826,10 @@ int main(void)
         TEST(memory_used_again_gets_no_event_of_its_predecessor),
         TEST(after_a_rush_busy_descriptors_return_to_the_array),
         TEST(a_descriptor_that_cannot_return_is_served_where_it_is),
+        TEST(what_is_idle_leaves_the_array),
+        TEST(where_more_are_busy_than_the_array_holds_epoll_waits_alone),
+        TEST(poll_waits_again_once_few_are_busy),
+        TEST(those_that_end_do_not_count_as_busy),
         TEST(an_interrupted_poll_goes_on),
         TEST(where_poll_fails_epoll_serves_everything),
         TEST(without_poll_the_wait_is_as_long),
