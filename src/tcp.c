@@ -19,8 +19,11 @@
 
 #define SCRATCH_SIZE (64 * 1024)
 
-/* How many connections one turn lets in, before the others get theirs. */
+/* How many connections one turn lets in, before the others get theirs. Finding out that there is no
+ * further one costs as much as half a connection, so it is looked for only in a rush: after so many
+ * turns that had one. */
 #define ACCEPT_BATCH 32
+#define RUSH_TURNS   16
 
 /* A backlog has an end, but clients may come as fast as they are let in. */
 #define QUEUE_MAX 65536
@@ -41,6 +44,7 @@ struct tcp_listener {
     struct loop_io io;
     struct tcp *tcp;
     struct tcp_listener *next;
+    unsigned turns; /* since it was last seen empty, up to RUSH_TURNS */
     bool retired;
     bool plain; /* what is accepted from it lacks our options: see net_welcome() */
 };
@@ -478,6 +482,7 @@ static enum accepted accept_one(struct tcp_listener *listener)
         admit_release(tcp->admit);
     if (errno == EAGAIN || errno == EWOULDBLOCK) {
         listener->plain = listener->retired;
+        listener->turns = 0;
         return QUEUE_EMPTY;
     }
     if (is_transient(errno))
@@ -487,14 +492,16 @@ static enum accepted accept_one(struct tcp_listener *listener)
     return STARVED;
 }
 
-/* Let in up to `most`; *last is why it was not more. */
+/* Let in up to `most`, failures of single ones aside; *last is why it was not more. */
 static int accept_many(struct tcp_listener *listener, int most, enum accepted *last)
 {
     int let_in = 0;
 
     *last = LET_IN;
-    for (int i = 0; i < most && (*last == LET_IN || *last == TRY_AGAIN); i++) {
+    for (int tries = most + ACCEPT_BATCH; tries > 0 && let_in < most; tries--) {
         *last = accept_one(listener);
+        if (*last != LET_IN && *last != TRY_AGAIN)
+            break;
         let_in += *last == LET_IN;
     }
     return let_in;
@@ -503,10 +510,12 @@ static int accept_many(struct tcp_listener *listener, int most, enum accepted *l
 static void accept_some(struct loop_io *io, short revents)
 {
     struct tcp_listener *listener = LISTENER_OF(io);
+    bool rush = listener->turns == RUSH_TURNS;
     enum accepted last;
 
     (void)revents;
-    if (accept_many(listener, ACCEPT_BATCH, &last) > 0)
+    listener->turns += !rush;
+    if (accept_many(listener, rush ? ACCEPT_BATCH : 1, &last) > 0)
         return;
     /* Somebody waits, and nothing that we could do now would let him in. */
     if (last == FULL) {
@@ -529,6 +538,7 @@ int tcp_add_listener(struct tcp *tcp, int fd)
         return -1;
     }
     l->tcp = tcp;
+    l->turns = RUSH_TURNS; /* until it is empty */
     l->retired = false;
     /* What has queued up before we were handed the socket has inherited what it was then. */
     l->plain = true;
