@@ -13,6 +13,9 @@
 
 #define READS_PER_TURN 4
 
+/* What a client that does not read may cost us. */
+#define HELD_MAX ((size_t)16 * 1024)
+
 void conn_init(struct conn *conn, int fd)
 {
     *conn = (struct conn){.fd = fd};
@@ -88,38 +91,85 @@ static enum conn_state finish(struct conn *conn)
     return CONN_WRITE;
 }
 
+static enum conn_state receive_nothing(struct conn *conn, ssize_t got)
+{
+    if (got == 0)
+        return finish(conn);
+    return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? CONN_READ : CONN_FAILED;
+}
+
+/* Send one piece back, and hold what the socket does not take. */
+static enum conn_state echo_piece(struct conn *conn, unsigned char *scratch, size_t size,
+                                  size_t *taken)
+{
+    ssize_t got = recv(conn->fd, scratch, size, 0);
+    ssize_t sent;
+
+    if (got <= 0)
+        return receive_nothing(conn, got);
+    *taken = (size_t)got;
+    sent = send_some(conn->fd, scratch, *taken);
+    if (sent < 0)
+        return CONN_FAILED;
+    return sent < got ? hold(conn, scratch + sent, *taken - (size_t)sent) : CONN_READ;
+}
+
+/* Read once more what is in the scratch buffer already, and so need not be copied there (tcp(7),
+ * MSG_TRUNC). */
+static bool discard(struct conn *conn, unsigned char *scratch, size_t length)
+{
+    while (length > 0) {
+        ssize_t n = recv(conn->fd, scratch, length, MSG_TRUNC);
+
+        if (n > 0)
+            length -= (size_t)n;
+        else if (n == 0 || errno != EINTR)
+            return false;
+    }
+    return true;
+}
+
+/* The same for a large piece: what the socket does not take stays where it is. */
+static enum conn_state echo_bulk(struct conn *conn, unsigned char *scratch, size_t size,
+                                 size_t *taken)
+{
+    ssize_t got = recv(conn->fd, scratch, size, MSG_PEEK);
+    ssize_t sent;
+
+    if (got <= 0)
+        return receive_nothing(conn, got);
+    sent = send_some(conn->fd, scratch, (size_t)got);
+    if (sent < 0 || !discard(conn, scratch, (size_t)sent))
+        return CONN_FAILED;
+    *taken = (size_t)sent;
+    return sent < got ? CONN_WRITE : CONN_READ;
+}
+
 enum conn_state conn_turn(struct conn *conn, unsigned char *scratch, size_t size,
                           uint64_t *received, uint64_t *pieces)
 {
-    if (conn->held_end > 0) {
-        enum conn_state state = send_held(conn);
+    size_t small = size > HELD_MAX ? HELD_MAX + 1 : size;
+    enum conn_state state = CONN_READ;
 
+    if (conn->held_end > 0) {
+        state = send_held(conn);
         if (state != CONN_READ)
             return state;
     }
     if (conn->closing)
         return finish(conn);
     for (int reads = 0; reads < READS_PER_TURN; reads++) {
-        ssize_t got = recv(conn->fd, scratch, size, 0);
+        size_t most = conn->bulk ? size : small, taken = 0;
 
-        if (got == 0)
-            return finish(conn);
-        if (got < 0) {
-            if (errno == EINTR)
-                continue;
-            return errno == EAGAIN || errno == EWOULDBLOCK ? CONN_READ : CONN_FAILED;
-        }
-        *received += (uint64_t)got;
-        *pieces += 1;
-
-        ssize_t sent = send_some(conn->fd, scratch, (size_t)got);
-
-        if (sent < 0)
-            return CONN_FAILED;
-        if (sent < got)
-            return hold(conn, scratch + sent, (size_t)(got - sent));
-        if ((size_t)got < size)
+        state = conn->bulk ? echo_bulk(conn, scratch, most, &taken)
+                           : echo_piece(conn, scratch, most, &taken);
+        *received += taken;
+        *pieces += taken > 0;
+        if (state != CONN_READ)
+            break;
+        conn->bulk = taken > HELD_MAX;
+        if (taken < most)
             break;
     }
-    return CONN_READ;
+    return state;
 }

@@ -8,8 +8,8 @@
 
 /* The echo of one connection (RFC 862, "TCP Based Echo Service"): what arrives is sent back until
  * the peer closes, and then so is all that is still owed. Nothing is read while anything is owed,
- * so a peer that does not read costs at most one read's worth of memory, and the kernel's flow
- * control holds it. Needs a nonblocking socket with SO_OOBINLINE. */
+ * so a peer that does not read costs 16 KiB of memory at most, and the kernel's flow control holds
+ * it. Needs a nonblocking socket with SO_OOBINLINE. */
 
 enum conn_state {
     CONN_READ,  /* wait until the socket can be read */
@@ -24,6 +24,7 @@ struct conn {
     uint32_t held_end; /* 0: nothing is owed */
     unsigned char *held;
     bool closing; /* the peer has closed, but the kernel still has octets for it */
+    bool bulk;    /* more has come at a time than may be held */
 };
 
 void conn_init(struct conn *conn, int fd);

@@ -11,10 +11,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* What one connection may tie up in the kernel, each way (socket(7): the kernel doubles it to make
- * room for its own overhead). Left alone the kernel lets a client that stops reading hold many
- * megabytes: tcp_rmem[2] + tcp_wmem[2], see tcp(7). */
-#define TCP_BUFFER (256 * 1024)
+/* What one connection may tie up in the kernel (socket(7): the kernel doubles it to make room for
+ * its own overhead). Left alone the kernel lets a client that stops reading hold many megabytes:
+ * tcp_rmem[2] + tcp_wmem[2], see tcp(7). A bulk stream costs a sixth more with half the send
+ * buffer, and no less with twice of either. */
+#define TCP_RECEIVE_BUFFER (512 * 1024)
+#define TCP_SEND_BUFFER    (1024 * 1024)
 
 /* A burst of the largest datagrams must fit, and one such occupies far more kernel memory than its
  * octets. */
@@ -186,6 +188,18 @@ static int set(int fd, int level, int option, int value)
     return setsockopt(fd, level, option, &value, sizeof value);
 }
 
+/* Beyond net.core.rmem_max and wmem_max only with CAP_NET_ADMIN. */
+static int set_buffers(int fd, int receive, int transmit)
+{
+    if (set(fd, SOL_SOCKET, SO_RCVBUFFORCE, receive) < 0 &&
+        set(fd, SOL_SOCKET, SO_RCVBUF, receive) < 0)
+        return -1;
+    if (set(fd, SOL_SOCKET, SO_SNDBUFFORCE, transmit) < 0 &&
+        set(fd, SOL_SOCKET, SO_SNDBUF, transmit) < 0)
+        return -1;
+    return 0;
+}
+
 /* Accepted sockets inherit all of these from the listener, so a connection costs no further system
  * call. */
 static int configure_stream(int fd)
@@ -199,9 +213,7 @@ static int configure_stream(int fd)
         set(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL) < 0 ||
         set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, DEAD_MS) < 0)
         return -1;
-    return set(fd, SOL_SOCKET, SO_RCVBUF, TCP_BUFFER) < 0
-               ? -1
-               : set(fd, SOL_SOCKET, SO_SNDBUF, TCP_BUFFER);
+    return set_buffers(fd, TCP_RECEIVE_BUFFER, TCP_SEND_BUFFER);
 }
 
 /* The IPv4 options serve an IPv6 socket too: it may be a dual-stack one that systemd opened.
@@ -220,18 +232,12 @@ static int configure_datagram(int fd, int family)
     return 0;
 }
 
-/* Beyond net.core.rmem_max and wmem_max only with CAP_NET_ADMIN. Replies to a neighbour that does
- * not answer ARP or neighbour discovery stay in the send buffer for seconds, and a full one would
- * stop the replies to everybody. A socket that was handed over keeps what its unit has set. */
+/* Replies to a neighbour that does not answer ARP or neighbour discovery stay in the send buffer
+ * for seconds, and a full one would stop the replies to everybody. A socket that was handed over
+ * keeps what its unit has set. */
 static int enlarge_datagram_buffers(int fd)
 {
-    if (set(fd, SOL_SOCKET, SO_RCVBUFFORCE, UDP_BUFFER) < 0 &&
-        set(fd, SOL_SOCKET, SO_RCVBUF, UDP_BUFFER) < 0)
-        return -1;
-    if (set(fd, SOL_SOCKET, SO_SNDBUFFORCE, UDP_BUFFER) < 0 &&
-        set(fd, SOL_SOCKET, SO_SNDBUF, UDP_BUFFER) < 0)
-        return -1;
-    return 0;
+    return set_buffers(fd, UDP_BUFFER, UDP_BUFFER);
 }
 
 static void close_all(int fds[], size_t count)

@@ -191,6 +191,7 @@ static void interrupted_calls_are_repeated(void **state)
     SCRIPT(send_script, -EINTR, 2, -EINTR);
     say(f, "abcdef");
     assert_int_equal(turn(f, 4096), CONN_READ);
+    assert_int_equal(turn(f, 4096), CONN_READ);
     assert_heard(f, "abcdef");
 }
 
@@ -280,6 +281,107 @@ static void memory_held_is_at_most_one_scratch(void **state)
             assert_in_range(turn(f, 100), CONN_READ, CONN_WRITE);
     }
     assert_int_equal(f->received, written);
+}
+
+/* ---- bulk streams ---- */
+
+#define LARGE      (64 * 1024)
+#define HELD_LIMIT (16 * 1024)
+
+static unsigned char large_scratch[LARGE], stream[4 * LARGE], heard[4 * LARGE];
+
+static enum conn_state large_turn(struct fixture *f)
+{
+    return conn_turn(&f->conn, large_scratch, LARGE, &f->received, &f->pieces);
+}
+
+static size_t held(const struct fixture *f)
+{
+    return f->conn.held_end - f->conn.held_at;
+}
+
+/* As much as fits. */
+static size_t stuff(struct fixture *f, size_t from)
+{
+    ssize_t n = write(f->client, stream + from, sizeof stream - from);
+
+    return n < 0 ? 0 : (size_t)n;
+}
+
+static size_t hear(struct fixture *f, size_t at, size_t most)
+{
+    ssize_t n = read(f->client, heard + at, most);
+
+    return n < 0 ? 0 : (size_t)n;
+}
+
+static void set_up_stream(void)
+{
+    for (size_t i = 0; i < sizeof stream; i++)
+        stream[i] = (unsigned char)(i * 2654435761U >> 13);
+    memset(heard, 0, sizeof heard);
+}
+
+static void a_bulk_stream_comes_back_whole(void **state)
+{
+    struct fixture *f = *state;
+    size_t said = 0, back = 0;
+
+    set_up_stream();
+    for (unsigned i = 0; back < sizeof stream; i++) {
+        size_t n = hear(f, back, 1000 + i * 7919 % 50000);
+
+        assert_in_range(i, 0, 10000);
+        back += n;
+        said += stuff(f, said);
+        /* Some sends take less than all, and some reads of what was sent are cut too. */
+        SCRIPT(send_script, (int)(i % 5 ? LARGE : 30000), i % 7 ? LARGE : -EAGAIN);
+        SCRIPT(recv_script, PASS, (int)(i % 3 ? LARGE : 777), i % 2 ? PASS : -EINTR);
+        assert_in_range(large_turn(f), CONN_READ, CONN_WRITE);
+        assert_in_range(held(f), 0, HELD_LIMIT + 1);
+    }
+    assert_memory_equal(stream, heard, sizeof stream);
+    assert_int_equal(f->received, sizeof stream);
+}
+
+static void who_never_reads_costs_sixteen_kibibytes(void **state)
+{
+    struct fixture *f = *state;
+    enum conn_state last = CONN_READ;
+    size_t said = 0;
+
+    set_up_stream();
+    for (unsigned i = 0; i < 100; i++) {
+        said += stuff(f, said);
+        last = large_turn(f);
+    }
+    assert_int_equal(last, CONN_WRITE);
+    assert_in_range(held(f), 0, HELD_LIMIT + 1);
+    assert_in_range(said, LARGE, sizeof stream);
+}
+
+static void a_bulk_stream_that_stops_is_not_held_at_all(void **state)
+{
+    struct fixture *f = *state;
+
+    set_up_stream();
+    assert_in_range(stuff(f, 0), LARGE, sizeof stream);
+    SCRIPT(send_script, LARGE, -EAGAIN);
+    assert_int_equal(large_turn(f), CONN_WRITE);
+    assert_true(f->conn.bulk);
+    assert_int_equal(held(f), 0);
+    assert_int_equal(f->received, HELD_LIMIT + 1);
+}
+
+static void an_error_while_discarding_ends_it(void **state)
+{
+    struct fixture *f = *state;
+
+    set_up_stream();
+    assert_in_range(stuff(f, 0), LARGE, sizeof stream);
+    SCRIPT(recv_script, PASS, PASS, -ECONNRESET);
+    assert_int_equal(large_turn(f), CONN_FAILED);
+    assert_int_equal(errno, ECONNRESET);
 }
 
 static void a_half_close_ends_it_after_everything_was_sent_back(void **state)
@@ -397,6 +499,10 @@ int main(void)
         TEST(held_data_goes_out_bit_by_bit),
         TEST(nothing_is_read_while_anything_is_owed),
         TEST(memory_held_is_at_most_one_scratch),
+        TEST(a_bulk_stream_comes_back_whole),
+        TEST(who_never_reads_costs_sixteen_kibibytes),
+        TEST(a_bulk_stream_that_stops_is_not_held_at_all),
+        TEST(an_error_while_discarding_ends_it),
         TEST(a_half_close_ends_it_after_everything_was_sent_back),
         TEST(a_client_that_says_nothing_and_closes_ends_it),
         TEST(an_error_of_recv_ends_it_and_tells_why),

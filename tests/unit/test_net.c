@@ -299,7 +299,7 @@ static void assert_ready_stream(int fd)
     assert_int_not_equal(option(fd, IPPROTO_TCP, TCP_NODELAY), 0);
     /* The kernel doubles what was asked for, and would otherwise let a stalled client tie up far
      * more. */
-    assert_in_range(option(fd, SOL_SOCKET, SO_SNDBUF), 2048, 1024 * 1024);
+    assert_in_range(option(fd, SOL_SOCKET, SO_SNDBUF), 2048, 2048 * 1024);
     assert_in_range(option(fd, SOL_SOCKET, SO_RCVBUF), 2048, 1024 * 1024);
 }
 
@@ -485,7 +485,7 @@ static void fail_each(struct script *script, int type, const char *host, const i
         result = net_open(type, &addr, 16, false, 2, fds);
         if (result == 0) {
             /* SO_RCVBUFFORCE may fail: SO_RCVBUF is the fallback. */
-            assert_true(type == SOCK_DGRAM || !script_done(script));
+            assert_true(script == &setsockopt_script || !script_done(script));
             close(fds[0]);
             close(fds[1]);
         } else {
@@ -758,13 +758,17 @@ static void whatever_fails_is_reported_by_adopting(void **state)
         for (unsigned n = 0;; n++) {
             script_fail_after(scripts[i], n, EIO);
             errno = 0;
-            if (net_adopt(fd, &type, &addr) == 0) {
-                assert_false(script_done(scripts[i]));
-                script_clear(scripts[i]);
-                break;
+            if (net_adopt(fd, &type, &addr) < 0) {
+                assert_int_equal(errno, EIO);
+                continue;
             }
-            assert_int_equal(errno, EIO);
+            if (!script_done(scripts[i]))
+                break;
+            /* As above. */
+            assert_ptr_equal(scripts[i], &setsockopt_script);
         }
+    for (size_t i = 0; i < COUNT(scripts); i++)
+        script_clear(scripts[i]);
     close(fd);
 }
 
