@@ -41,6 +41,7 @@ static const struct key keys[] = {
     {{"user", TOP, 0}, USER, AT(user), 0, 0, true, {"nobody"}},
     {{"group", TOP, 0}, GROUP, AT(group), 0, 0, true, {NULL}},
     {{"workers", TOP, 0}, NUMBER, AT(workers), 0, 256, true, {"0"}},
+    {{"busy-poll", TOP, 0}, NUMBER, AT(busy_poll), 0, MANY, false, {"0"}},
     {{"sandbox", TOP, 0}, BOOLEAN, AT(sandbox), 0, 0, true, {"true"}},
     {{"drain-timeout", TOP, 0}, NUMBER, AT(drain_timeout), 0, DAY, false, {"30"}},
     {{"log.target", LOG, 0}, TARGET, AT(log_target), 0, 0, false, {"auto"}},

@@ -68,8 +68,9 @@ struct conf_limits {
 
 struct conf {
     char *user;
-    char *group;      /* NULL: the user's own */
-    unsigned workers; /* 0: one for each usable CPU */
+    char *group;        /* NULL: the user's own */
+    unsigned workers;   /* 0: one for each usable CPU */
+    unsigned busy_poll; /* microseconds */
     bool sandbox;
     unsigned drain_timeout; /* seconds */
     enum log_target log_target;

@@ -152,6 +152,11 @@ void loop_timer_stop(struct loop_timer *timer)
     timer->due = 0;
 }
 
+void loop_set_spin(struct loop *loop, uint64_t ns)
+{
+    loop->spin = ns;
+}
+
 uint64_t loop_now(const struct loop *loop)
 {
     return loop->now;
@@ -281,7 +286,7 @@ static int wait_epoll(struct loop *loop, int ms)
 
 void loop_turn(struct loop *loop, int max_ms)
 {
-    int ms = timeout_ms(loop, max_ms);
+    int ms = loop->now < loop->awake_until ? 0 : timeout_ms(loop, max_ms);
     int in_array = 0;
     int in_epoll = 0;
 
@@ -299,8 +304,10 @@ void loop_turn(struct loop *loop, int max_ms)
     read_clock(loop);
     deliver_epoll(loop, in_epoll);
     deliver_poll(loop, in_array);
-    if (in_epoll + in_array > 0)
+    if (in_epoll + in_array > 0) {
         review(loop);
+        loop->awake_until = loop->now + loop->spin;
+    }
     run_timers(loop);
 }
 

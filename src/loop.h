@@ -51,6 +51,8 @@ struct loop {
     struct loop_timer *timers;
     uint64_t next_due;
     uint64_t now;
+    uint64_t spin; /* nanoseconds, see loop_set_spin() */
+    uint64_t awake_until;
     bool stopped;
 };
 
@@ -73,6 +75,10 @@ void loop_timer_init(struct loop *loop, struct loop_timer *timer, loop_timer_fn 
 void loop_timer_fini(struct loop *loop, struct loop_timer *timer);
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t due);
 void loop_timer_stop(struct loop_timer *timer);
+
+/* After a turn that brought something do not sleep for so many nanoseconds, but ask again and
+ * again: a CPU for quicker answers. At first, 0. */
+void loop_set_spin(struct loop *loop, uint64_t ns);
 
 /* The time when this turn began. */
 uint64_t loop_now(const struct loop *loop);

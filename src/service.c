@@ -7,7 +7,8 @@
 
 #include "log.h"
 
-#define SECOND UINT64_C(1000000000)
+#define SECOND      UINT64_C(1000000000)
+#define MICROSECOND UINT64_C(1000)
 
 /* How long a socket that is served no longer still takes in whose handshake had begun: a long round
  * trip. */
@@ -54,7 +55,8 @@ static void set_params(struct service *service, const struct conf *conf,
                                   .per_source = conf->tcp.max_connections_per_source,
                                   .v4_length = conf->limits.ipv4_prefix,
                                   .v6_length = conf->limits.ipv6_prefix};
-    struct worker_params params = {.tcp_idle_timeout = conf->tcp.idle_timeout * SECOND,
+    struct worker_params params = {.busy_poll = conf->busy_poll * MICROSECOND,
+                                   .tcp_idle_timeout = conf->tcp.idle_timeout * SECOND,
                                    .udp = {.reflect_tos = conf->udp.reflect_tos,
                                            .answer_broadcast = conf->udp.answer_broadcast}};
 

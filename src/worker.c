@@ -290,6 +290,7 @@ void worker_drop_socket(struct worker *worker, int type, int fd)
 static int do_set_params(struct worker *worker, void *argument)
 {
     worker->params = *(const struct worker_params *)argument;
+    loop_set_spin(&worker->loop, worker->params.busy_poll);
     tcp_set_access(&worker->tcp, &worker->params.udp.guard.access);
     tcp_set_idle_timeout(&worker->tcp, worker->params.tcp_idle_timeout);
     return 0;

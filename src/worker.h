@@ -47,6 +47,7 @@ void worker_drop_socket(struct worker *worker, int type, int fd);
 
 /* How to serve from now on; copied. */
 struct worker_params {
+    uint64_t busy_poll;        /* nanoseconds, see loop_set_spin() */
     uint64_t tcp_idle_timeout; /* nanoseconds; 0: never */
     struct udp_params udp;     /* its guard's access holds for TCP too */
 };

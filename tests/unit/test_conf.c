@@ -202,6 +202,7 @@ static void test_defaults(void **state)
     assert_string_equal(conf->user, "nobody");
     assert_null(conf->group);
     assert_int_equal(conf->workers, 0);
+    assert_int_equal(conf->busy_poll, 0);
     assert_int_equal(conf->drain_timeout, 30);
     assert_int_equal(conf->log_target, TARGET_AUTO);
     assert_int_equal(conf->log_level, LEVEL_INFO);
@@ -228,6 +229,7 @@ static void test_every_key(void **state)
     struct conf *conf = load("user = \"root\"\n"
                              "group = \"root\"\n"
                              "workers = 256\n"
+                             "busy-poll = 1000000\n"
                              "drain-timeout = 86400\n"
                              "log { target = \"syslog\" level = \"debug\" }\n"
                              "tcp {\n"
@@ -273,6 +275,7 @@ static void test_every_key(void **state)
     assert_int_equal(conf->limits.table_size, 1024);
     assert_int_equal(conf->limits.exempt.count, 0);
     assert_int_equal(conf->workers, 256);
+    assert_int_equal(conf->busy_poll, 1000000);
     assert_int_equal(conf->drain_timeout, 86400);
     assert_int_equal(conf->log_target, TARGET_SYSLOG);
     assert_int_equal(conf->log_level, LEVEL_DEBUG);
@@ -451,6 +454,7 @@ static void test_every_number_has_a_range(void **state)
         ":7: tcp.max-connections-per-source: value \"1000001\": must be a decimal number from 0",
         ":8: tcp.idle-timeout: value \"86401\": must be a decimal number from 0 to 86400",
         ":10: udp.port: value \"65536\": must be a decimal number from 1 to 65535");
+    REFUSED("busy-poll = 1000001", ":1: busy-poll: value \"1000001\": must be a decimal number");
     REFUSED("tcp { backlog = 65536 }", ":1: tcp.backlog: value \"65536\"");
     REFUSED(
         "limits {\nudp-rate = 1000001\nudp-burst = 1000001\nipv4-prefix = 33\n"
@@ -694,7 +698,8 @@ static void test_unknown_keys(void **state)
             "udp { acl { allow = {} } port = x }\n"
             "port = 7\n"
             "tcp.port = 7 tcp|port = 7",
-            ":1: sandpit: unknown key, value true; known here: user, group, workers, sandbox, "
+            ":1: sandpit: unknown key, value true; known here: user, group, workers, busy-poll, "
+            "sandbox, "
             "drain-timeout, log { }, tcp { }, udp { }, access { }, limits { }",
             ":3: tcp.echo-plus: unknown key, value { \"a\",? \"b\" }; known here: enabled, port, ",
             ":5: tcp.prt: unknown key, value 7; known here: enabled, port, listen, backlog, "
@@ -824,6 +829,7 @@ static void test_only_lists_take_lists(void **state)
     static const char *const scalars[] = {"user",
                                           "group",
                                           "workers",
+                                          "busy-poll",
                                           "drain-timeout",
                                           "log.target",
                                           "log.level",
@@ -1302,6 +1308,7 @@ static void test_compare_every_key(void **state)
         "user: nobody -> root (restart)",
         "group: the user's own -> root (restart)",
         "workers: 0 -> 2 (restart)",
+        "busy-poll: 0 -> 7",
         "drain-timeout: 30 -> 5",
         "log.target: auto -> stderr",
         "log.level: info -> error",
@@ -1327,16 +1334,17 @@ static void test_compare_every_key(void **state)
         "limits.exempt: { 127.0.0.0/8, ::1 } -> { }",
     };
     struct conf *defaults = load_file(NULL, NULL);
-    struct conf *other = load("user = root group = root workers = 2 drain-timeout = 5\n"
-                              "log { target = stderr level = error }\n"
-                              "tcp { enabled = no port = 8 listen = 127.0.0.1 backlog = 1\n"
-                              "max-connections = 10 max-connections-per-source = 3\n"
-                              "idle-timeout = 60 }\n"
-                              "udp { port = 9 listen = ::1 reflect-tos = no\n"
-                              "answer-broadcast = yes refuse-source-ports = { 7-8, 65535, 0 } }\n"
-                              "access { allow = { \"192.0.2.0/24\", ::1 } deny = 192.0.2.1 }\n"
-                              "limits { udp-rate = 1 udp-burst = 2 ipv4-prefix = 24\n"
-                              "ipv6-prefix = 48 table-size = 2000 exempt = {} }");
+    struct conf *other =
+        load("user = root group = root workers = 2 busy-poll = 7 drain-timeout = 5\n"
+             "log { target = stderr level = error }\n"
+             "tcp { enabled = no port = 8 listen = 127.0.0.1 backlog = 1\n"
+             "max-connections = 10 max-connections-per-source = 3\n"
+             "idle-timeout = 60 }\n"
+             "udp { port = 9 listen = ::1 reflect-tos = no\n"
+             "answer-broadcast = yes refuse-source-ports = { 7-8, 65535, 0 } }\n"
+             "access { allow = { \"192.0.2.0/24\", ::1 } deny = 192.0.2.1 }\n"
+             "limits { udp-rate = 1 udp-burst = 2 ipv4-prefix = 24\n"
+             "ipv6-prefix = 48 table-size = 2000 exempt = {} }");
     struct conf *empty = load("udp { refuse-source-ports = {} enabled = no listen = {} }");
 
     (void)state;
@@ -1407,6 +1415,7 @@ static void test_sample_shows_every_default(void **state)
 {
     static const char *const expected[] = {"user",
                                            "workers",
+                                           "busy-poll",
                                            "drain-timeout",
                                            "target",
                                            "level",

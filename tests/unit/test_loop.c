@@ -502,6 +502,35 @@ static void those_that_end_do_not_count_as_busy(void **state)
     assert_int_equal(in_array(), 1);
 }
 
+static void it_spins_for_a_while_after_something_came(void **state)
+{
+    (void)state;
+    fake_now = MS;
+    add_watched(1, POLLIN);
+    loop_set_spin(&loop, 1000);
+    loop_turn(&loop, 1);
+    assert_int_equal(poll_timeout, 1);
+    poke(0);
+    loop_turn(&loop, 1000);
+    assert_int_equal(all[0].calls, 1);
+    for (unsigned i = 0; i < 3; i++) {
+        loop_turn(&loop, 1);
+        assert_int_equal(poll_timeout, 0);
+    }
+    fake_now += 1000;
+    loop_turn(&loop, 1);
+    assert_int_equal(poll_timeout, 0);
+    loop_turn(&loop, 1);
+    assert_int_equal(poll_timeout, 1);
+    poke(0);
+    loop_turn(&loop, 1);
+    loop_set_spin(&loop, 0);
+    fake_now += 1000;
+    loop_turn(&loop, 1);
+    loop_turn(&loop, 1);
+    assert_int_equal(poll_timeout, 1);
+}
+
 /* ---- failures of the wait ---- */
 
 static void an_interrupted_poll_goes_on(void **state)
@@ -830,6 +859,7 @@ int main(void)
         TEST(where_more_are_busy_than_the_array_holds_epoll_waits_alone),
         TEST(poll_waits_again_once_few_are_busy),
         TEST(those_that_end_do_not_count_as_busy),
+        TEST(it_spins_for_a_while_after_something_came),
         TEST(an_interrupted_poll_goes_on),
         TEST(where_poll_fails_epoll_serves_everything),
         TEST(without_poll_the_wait_is_as_long),
