@@ -4,23 +4,12 @@
  * Prints echoes a second.
  *
  *   bare PORT WINDOW SECONDS      to 127.0.0.1, 64 octets each */
-#include <arpa/inet.h>
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <time.h>
+
+#include "common.h"
 
 #define MOST 1024
 #define SIZE 64
-
-static double now(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
 
 int main(int argc, char *argv[])
 {
@@ -29,27 +18,25 @@ int main(int argc, char *argv[])
     static struct mmsghdr messages[MOST];
     struct sockaddr_in peer = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
-    int window = argc == 4 ? atoi(argv[2]) : 0;
+    int window, under_way = 0;
     double start, end;
     long received = 0;
-    int under_way = 0;
 
-    if (window < 1 || window > MOST || fd < 0) {
-        fprintf(stderr, "usage: bare PORT WINDOW(1-%d) SECONDS\n", MOST);
+    if (argc != 4) {
+        fprintf(stderr, "usage: bare PORT WINDOW SECONDS\n");
         return 64;
     }
-    peer.sin_port = htons((unsigned short)atoi(argv[1]));
-    if (connect(fd, (struct sockaddr *)&peer, sizeof peer) < 0) {
-        perror("bare: connect");
-        return 1;
-    }
+    window = (int)number(argv[2], 1, MOST);
+    peer.sin_port = port_of(argv[1]);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&peer, sizeof peer) < 0)
+        fail("connect");
     for (int i = 0; i < MOST; i++) {
         iov[i] = (struct iovec){octets[i], SIZE};
         messages[i].msg_hdr = (struct msghdr){.msg_iov = &iov[i], .msg_iovlen = 1};
     }
-    start = now();
-    end = start + atof(argv[3]);
-    while (now() < end) {
+    start = seconds();
+    end = start + (double)number(argv[3], 1, 3600);
+    while (seconds() < end) {
         struct pollfd readable = {.fd = fd, .events = POLLIN};
         int sent =
             under_way < window ? sendmmsg(fd, messages, (unsigned)(window - under_way), 0) : 0;
@@ -66,6 +53,6 @@ int main(int argc, char *argv[])
             under_way = under_way > got ? under_way - got : 0;
         }
     }
-    printf("%.0f\n", (double)received / (now() - start));
+    printf("%.0f\n", (double)received / (seconds() - start));
     return 0;
 }

@@ -71,8 +71,8 @@ def main(build, connections=19000):
                 dribbler.start()
                 time.sleep(3)
                 waits = sorted(newcomer() for _ in range(50) if not time.sleep(0.1))
-                print(f"{connections} dribbling connections: a newcomer's first echo after {waits[25] * 1000:.0f} ms (median of 50), "
-                      f"{waits[-1] * 1000:.0f} ms at most")
+                print(f"{connections} dribbling connections: a newcomer's first echo after {waits[25] * 1000:.0f} ms "
+                      f"(median of 50), {waits[-1] * 1000:.0f} ms at most")
             finally:
                 ended.set()
                 echod.terminate()

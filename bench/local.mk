@@ -1,5 +1,5 @@
-EXTRA_DIST += bench/bare.c bench/dribblers.py bench/generators.sh bench/overhead.sh bench/startup.py \
-    bench/timestamps.sh bench/run bench/accounts.py bench/report.py bench/floor.c bench/peer_ev.c bench/peer_uv.c
+EXTRA_DIST += bench/bare.c bench/common.h bench/dribblers.py bench/generators.sh bench/overhead.sh bench/timestamps.sh \
+    bench/startup.py bench/run bench/accounts.py bench/report.py bench/floor.c bench/peer_ev.c bench/peer_uv.c
 
 # BENCHFLAGS=--quick for a short run.
 .PHONY: bench

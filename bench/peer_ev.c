@@ -3,15 +3,12 @@
  * is killed.
  *
  *   peer_ev PORT */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <ev.h>
-#include <netinet/tcp.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
+
+#include "common.h"
 
 #define SIZE 65536
 
@@ -122,24 +119,6 @@ static void on_datagram(struct ev_loop *loop, ev_io *io, int events)
         sendto(io->fd, octets, (size_t)got, 0, (struct sockaddr *)&from, length);
 }
 
-static int bound(int type, int port)
-{
-    struct sockaddr_in here = {.sin_family = AF_INET,
-                               .sin_addr.s_addr = htonl(INADDR_ANY),
-                               .sin_port = htons((uint16_t)port)};
-    int fd = socket(AF_INET, type | SOCK_NONBLOCK, 0);
-    int on = 1;
-
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-        bind(fd, (struct sockaddr *)&here, sizeof here) != 0 ||
-        (type == SOCK_STREAM && (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0 ||
-                                 listen(fd, 4096) != 0))) {
-        perror("bind");
-        exit(1);
-    }
-    return fd;
-}
-
 int main(int argc, char *argv[])
 {
     struct ev_loop *loop = ev_default_loop(EVBACKEND_EPOLL);
@@ -149,8 +128,8 @@ int main(int argc, char *argv[])
         fprintf(stderr, "usage: peer_ev PORT\n");
         return 64;
     }
-    ev_io_init(&listener, on_listener, bound(SOCK_STREAM, atoi(argv[1])), EV_READ);
-    ev_io_init(&datagrams, on_datagram, bound(SOCK_DGRAM, atoi(argv[1])), EV_READ);
+    ev_io_init(&listener, on_listener, bound(SOCK_STREAM | SOCK_NONBLOCK, argv[1]), EV_READ);
+    ev_io_init(&datagrams, on_datagram, bound(SOCK_DGRAM | SOCK_NONBLOCK, argv[1]), EV_READ);
     ev_io_start(loop, &listener);
     ev_io_start(loop, &datagrams);
     ev_run(loop, 0);

@@ -4,10 +4,10 @@
  *
  *   peer_uv PORT */
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <uv.h>
+
+#include "common.h"
 
 #define SIZE 65536
 
@@ -133,7 +133,7 @@ int main(int argc, char *argv[])
         return 64;
     }
     signal(SIGPIPE, SIG_IGN);
-    check(uv_ip4_addr("0.0.0.0", atoi(argv[1]), &here), "address");
+    check(uv_ip4_addr("0.0.0.0", (int)number(argv[1], 1, 65535), &here), "address");
     check(uv_tcp_init(loop, &listener), "tcp");
     check(uv_tcp_bind(&listener, (struct sockaddr *)&here, 0), "bind");
     check(uv_listen((uv_stream_t *)&listener, 4096, on_connection), "listen");
