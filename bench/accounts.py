@@ -84,13 +84,19 @@ def cpu_of_tree(root):
     return total
 
 
+def resident(root):
+    """Octets of memory that a process and its descendants have, exactly."""
+    return sum(int(line.split()[1]) * 1024 for pid in processes_of(root)
+               for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines() if line.startswith("Rss:"))
+
+
 def settled_cpu(group, root):
     """The CPU time once it has stopped to grow, or after a second."""
     before = group.cpu(root)
-    for _ in range(20):
-        time.sleep(0.05)
+    for _ in range(50):
+        time.sleep(0.02)
         now = group.cpu(root)
-        if now - before < 0.0002:
+        if now - before < 0.0001:
             return now
         before = now
     return before

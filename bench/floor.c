@@ -1,65 +1,116 @@
 /* SPDX-License-Identifier: ISC */
 /* The least that an echo can cost: plain system calls, with no guard, no limits and no features.
  *
- *   floor one|many|datagram|datagrams PORT
+ *   floor PORT HOW [SIZE]
  *
- * one: TCP, one connection after the other, blocking.     many: TCP, epoll_wait(2), a read and a
- * write. datagram: UDP, one at a time.                           datagrams: UDP, recvmmsg(2) and
- * sendmmsg(2).
+ * TCP: one        one connection after the other, blocking
+ *      many       epoll_wait(2), then a read of up to SIZE octets and a write
+ *      drain      the same, and again until nothing is left to be read
+ *      splice     epoll_wait(2), then splice(2) through a pipe of SIZE octets
+ * UDP: datagram   one at a time
+ *      datagrams  recvmmsg(2) and sendmmsg(2), with room for SIZE octets in each
  *
  * Serves until it is killed. Writing blocks: the client must read while it writes. */
-#include <arpa/inet.h>
-#include <netinet/tcp.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#define SIZE    262144
+#include "common.h"
+
+#define LARGEST (1 << 20)
 #define EVENTS  256
 #define BATCH   64
-#define LARGEST 65536
+#define SLOT    65536
 
-static char octets[SIZE];
+static char octets[LARGEST];
+static size_t size = 262144;
+static int through[2];
 
-static void fail(const char *what)
+/* Whether all of it was sent. */
+static bool give_back(int fd, ssize_t length)
 {
-    perror(what);
-    exit(1);
-}
-
-static int bound(int type, int port)
-{
-    struct sockaddr_in here = {.sin_family = AF_INET,
-                               .sin_addr.s_addr = htonl(INADDR_ANY),
-                               .sin_port = htons((uint16_t)port)};
-    int fd = socket(AF_INET, type, 0);
-    int on = 1;
-
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-        bind(fd, (struct sockaddr *)&here, sizeof here) != 0)
-        fail("bind");
-    if (type == SOCK_STREAM &&
-        (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0 || listen(fd, 4096) != 0))
-        fail("listen");
-    return fd;
-}
-
-/* Whether there may be more to come. */
-static bool echo_once(int fd)
-{
-    ssize_t got = recv(fd, octets, sizeof octets, 0);
-
-    for (ssize_t sent = 0, n; sent < got; sent += n) {
-        n = send(fd, octets + sent, (size_t)(got - sent), MSG_NOSIGNAL);
+    for (ssize_t sent = 0, n; sent < length; sent += n) {
+        n = send(fd, octets + sent, (size_t)(length - sent), MSG_NOSIGNAL);
         if (n < 0)
             return false;
     }
+    return true;
+}
+
+/* These return whether there may be more to come. */
+
+static bool echo_once(int fd)
+{
+    ssize_t got = recv(fd, octets, size, 0);
+
+    return got > 0 && give_back(fd, got);
+}
+
+static bool echo_all(int fd)
+{
+    ssize_t got;
+
+    while ((got = recv(fd, octets, size, MSG_DONTWAIT)) > 0) {
+        if (!give_back(fd, got))
+            return false;
+    }
+    return got < 0 && errno == EAGAIN;
+}
+
+static void open_pipe(void)
+{
+    if (pipe(through) != 0 || fcntl(through[0], F_SETPIPE_SZ, (int)size) < 0)
+        fail("pipe");
+}
+
+static bool echo_spliced(int fd)
+{
+    ssize_t got = splice(fd, NULL, through[1], NULL, size, SPLICE_F_MOVE);
+
+    for (ssize_t sent = 0, n; sent < got; sent += n) {
+        n = splice(through[0], NULL, fd, NULL, (size_t)(got - sent), SPLICE_F_MOVE);
+        if (n <= 0) {
+            close(through[0]);
+            close(through[1]);
+            open_pipe(); /* The rest is nobody's. */
+            return false;
+        }
+    }
     return got > 0;
+}
+
+static void watch(int epoll, int fd)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+
+    if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0)
+        fail("epoll_ctl");
+}
+
+static void serve(int listener, bool (*echo)(int fd))
+{
+    struct epoll_event events[EVENTS];
+    int epoll = epoll_create1(0);
+
+    watch(epoll, listener);
+    for (;;) {
+        int count = epoll_wait(epoll, events, EVENTS, -1);
+
+        for (int i = 0; i < count; i++) {
+            int fd = events[i].data.fd;
+
+            if (fd != listener) {
+                if (!echo(fd))
+                    close(fd);
+            } else if ((fd = accept(listener, NULL, NULL)) >= 0) {
+                watch(epoll, fd);
+            }
+        }
+    }
 }
 
 static void one(int listener)
@@ -74,34 +125,21 @@ static void one(int listener)
     }
 }
 
-static void watch(int epoll, int fd)
-{
-    struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
-
-    if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0)
-        fail("epoll_ctl");
-}
-
 static void many(int listener)
 {
-    struct epoll_event events[EVENTS];
-    int epoll = epoll_create1(0);
+    serve(listener, echo_once);
+}
 
-    watch(epoll, listener);
-    for (;;) {
-        int count = epoll_wait(epoll, events, EVENTS, -1);
+static void drain(int listener)
+{
+    serve(listener, echo_all);
+}
 
-        for (int i = 0; i < count; i++) {
-            int fd = events[i].data.fd;
-
-            if (fd != listener) {
-                if (!echo_once(fd))
-                    close(fd);
-            } else if ((fd = accept(listener, NULL, NULL)) >= 0) {
-                watch(epoll, fd);
-            }
-        }
-    }
+static void spliced(int listener)
+{
+    signal(SIGPIPE, SIG_IGN);
+    open_pipe();
+    serve(listener, echo_spliced);
 }
 
 static void datagram(int fd)
@@ -109,7 +147,7 @@ static void datagram(int fd)
     for (;;) {
         struct sockaddr_in from;
         socklen_t length = sizeof from;
-        ssize_t got = recvfrom(fd, octets, LARGEST, 0, (struct sockaddr *)&from, &length);
+        ssize_t got = recvfrom(fd, octets, size, 0, (struct sockaddr *)&from, &length);
 
         if (got >= 0)
             sendto(fd, octets, (size_t)got, 0, (struct sockaddr *)&from, length);
@@ -118,14 +156,15 @@ static void datagram(int fd)
 
 static void datagrams(int fd)
 {
-    static char batch[BATCH][LARGEST];
+    static char batch[BATCH * SLOT];
     static struct sockaddr_in from[BATCH];
     static struct iovec iov[BATCH];
     static struct mmsghdr messages[BATCH];
+    size_t slot = size < SLOT ? size : SLOT;
 
     for (;;) {
-        for (int i = 0; i < BATCH; i++) {
-            iov[i] = (struct iovec){batch[i], LARGEST};
+        for (size_t i = 0; i < BATCH; i++) {
+            iov[i] = (struct iovec){batch + i * slot, slot};
             messages[i].msg_hdr = (struct msghdr){.msg_name = &from[i],
                                                   .msg_namelen = sizeof from[i],
                                                   .msg_iov = &iov[i],
@@ -149,15 +188,16 @@ int main(int argc, char *argv[])
         const char *name;
         int type;
         void (*serve)(int fd);
-    } modes[] = {{"one", SOCK_STREAM, one},
-                 {"many", SOCK_STREAM, many},
-                 {"datagram", SOCK_DGRAM, datagram},
-                 {"datagrams", SOCK_DGRAM, datagrams}};
+    } ways[] = {{"one", SOCK_STREAM, one},          {"many", SOCK_STREAM, many},
+                {"drain", SOCK_STREAM, drain},      {"splice", SOCK_STREAM, spliced},
+                {"datagram", SOCK_DGRAM, datagram}, {"datagrams", SOCK_DGRAM, datagrams}};
 
-    for (size_t i = 0; argc == 3 && i < sizeof modes / sizeof *modes; i++) {
-        if (strcmp(argv[1], modes[i].name) == 0)
-            modes[i].serve(bound(modes[i].type, atoi(argv[2])));
+    if (argc == 4)
+        size = (size_t)number(argv[3], 1, LARGEST);
+    for (size_t i = 0; argc >= 3 && i < sizeof ways / sizeof *ways; i++) {
+        if (strcmp(argv[2], ways[i].name) == 0)
+            ways[i].serve(bound(ways[i].type, argv[1]));
     }
-    fprintf(stderr, "usage: floor one|many|datagram|datagrams PORT\n");
+    fprintf(stderr, "usage: floor PORT one|many|drain|splice|datagram|datagrams [SIZE]\n");
     return 64;
 }

@@ -1,5 +1,6 @@
-EXTRA_DIST += bench/bare.c bench/common.h bench/dribblers.py bench/generators.sh bench/overhead.sh bench/timestamps.sh \
-    bench/startup.py bench/run bench/accounts.py bench/report.py bench/floor.c bench/peer_ev.c bench/peer_uv.c
+EXTRA_DIST += bench/accounts.py bench/bare.c bench/common.h bench/dribblers.py bench/floor.c bench/generators.sh \
+    bench/load.py bench/overhead.sh bench/peer_ev.c bench/peer_uv.c bench/report.py bench/startup.py bench/run bench/servers.py bench/stage.py \
+    bench/storm.c bench/timestamps.sh
 
 # BENCHFLAGS=--quick for a short run.
 .PHONY: bench

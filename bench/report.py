@@ -14,7 +14,7 @@ def spread(values):
     if len(values) < 2:
         return 0.0
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-    return (high - low) / median
+    return (high - low) / median if median else 0.0
 
 
 def summary_of(mode, measured, notes):
@@ -39,30 +39,48 @@ def summary_of(mode, measured, notes):
     return figures
 
 
-def table(modes, servers, summaries):
-    lines = ["CPU time of the server an echo, as a ratio to echod's: median, (spread), ! where over "
-             f"{NOISY * 100:.0f} %; for echod the cost itself", ""]
-    width = max(len(mode.title) for mode in modes)
-    names = [server.name for server in servers]
-    lines.append(" " * width + "".join(f"{name:>16}" for name in names))
+def heading(circumstances):
+    return "\n".join(f"{name.capitalize()}: {value}" for name, value in circumstances.items())
+
+
+def cell_of(mode, name, figure):
+    if not figure or figure["ratio"] is None:
+        return "-"
+    value = f"{figure['cost']:.2f} {mode.unit}" if name == "echod" else f"{figure['ratio']:.2f}"
+    return f"{value} ({figure['spread'] * 100:.0f}%)" + ("!" if figure["spread"] > NOISY else " ")
+
+
+def throughput_of(name, figures):
+    """Of echod in MB/s, of the others as a ratio to it."""
+    ours = figures.get("echod", {}).get("mb_per_s")
+    if not ours or name not in figures:
+        return "-"
+    return f"{ours:.0f} MB/s" if name == "echod" else f"{figures[name]['mb_per_s'] / ours:.2f}"
+
+
+def columns(modes, names, summaries):
+    """Lines of these columns only, so that they are no longer than a page is wide."""
+    rows = [("", names)]
     for mode in modes:
-        cells = []
-        for name in names:
-            figure = summaries[mode.name].get(name)
-            if not figure or figure["ratio"] is None:
-                cells.append("-")
-                continue
-            value = f"{figure['cost']:.2f} {mode.unit}" if name == "echod" else f"{figure['ratio']:.2f}"
-            cells.append(f"{value} ({figure['spread'] * 100:.0f}%){'!' if figure['spread'] > NOISY else ''}")
-        lines.append(mode.title.ljust(width) + "".join(f"{cell:>16}" if len(cell) < 16 else " " + cell for cell in cells))
-    return "\n".join(lines)
+        rows.append((mode.title, [cell_of(mode, name, summaries[mode.name].get(name)) for name in names]))
+        if mode.per_kib:
+            rows.append(("  its throughput: more is better", [throughput_of(name, summaries[mode.name]) for name in names]))
+    widths = [max(len(cells[i]) for _, cells in rows) + 2 for i in range(len(names))]
+    left = max(len(title) for title, _ in rows)
+    return [title.ljust(left) + "".join(cell.rjust(width) for cell, width in zip(cells, widths)) for title, cells in rows]
 
 
-def draw(path, modes, servers, summaries):
+def table(modes, names, summaries):
+    legend = ("CPU time of the server an echo, as a ratio to echod's: median, (spread), ! where over "
+              f"{NOISY * 100:.0f} %; for echod the cost itself")
+    blocks = [names[:5], names[5:]]
+    return "\n".join([legend, *(line.rstrip() for block in blocks if block for line in ["", *columns(modes, block, summaries)])])
+
+
+def draw(path, modes, names, summaries):
     """The ratios as bars, SVG or PNG by the file's name. Returns why it could not, or None."""
     if not shutil.which("gnuplot"):
         return f"{path} was not drawn: needs gnuplot"
-    names = [server.name for server in servers]
     rows = ["mode " + " ".join(f'"{name}"' for name in names)]
     for mode in modes:
         figures = summaries[mode.name]

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: ISC */
+/* Clients by the thousand, faster than a script could make them, from several addresses of this
+ * host.
+ *
+ *   storm ADDRESS PORT echo COUNT    so many connections at once, of which each has one message
+ * echoed storm ADDRESS PORT stall COUNT   so many that send until nothing more is taken, and never
+ * read storm ADDRESS PORT flood SIZE    datagrams as fast as can be, to a socket that nobody reads
+ *
+ * Prints how many seconds it took until all connections were served, or stalled, or "0" when the
+ * flood begins; then holds what it has until its standard input ends. A connection that fails, or
+ * an echo that is wrong, ends it. */
+#include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "common.h"
+
+#define MOST     100000
+#define SOURCES  8 /* addresses of 127/8, each of which has its own ephemeral ports */
+#define SIZE     64
+#define EVENTS   512
+#define BURST    64
+#define PATIENCE 30000 /* milliseconds without any progress */
+#define STALLED  200   /* milliseconds without progress that show that nobody takes any more */
+
+static struct sockaddr_in server = {.sin_family = AF_INET};
+static char message[65536];
+static int epoll;
+
+static void open_client(long index)
+{
+    struct sockaddr_in here = {.sin_family = AF_INET,
+                               .sin_addr.s_addr = htonl(0x7f000100 + (uint32_t)index % SOURCES)};
+    struct epoll_event event = {.events = EPOLLOUT};
+    int on = 1;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+
+    event.data.fd = fd;
+    if (fd < 0 || setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on) != 0 ||
+        bind(fd, (struct sockaddr *)&here, sizeof here) != 0 ||
+        (connect(fd, (struct sockaddr *)&server, sizeof server) != 0 && errno != EINPROGRESS) ||
+        epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0)
+        fail("connect");
+}
+
+static void want(int fd, uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data.fd = fd};
+
+    if (epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) != 0)
+        fail("epoll_ctl");
+}
+
+/* Whether this client has had its echo. */
+static bool echoed(int fd, uint32_t events)
+{
+    char back[SIZE];
+
+    if (events & EPOLLOUT) {
+        if (send(fd, message, SIZE, MSG_NOSIGNAL) != SIZE)
+            fail("send");
+        want(fd, EPOLLIN);
+        return false;
+    }
+    if (recv(fd, back, sizeof back, 0) != SIZE || memcmp(back, message, SIZE) != 0)
+        fail("wrong echo");
+    want(fd, 0);
+    return true;
+}
+
+static bool stuffed(int fd, uint32_t events)
+{
+    if (send(fd, message, sizeof message, MSG_NOSIGNAL) < 0 && errno != EAGAIN)
+        fail("send");
+    (void)events;
+    return false;
+}
+
+/* Until each has been served, or for so many milliseconds none has made progress. */
+static long serve_all(long count, bool (*serve)(int fd, uint32_t events), int patience)
+{
+    struct epoll_event events[EVENTS];
+    long served = 0;
+    int ready;
+
+    epoll = epoll_create1(0);
+    for (long i = 0; i < count; i++)
+        open_client(i);
+    while (served < count && (ready = epoll_wait(epoll, events, EVENTS, patience)) > 0) {
+        for (int i = 0; i < ready; i++)
+            served += serve(events[i].data.fd, events[i].events);
+    }
+    return served;
+}
+
+static bool input_is_open(void)
+{
+    struct pollfd input = {.fd = 0, .events = POLLIN};
+
+    return poll(&input, 1, 0) == 0;
+}
+
+static void flood(size_t size)
+{
+    static struct iovec iov;
+    static struct mmsghdr burst[BURST];
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+
+    if (fd < 0 || connect(fd, (struct sockaddr *)&server, sizeof server) != 0)
+        fail("connect");
+    iov = (struct iovec){message, size};
+    for (int i = 0; i < BURST; i++)
+        burst[i].msg_hdr = (struct msghdr){.msg_iov = &iov, .msg_iovlen = 1};
+    while (input_is_open())
+        sendmmsg(fd, burst, BURST, 0);
+}
+
+static void say(double value)
+{
+    printf("%.3f\n", value);
+    fflush(stdout);
+}
+
+int main(int argc, char *argv[])
+{
+    const char *what = argc == 5 ? argv[3] : "";
+    double start = seconds();
+    char end;
+
+    if (argc != 5 || inet_pton(AF_INET, argv[1], &server.sin_addr) != 1) {
+        fprintf(stderr, "usage: storm ADDRESS PORT echo|stall|flood COUNT|SIZE\n");
+        return 64;
+    }
+    server.sin_port = port_of(argv[2]);
+    memset(message, 'x', sizeof message);
+    if (strcmp(what, "flood") == 0) {
+        say(0);
+        flood((size_t)number(argv[4], 1, sizeof message));
+        return 0;
+    }
+    long count = number(argv[4], 1, MOST);
+
+    if (strcmp(what, "echo") == 0 && serve_all(count, echoed, PATIENCE) < count)
+        fail("not all were served");
+    if (strcmp(what, "stall") == 0)
+        serve_all(count, stuffed, STALLED);
+    say(seconds() - start);
+    while (read(0, &end, 1) > 0)
+        ;
+    return 0;
+}
