@@ -1,4 +1,4 @@
-EXTRA_DIST += bench/accounts.py bench/bare.c bench/common.h bench/dribblers.py bench/floor.c bench/generators.sh \
+EXTRA_DIST += bench/accounts.py bench/bare.c bench/bounds bench/common.h bench/dribblers.py bench/floor.c bench/generators.sh \
     bench/load.py bench/overhead.sh bench/peer_ev.c bench/peer_uv.c bench/report.py bench/startup.py bench/run bench/servers.py bench/stage.py \
     bench/storm.c bench/timestamps.sh
 
@@ -6,3 +6,4 @@ EXTRA_DIST += bench/accounts.py bench/bare.c bench/common.h bench/dribblers.py b
 .PHONY: bench
 bench: src/echod src/echo-probe
 	$(PYTHON3) $(srcdir)/bench/run $(BENCHFLAGS) .
+	$(PYTHON3) $(srcdir)/bench/bounds $(BENCHFLAGS) .

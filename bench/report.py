@@ -77,6 +77,21 @@ def table(modes, names, summaries):
     return "\n".join([legend, *(line.rstrip() for block in blocks if block for line in ["", *columns(modes, block, summaries)])])
 
 
+def bounds_table(rows, found):
+    """Each figure with its bound, and ! where the bound is not kept."""
+    width = max(len(row.title) for row in rows.values())
+    lines = [f"{'':{width}}{'median':>16}{'(spread)':>10}{'bound':>14}", ""]
+    for key, row in rows.items():
+        if key not in found:
+            continue
+        median = statistics.median(found[key])
+        kept = (row.most is None or median <= row.most) and (row.least is None or median >= row.least)
+        bound = f"<= {row.most:g}" if row.most is not None else f">= {row.least:g}" if row.least is not None else "-"
+        value = f"{median:.2f} {row.unit}".rstrip()
+        lines.append(f"{row.title:{width}}{value:>16}{f'({spread(found[key]) * 100:.0f}%)':>10}{bound:>14}{'' if kept else ' !'}")
+    return "\n".join(lines)
+
+
 def draw(path, modes, names, summaries):
     """The ratios as bars, SVG or PNG by the file's name. Returns why it could not, or None."""
     if not shutil.which("gnuplot"):
