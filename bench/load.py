@@ -60,7 +60,8 @@ def probed(options, mode, duration, *more, **place):
 
 
 class Storm:
-    """Clients of bench/storm.c, which are there until the end of the with block; `seconds` is what they waited for."""
+    """Clients of bench/storm.c, which are there until the end of the with block; `seconds` is what they waited for, and
+    `echoes`, after the block, how many datagrams came back."""
 
     def __init__(self, options, *words):
         self.process = subprocess.Popen(["taskset", "-c", str(options.cores[1]), options.storm, HOST, str(PORT), *map(str, words)],
@@ -78,3 +79,4 @@ class Storm:
     def __exit__(self, *_):
         with self.process:
             self.process.stdin.close()
+            self.echoes = float(self.process.stdout.read() or 0)

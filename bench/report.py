@@ -17,7 +17,7 @@ def spread(values):
     return (high - low) / median if median else 0.0
 
 
-def summary_of(mode, measured, notes):
+def summary_of(measured):
     """{server: figures} of one mode; a ratio is of the costs of one round."""
     reference = measured.get("echod", [])
     figures = {}
@@ -28,15 +28,19 @@ def summary_of(mode, measured, notes):
         ratios = [value["cost"] / base["cost"] for value, base in zip(values, reference) if value and base]
         # Echod's own ratio is always 1: what it varies by is its cost.
         varied = spread(costs if name == "echod" else ratios)
-        lost = sum(value["lost"] for value in values if value)
         figures[name] = {"cost": statistics.median(costs), "ratio": statistics.median(ratios) if ratios else None,
-                         "spread": varied, "rounds": len(costs), "lost": lost,
+                         "spread": varied, "rounds": len(costs), "lost": sum(value["lost"] for value in values if value),
+                         "echoes": sum(value["echoes"] for value in values if value),
                          "mb_per_s": statistics.median(value["mb_per_s"] for value in values if value)}
-        if varied > NOISY:
-            notes.append(f"{mode.name}, {name}: noisy, spread {varied * 100:.0f} %")
-        if lost > LOSSY * sum(value["echoes"] for value in values if value):
-            notes.append(f"{mode.name}, {name}: {lost} echoes lost")
     return figures
+
+
+def remarks(summaries):
+    """Notes of what varied much, and of who lost echoes."""
+    every = [(f"{mode}, {name}", figure) for mode, figures in summaries.items() for name, figure in figures.items()]
+    noisy = [f"{what} {figure['spread'] * 100:.0f} %" for what, figure in every if figure["spread"] > NOISY]
+    lossy = [f"{what} {figure['lost']}" for what, figure in every if figure["lost"] > LOSSY * figure["echoes"]]
+    return [f"{what}: {'; '.join(found)}" for what, found in (("noisy", noisy), ("echoes lost", lossy)) if found]
 
 
 def heading(circumstances):

@@ -78,7 +78,8 @@ def circumstances():
     model = next((line.split(":")[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text("utf-8").splitlines()
                   if line.startswith("model name")), platform.machine())
     return {"date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            "machine": f"{len(os.sched_getaffinity(0))} cores of {model}, {platform.system()} {platform.release()}",
+            "machine": f"{len(os.sched_getaffinity(0))} cores of {model}, {platform.system()} {platform.release()}, "
+                       f"load average {os.getloadavg()[0]:.1f} before",
             "command": shlex.join(sys.argv)}
 
 

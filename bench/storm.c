@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: ISC */
-/* Clients by the thousand, faster than a script could make them, from several addresses of this
- * host.
+/* Clients by the thousand, from several addresses of this host, faster than a script makes them.
  *
- *   storm ADDRESS PORT echo COUNT    so many connections at once, of which each has one message
- * echoed storm ADDRESS PORT stall COUNT   so many that send until nothing more is taken, and never
- * read storm ADDRESS PORT flood SIZE    datagrams as fast as can be, to a socket that nobody reads
+ *   storm ADDRESS PORT echo COUNT    connections at once, each of which has a message echoed
+ *   storm ADDRESS PORT stall COUNT   connections that send all they can, and never read
+ *   storm ADDRESS PORT flood SIZE    datagrams as fast as can be, to a socket that nobody reads
+ *   storm ADDRESS PORT burst COUNT   datagrams, so many with each send(2), as segments of one
  *
- * Prints how many seconds it took until all connections were served, or stalled, or "0" when the
- * flood begins; then holds what it has until its standard input ends. A connection that fails, or
- * an echo that is wrong, ends it. */
+ * Prints how many seconds it took until all connections were served, or stalled, or 0 when the
+ * datagrams begin. Goes on with these, or holds the connections, until its standard input ends;
+ * after a burst it prints how many were echoed. What fails, or comes back wrong, ends it. */
 #include <errno.h>
+#include <netinet/udp.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <string.h>
@@ -18,13 +19,16 @@
 
 #include "common.h"
 
-#define MOST     100000
-#define SOURCES  8 /* addresses of 127/8, each of which has its own ephemeral ports */
-#define SIZE     64
-#define EVENTS   512
-#define BURST    64
-#define PATIENCE 30000 /* milliseconds without any progress */
-#define STALLED  200   /* milliseconds without progress that show that nobody takes any more */
+#define MOST          100000
+#define SOURCES       8 /* addresses of 127/8, each of which has its own ephemeral ports */
+#define SIZE          64
+#define EVENTS        512
+#define BATCH         64
+#define PATIENCE      30000 /* milliseconds without any progress */
+#define LOST          10    /* milliseconds after which datagrams are made up for */
+#define WINDOW        256   /* datagrams under way */
+#define MOST_SEGMENTS 64
+#define STALLED       200 /* milliseconds without progress that show that nobody takes any more */
 
 static struct sockaddr_in server = {.sin_family = AF_INET};
 static char message[65536];
@@ -106,16 +110,56 @@ static bool input_is_open(void)
 static void flood(size_t size)
 {
     static struct iovec iov;
-    static struct mmsghdr burst[BURST];
+    static struct mmsghdr batch[BATCH];
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
 
     if (fd < 0 || connect(fd, (struct sockaddr *)&server, sizeof server) != 0)
         fail("connect");
     iov = (struct iovec){message, size};
-    for (int i = 0; i < BURST; i++)
-        burst[i].msg_hdr = (struct msghdr){.msg_iov = &iov, .msg_iovlen = 1};
+    for (int i = 0; i < BATCH; i++)
+        batch[i].msg_hdr = (struct msghdr){.msg_iov = &iov, .msg_iovlen = 1};
     while (input_is_open())
-        sendmmsg(fd, burst, BURST, 0);
+        sendmmsg(fd, batch, BATCH, 0);
+}
+
+/* How many came back, each of them as it was sent. */
+static long take_echoes(int fd)
+{
+    static char back[sizeof message];
+    long echoes = 0;
+    ssize_t got;
+
+    while ((got = recv(fd, back, sizeof back, 0)) > 0) {
+        if (got % SIZE != 0 || memcmp(back, message, (size_t)got) != 0)
+            fail("wrong echo");
+        echoes += got / SIZE;
+    }
+    return echoes;
+}
+
+static long burst(long count)
+{
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    int segment = count > 1 ? SIZE : 0, on = 1;
+    long under_way = 0, echoes = 0;
+
+    if (fd < 0 || connect(fd, (struct sockaddr *)&server, sizeof server) != 0 ||
+        setsockopt(fd, SOL_UDP, UDP_SEGMENT, &segment, sizeof segment) != 0 ||
+        setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof on) != 0)
+        fail("connect");
+    while (input_is_open()) {
+        struct pollfd readable = {.fd = fd, .events = POLLIN};
+        long back;
+
+        while (under_way + count <= WINDOW && send(fd, message, (size_t)count * SIZE, 0) > 0)
+            under_way += count;
+        if (poll(&readable, 1, LOST) == 0)
+            under_way = 0;
+        back = take_echoes(fd);
+        echoes += back;
+        under_way = under_way > back ? under_way - back : 0;
+    }
+    return echoes;
 }
 
 static void say(double value)
@@ -131,7 +175,7 @@ int main(int argc, char *argv[])
     char end;
 
     if (argc != 5 || inet_pton(AF_INET, argv[1], &server.sin_addr) != 1) {
-        fprintf(stderr, "usage: storm ADDRESS PORT echo|stall|flood COUNT|SIZE\n");
+        fprintf(stderr, "usage: storm ADDRESS PORT echo|stall|flood|burst COUNT|SIZE\n");
         return 64;
     }
     server.sin_port = port_of(argv[2]);
@@ -139,6 +183,11 @@ int main(int argc, char *argv[])
     if (strcmp(what, "flood") == 0) {
         say(0);
         flood((size_t)number(argv[4], 1, sizeof message));
+        return 0;
+    }
+    if (strcmp(what, "burst") == 0) {
+        say(0);
+        say((double)burst(number(argv[4], 1, MOST_SEGMENTS)));
         return 0;
     }
     long count = number(argv[4], 1, MOST);
