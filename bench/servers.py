@@ -94,7 +94,6 @@ def fetch(options):
 
 
 def distributed(options):
-    """Servers of the distribution, and notes of those missing."""
     def socat(mode):
         return ["TCP4-LISTEN:7,fork,reuseaddr,backlog=4096" if mode.protocol == "tcp" else "UDP4-RECVFROM:7,fork", "PIPE"]
 
@@ -136,7 +135,6 @@ def echod(options, name="echod", configuration=ECHOD_CONF, **more):
 
 
 def event_driven(options):
-    """Those written with libev and libuv, and notes of those missing."""
     servers, notes = [], []
     for label, (name, library, package) in LIBRARIES.items():
         unpacked = options.peers / package / "usr"
@@ -147,6 +145,14 @@ def event_driven(options):
         except Trouble as error:
             notes.append(f"{label} left out: {error} ({package})")
     return servers, notes
+
+
+def prepare(options):
+    """Build what a run takes; the servers to compare with, and notes of those missing."""
+    options.floor, options.storm = compiled(options, "floor"), compiled(options, "storm")
+    driven, unbuilt = event_driven(options)
+    packaged, missing = distributed(options)
+    return driven + packaged, unbuilt + missing
 
 
 # What bare loops are for: reading and writing, and splice(2), which never has the octets.
