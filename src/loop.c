@@ -157,6 +157,11 @@ void loop_set_spin(struct loop *loop, uint64_t ns)
     loop->spin = ns;
 }
 
+uint64_t loop_turn_number(const struct loop *loop)
+{
+    return loop->turn;
+}
+
 uint64_t loop_now(const struct loop *loop)
 {
     return loop->now;
@@ -301,6 +306,7 @@ void loop_turn(struct loop *loop, int max_ms)
             in_epoll = wait_epoll(loop, 0);
         }
     }
+    loop->turn++;
     read_clock(loop);
     deliver_epoll(loop, in_epoll);
     deliver_poll(loop, in_array);

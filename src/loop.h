@@ -49,6 +49,7 @@ struct loop {
     int batch_left; /* events of the batch that were not delivered yet, at its end */
     int batch_end;
     struct loop_timer *timers;
+    uint64_t turn;
     uint64_t next_due;
     uint64_t now;
     uint64_t spin; /* nanoseconds, see loop_set_spin() */
@@ -79,6 +80,9 @@ void loop_timer_stop(struct loop_timer *timer);
 /* After a turn that brought something do not sleep for so many nanoseconds, but ask again and
  * again: a CPU for quicker answers. At first, 0. */
 void loop_set_spin(struct loop *loop, uint64_t ns);
+
+/* The number of this turn. */
+uint64_t loop_turn_number(const struct loop *loop);
 
 /* The time when this turn began. */
 uint64_t loop_now(const struct loop *loop);

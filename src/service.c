@@ -88,9 +88,11 @@ static void retire(struct service *service, const struct endpoints *set)
 
 static int add_to_workers(struct service *service, const struct endpoint *endpoint)
 {
+    unsigned sharers = endpoint->inherited ? (unsigned)service->worker_count : 1;
+
     for (size_t i = 0; i < service->worker_count; i++)
         if (worker_add_socket(service->workers[i], endpoint->type, endpoint_fd(endpoint, i),
-                              i == 0 || endpoint->inherited) < 0) {
+                              i == 0 || endpoint->inherited, sharers) < 0) {
             log_error("cannot serve a new socket: %s", strerror(errno));
             return -1;
         }

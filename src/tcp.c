@@ -20,10 +20,9 @@
 #define SCRATCH_SIZE (128 * 1024)
 
 /* How many connections one turn lets in, before the others get theirs. Finding out that there is no
- * further one costs as much as half a connection, so it is looked for only in a rush: after so many
- * turns that had one. */
+ * further one costs as much as half a connection, so only one is let in where there was none in the
+ * turn before. */
 #define ACCEPT_BATCH 32
-#define RUSH_TURNS   16
 
 /* A backlog has an end, but clients may come as fast as they are let in. */
 #define QUEUE_MAX 65536
@@ -31,6 +30,12 @@
 /* How long the listeners rest when a connection cannot be had: short enough that a descriptor that
  * some other part of the system frees is put to use within a tenth of a second. */
 #define RESUME_NS (50 * UINT64_C(1000000))
+
+/* How long a client is left to the other workers that share a listener, if this one has more than
+ * its share of connections: at least SHARE_SLACK, and a SHARE_PART'th of all. */
+#define LEAVE_NS    UINT64_C(1000000)
+#define SHARE_SLACK 4
+#define SHARE_PART  16
 
 /* The idle timer looks again so often, in case that other workers have made places scarce. */
 #define IDLE_CHECK_NS UINT64_C(1000000000)
@@ -44,7 +49,8 @@ struct tcp_listener {
     struct loop_io io;
     struct tcp *tcp;
     struct tcp_listener *next;
-    unsigned turns; /* since it was last seen empty, up to RUSH_TURNS */
+    unsigned sharers;   /* workers that accept from it */
+    uint64_t last_turn; /* that had somebody to let in */
     bool retired;
     bool plain; /* what is accepted from it lacks our options: see net_welcome() */
 };
@@ -117,12 +123,12 @@ static void arm_idle_timer(struct tcp *tcp)
 
 /* ---- the listeners' rest ---- */
 
-static void mute(struct tcp *tcp)
+static void mute(struct tcp *tcp, uint64_t ns)
 {
     tcp->muted = true;
     for (struct tcp_listener *l = tcp->listeners; l; l = l->next)
         (void)loop_set(tcp->loop, &l->io, 0); /* or it is told again that there are no places */
-    loop_timer_set(tcp->loop, &tcp->resume_timer, loop_now(tcp->loop) + RESUME_NS);
+    loop_timer_set(tcp->loop, &tcp->resume_timer, loop_now(tcp->loop) + ns);
 }
 
 static void unmute(struct tcp *tcp)
@@ -475,20 +481,19 @@ static enum accepted accept_one(struct tcp_listener *listener)
         if (begin_connection(tcp, fd, &peer, victim) == 0)
             return LET_IN;
         log_starved(tcp, "keep");
-        mute(tcp);
+        mute(tcp, RESUME_NS);
         return STARVED;
     }
     if (has_place)
         admit_release(tcp->admit);
     if (errno == EAGAIN || errno == EWOULDBLOCK) {
         listener->plain = listener->retired;
-        listener->turns = 0;
         return QUEUE_EMPTY;
     }
     if (is_transient(errno))
         return TRY_AGAIN;
     log_starved(tcp, "accept");
-    mute(tcp);
+    mute(tcp, RESUME_NS);
     return STARVED;
 }
 
@@ -507,27 +512,46 @@ static int accept_many(struct tcp_listener *listener, int most, enum accepted *l
     return let_in;
 }
 
+/* All who share a listener wake for a client, and the quickest has it, which tends to be the same
+ * one again and again. A client that nobody else has taken meanwhile is not left twice. */
+static bool leave_to_others(const struct tcp_listener *listener)
+{
+    struct tcp *tcp = listener->tcp;
+    uint64_t now = loop_now(tcp->loop);
+    unsigned total = admit_open(tcp->admit), slack = SHARE_SLACK + total / SHARE_PART;
+
+    if (listener->sharers == 1 || tcp->open < total / listener->sharers + slack ||
+        now - tcp->left_at < 3 * LEAVE_NS)
+        return false;
+    tcp->left_at = now;
+    mute(tcp, LEAVE_NS);
+    return true;
+}
+
 static void accept_some(struct loop_io *io, short revents)
 {
     struct tcp_listener *listener = LISTENER_OF(io);
-    bool rush = listener->turns == RUSH_TURNS;
+    uint64_t turn = loop_turn_number(listener->tcp->loop);
+    bool rush = turn - listener->last_turn <= 1 || listener->plain;
     enum accepted last;
 
     (void)revents;
-    listener->turns += !rush;
+    if (leave_to_others(listener))
+        return;
+    listener->last_turn = turn;
     if (accept_many(listener, rush ? ACCEPT_BATCH : 1, &last) > 0)
         return;
     /* Somebody waits, and nothing that we could do now would let him in. */
     if (last == FULL) {
         log_full(listener->tcp);
-        mute(listener->tcp);
+        mute(listener->tcp, RESUME_NS);
     } else if (last == TRY_AGAIN) {
         log_starved(listener->tcp, "accept");
-        mute(listener->tcp);
+        mute(listener->tcp, RESUME_NS);
     }
 }
 
-int tcp_add_listener(struct tcp *tcp, int fd)
+int tcp_add_listener(struct tcp *tcp, int fd, unsigned sharers)
 {
     struct tcp_listener *l = malloc(sizeof *l);
 
@@ -538,7 +562,8 @@ int tcp_add_listener(struct tcp *tcp, int fd)
         return -1;
     }
     l->tcp = tcp;
-    l->turns = RUSH_TURNS; /* until it is empty */
+    l->sharers = sharers;
+    l->last_turn = 0;
     l->retired = false;
     /* What has queued up before we were handed the socket has inherited what it was then. */
     l->plain = true;

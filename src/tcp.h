@@ -47,6 +47,7 @@ struct tcp {
     unsigned scarcity;     /* of places, when the idle timer was set */
     unsigned char *scratch;
     bool muted;
+    uint64_t left_at; /* when a client was left to other workers last */
     struct loop_timer resume_timer;
     struct loop_timer idle_timer;
 };
@@ -57,8 +58,9 @@ int tcp_init(struct tcp *tcp, struct loop *loop, struct stats *stats, struct adm
 /* Closes every connection at once; listeners must have been dropped. */
 void tcp_fini(struct tcp *tcp);
 
-/* Accept from a listening socket, which stays the caller's. */
-int tcp_add_listener(struct tcp *tcp, int fd);
+/* Accept from a listening socket, which stays the caller's. So many workers accept from it: one
+ * that has more than its share of all connections leaves a client to the others for a moment. */
+int tcp_add_listener(struct tcp *tcp, int fd, unsigned sharers);
 
 /* Let in only those whose handshake has begun, see net_retire(). */
 void tcp_retire_listener(struct tcp *tcp, int fd);

@@ -195,6 +195,7 @@ struct socket_request {
     int type;
     int fd;
     bool first;
+    unsigned sharers;
 };
 
 /* The link to the entry of a datagram socket, or to NULL. */
@@ -213,7 +214,7 @@ static int do_add_socket(struct worker *worker, void *argument)
     struct udp_entry *entry;
 
     if (request->type == SOCK_STREAM)
-        return tcp_add_listener(&worker->tcp, request->fd);
+        return tcp_add_listener(&worker->tcp, request->fd, request->sharers);
     entry = malloc(sizeof *entry);
     if (!entry)
         return -1;
@@ -228,10 +229,11 @@ static int do_add_socket(struct worker *worker, void *argument)
     return 0;
 }
 
-int worker_add_socket(struct worker *worker, int type, int fd, bool first)
+int worker_add_socket(struct worker *worker, int type, int fd, bool first, unsigned sharers)
 {
-    return call_worker(worker, do_add_socket,
-                       &(struct socket_request){.type = type, .fd = fd, .first = first});
+    return call_worker(
+        worker, do_add_socket,
+        &(struct socket_request){.type = type, .fd = fd, .first = first, .sharers = sharers});
 }
 
 static int do_retire_socket(struct worker *worker, void *argument)

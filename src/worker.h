@@ -32,8 +32,8 @@ void worker_stop(struct worker *worker);
 void worker_free(struct worker *worker);
 
 /* Serve a socket of net.h, which stays the caller's; -1 with errno. Of several that share an
- * address one is `first`, see udp.h. */
-int worker_add_socket(struct worker *worker, int type, int fd, bool first);
+ * address one is `first`, see udp.h; so many workers serve this very one. */
+int worker_add_socket(struct worker *worker, int type, int fd, bool first, unsigned sharers);
 
 /* Let no new client reach it, but go on with those who have. */
 void worker_retire_socket(struct worker *worker, int type, int fd);

@@ -32,8 +32,9 @@ WRAP(int, priv_drop, const struct priv_identity *identity)
 WRAP_FAILING(int, signalfd, -1, (int fd, const sigset_t *set, int flags), (fd, set, flags))
 WRAP_FAILING(struct worker *, worker_new, NULL, (struct admit * admit), (admit))
 WRAP_FAILING(int, worker_start, -1, (struct worker * worker), (worker))
-WRAP_FAILING(int, worker_add_socket, -1, (struct worker * worker, int type, int fd, bool first),
-             (worker, type, fd, first))
+WRAP_FAILING(int, worker_add_socket, -1,
+             (struct worker * worker, int type, int fd, bool first, unsigned sharers),
+             (worker, type, fd, first, sharers))
 WRAP_FAILING(struct admit *, admit_new, NULL, (void), ())
 WRAP_FAILING(int, endpoints_own, -1, (const struct endpoints *set, uid_t uid, gid_t gid),
              (set, uid, gid))

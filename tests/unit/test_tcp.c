@@ -97,7 +97,7 @@ static int set_up(void **state)
     assert_int_equal(tcp_init(&tcp, &loop, &stats, admit), 0);
     listener = open_listener();
     server = local_address(listener);
-    assert_int_equal(tcp_add_listener(&tcp, listener), 0);
+    assert_int_equal(tcp_add_listener(&tcp, listener, 1), 0);
     return 0;
 }
 
@@ -447,6 +447,33 @@ static void one_turn_lets_in_a_bounded_number(void **state)
     TURN_UNTIL(&loop, tcp.open == COUNT(clients));
     for (unsigned i = 0; i < COUNT(clients); i++)
         close(clients[i]);
+}
+
+/* ---- listeners of several workers ---- */
+
+static void who_has_more_than_its_share_leaves_a_client_to_others_but_not_for_long(void **state)
+{
+    int clients[10];
+
+    (void)state;
+    tcp_drop_listener(&tcp, listener);
+    assert_int_equal(tcp_add_listener(&tcp, listener, 2), 0);
+    for (unsigned i = 0; i < 7; i++)
+        clients[i] = open_client();
+    assert_int_equal(tcp.left_at, 0);
+    for (unsigned i = 7; i < COUNT(clients); i++) {
+        pass_time(&loop, SECOND);
+        clients[i] = connect_client();
+        TURN_UNTIL(&loop, tcp.muted);
+        assert_int_equal(tcp.open, i);
+        pass_time(&loop, SECOND / 1000);
+        TURN_UNTIL(&loop, tcp.open == i + 1);
+    }
+    for (unsigned i = 0; i < COUNT(clients); i++)
+        close(clients[i]);
+    TURN_UNTIL(&loop, tcp.open == 0);
+    assert_int_equal(logbook.count, 0);
+    assert_int_equal(stats.tcp_starved, 0);
 }
 
 /* ---- failures of accept ---- */
@@ -976,7 +1003,7 @@ static void who_came_before_the_listener_was_ours_is_welcomed(void **state)
     (void)state;
     server = local_address(second);
     early = connect_client();
-    assert_int_equal(tcp_add_listener(&tcp, second), 0);
+    assert_int_equal(tcp_add_listener(&tcp, second, 1), 0);
     welcomes = 0;
     assert_echoes(early);
     assert_int_equal(welcomes, 1);
@@ -1031,7 +1058,7 @@ static void several_listeners_serve_and_rest_together(void **state)
     int b;
 
     (void)state;
-    assert_int_equal(tcp_add_listener(&tcp, second), 0);
+    assert_int_equal(tcp_add_listener(&tcp, second, 1), 0);
     a = connect_client();
     server = local_address(second);
     b = connect_client();
@@ -1066,7 +1093,7 @@ static void a_listener_added_while_they_rest_rests_too(void **state)
     close(connect_client());
     SCRIPT(accept4_script, -EMFILE);
     TURN_UNTIL(&loop, tcp.muted);
-    assert_int_equal(tcp_add_listener(&tcp, second), 0);
+    assert_int_equal(tcp_add_listener(&tcp, second, 1), 0);
     server = local_address(second);
     client = connect_client();
     script_clear(&accept4_script);
@@ -1085,10 +1112,10 @@ static void a_listener_that_cannot_be_added_is_an_error(void **state)
 
     (void)state;
     SCRIPT(malloc_script, -ENOMEM);
-    assert_int_equal(tcp_add_listener(&tcp, second), -1);
+    assert_int_equal(tcp_add_listener(&tcp, second, 1), -1);
     assert_int_equal(errno, ENOMEM);
     SCRIPT(loop_add_script, -ENOSPC);
-    assert_int_equal(tcp_add_listener(&tcp, second), -1);
+    assert_int_equal(tcp_add_listener(&tcp, second, 1), -1);
     assert_int_equal(errno, ENOSPC);
     tcp_drop_listener(&tcp, second);
     close(second);
@@ -1145,6 +1172,7 @@ int main(void)
         TEST(without_descriptors_or_memory_the_listener_rests),
         TEST(while_it_lasts_starvation_is_logged_once),
         TEST(the_end_of_a_connection_wakes_a_resting_listener),
+        TEST(who_has_more_than_its_share_leaves_a_client_to_others_but_not_for_long),
         TEST(what_went_wrong_with_one_client_is_not_the_next_ones_concern),
         TEST(an_empty_queue_is_no_failure),
         TEST(a_connection_that_cannot_be_kept_leaves_nothing_behind),
