@@ -216,12 +216,13 @@ static int configure_stream(int fd)
     return set_buffers(fd, TCP_RECEIVE_BUFFER, TCP_SEND_BUFFER);
 }
 
-/* The IPv4 options serve an IPv6 socket too: it may be a dual-stack one that systemd opened.
+/* With SO_REUSEADDR, which systemd sets on every socket, a second process could take the address
+ * over. The IPv4 options serve an IPv6 socket too: it may be a dual-stack one that systemd opened.
  * Replies set out with as many hops to go as there can be; guard.h says why. */
 static int configure_datagram(int fd, int family)
 {
-    if (set(fd, SOL_IP, IP_PKTINFO, 1) < 0 || set(fd, SOL_IP, IP_RECVTOS, 1) < 0 ||
-        set(fd, SOL_IP, IP_TTL, NET_REPLY_HOPS) < 0 ||
+    if (set(fd, SOL_SOCKET, SO_REUSEADDR, 0) < 0 || set(fd, SOL_IP, IP_PKTINFO, 1) < 0 ||
+        set(fd, SOL_IP, IP_RECVTOS, 1) < 0 || set(fd, SOL_IP, IP_TTL, NET_REPLY_HOPS) < 0 ||
         set(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT) < 0)
         return -1;
     if (family == AF_INET6 &&
@@ -261,9 +262,8 @@ static int open_one(int type, const struct net_addr *addr, bool share)
 
     if (fd < 0)
         return -1;
-    /* No SO_REUSEADDR on a datagram socket: with it a second process could take the address over.
-     * On a listener it lets a restart bind while old connections are in TIME_WAIT (RFC 9293 3.6.1),
-     * and no more. */
+    /* On a listener SO_REUSEADDR lets a restart bind while old connections are in TIME_WAIT (RFC
+     * 9293 3.6.1), and no more. */
     if ((type == SOCK_STREAM && set(fd, SOL_SOCKET, SO_REUSEADDR, 1) < 0) ||
         (type == SOCK_DGRAM && enlarge_datagram_buffers(fd) < 0) ||
         (family == AF_INET6 && set(fd, SOL_IPV6, IPV6_V6ONLY, 1) < 0) ||

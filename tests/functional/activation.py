@@ -3,6 +3,7 @@
 
 import contextlib
 import ctypes
+import errno
 import os
 import select
 import signal
@@ -26,8 +27,10 @@ def stream(host, port=0, dual=False):
 
 
 def datagram(host, port=0, dual=False):
-    """As PassPacketInfo=yes of systemd.socket(5) has it: what comes before the daemon tells where it was sent to."""
+    """As PassPacketInfo=yes of systemd.socket(5) has it: what comes before the daemon tells where it was sent to.
+    SO_REUSEADDR is what systemd sets on every socket."""
     s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if s.family == socket.AF_INET6:
         s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
         s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
@@ -101,6 +104,17 @@ for listen, host in (("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.2"), ("::"
                 s.close()
             assert asker.recv(10) == b"early"
             asker.close()
+
+
+@test("no other process can take the port of a datagram socket over with SO_REUSEADDR")
+def _():
+    with activated(udp := datagram("127.0.0.1")), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as thief:
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            thief.bind(udp.getsockname())
+            raise AssertionError("it can be bound by another process")
+        except OSError as error:
+            assert error.errno == errno.EADDRINUSE, error
 
 
 @test("several workers share a socket, bursts and all")

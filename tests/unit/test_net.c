@@ -695,6 +695,7 @@ static void an_adopted_listener_is_made_fit(void **state)
 static void an_adopted_datagram_socket_is_made_fit(void **state)
 {
     struct net_addr addr;
+    const int on = 1;
     int buffer;
     int type;
     int fd;
@@ -704,6 +705,7 @@ static void an_adopted_datagram_socket_is_made_fit(void **state)
         skip_because("no IPv6");
     /* Dual-stack, as systemd opens it. */
     fd = bound_socket(SOCK_DGRAM, "::");
+    assert_return_code(__real_setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), errno);
     buffer = option(fd, SOL_SOCKET, SO_RCVBUF);
     assert_int_equal(net_adopt(fd, &type, &addr), 0);
     assert_int_equal(type, SOCK_DGRAM);
@@ -713,6 +715,7 @@ static void an_adopted_datagram_socket_is_made_fit(void **state)
     assert_int_equal(option(fd, SOL_IP, IP_RECVTOS), 1);
     assert_int_equal(option(fd, SOL_IPV6, IPV6_RECVPKTINFO), 1);
     assert_int_equal(option(fd, SOL_IPV6, IPV6_RECVTCLASS), 1);
+    assert_int_equal(option(fd, SOL_SOCKET, SO_REUSEADDR), 0);
     /* What its unit says about buffers stands. */
     assert_int_equal(option(fd, SOL_SOCKET, SO_RCVBUF), buffer);
     close(fd);
