@@ -12,5 +12,5 @@ tests_systemd_escapes_LDADD   = src/libechod.a $(libechod_libs)
 
 dist_check_SCRIPTS += tests/systemd/exposure.sh tests/systemd/units.sh
 TESTS += tests/systemd/exposure.sh tests/systemd/units.sh
-EXTRA_DIST += tests/systemd/boot tests/systemd/crash tests/systemd/inside
+EXTRA_DIST += tests/systemd/boot tests/systemd/container.sh tests/systemd/crash tests/systemd/inside
 CLEANFILES += tests/systemd/paths

@@ -1,0 +1,50 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: ISC
+# For tests that run what is installed, under a systemd of its own: source this, define a function "prepare", which calls
+# install_echod and adds what the test needs to $ROOT, and call
+#
+#   in_container COMMAND [ARG...]   boot says how; ends the script, skips all of it where that cannot be
+. "$SRCDIR/tests/tap.sh"
+. "$BUILDDIR/tests/systemd/paths"
+
+[ -n "$systemdsystemunitdir" ] || skip_all "built without units"
+case $sbindir in
+/home/* | /root/* | /run/* | /tmp/* | /var/tmp/*)
+    skip_all "the units hide $sbindir from the daemon"
+    ;;
+esac
+
+# An echod that this machine itself has.
+remove_hosts_own() {
+    rm -rf "$ROOT"/{etc,usr/lib,usr/local/lib}/systemd/system/echod*
+    rm -f "$ROOT"/{etc,usr/lib}/sysusers.d/echod.conf "$ROOT$sysconfdir/echod.conf"
+    sed -i '/^echod:/d' "$ROOT"/etc/{passwd,group,shadow,gshadow}
+}
+
+install_echod() {
+    remove_hosts_own
+    make -C "$BUILDDIR" install DESTDIR="$ROOT" || return
+    # Where systemd does not look by itself.
+    for unit in echod.service echod-activated.service echod.socket; do
+        [ -e "$ROOT/usr/lib/systemd/system/$unit" ] ||
+            ln -s "$systemdsystemunitdir/$unit" "$ROOT/etc/systemd/system/"
+    done
+    # AddressSanitizer looks for leaks with ptrace(2), which the units forbid.
+    mkdir -p "$ROOT/etc/systemd/system.conf.d"
+    printf '[Manager]\nDefaultEnvironment=ASAN_OPTIONS=detect_leaks=0\n' \
+        >"$ROOT/etc/systemd/system.conf.d/test.conf"
+    mkdir "$ROOT/test"
+    cp "$SRCDIR/tests/tap.sh" "$BUILDDIR/tests/systemd/paths" "$ROOT/test"
+} >&2
+
+in_container() {
+    local errors status
+    export -f prepare install_echod remove_hosts_own
+    export sbindir sysconfdir systemdsystemunitdir
+    # exec: boot must be a child of ours, to be told when we are killed.
+    { errors=$(exec env -u MAKEFLAGS -u MAKELEVEL "$SRCDIR/tests/systemd/boot" prepare "$@" 2>&1 >&3); } 3>&1
+    status=$?
+    [ $status -ne 77 ] || skip_all "$errors"
+    [ $status -eq 0 ] || note "$errors"
+    exit $status
+}
