@@ -14,12 +14,14 @@ import tempfile
 from daemon import (ECHOD, NOBODY, PATIENCE, SAME_USER, Echod, configuration, need_private_network, ordinary_user,
                     private_network)
 from lib import free_port, run_all, skip, test, wait_for
+from service import need_own_sockets, not_under_unit
 
 USAGE, NOPERM, CONFIG = 64, 77, 78
 
 
 def echod(*arguments, user=None, text=None):
     """Run it to its end; with a text, that is what `-f FILE` names. FILE in an argument stands for the file's name."""
+    not_under_unit("the test itself runs echod")
     with tempfile.TemporaryDirectory(prefix="echod-test-") as directory:
         os.chmod(directory, 0o755)
         file = directory + "/echod.conf"
@@ -39,6 +41,15 @@ def check_status(done, status, *patterns):
     assert done.stdout == "", done.stdout
     for pattern in patterns:
         assert re.search(pattern, done.stderr), f"no {pattern!r} in:\n{done.stderr}"
+
+
+def missing_default():
+    """The file of a daemon without -f, which must not be there."""
+    said = subprocess.run([ECHOD, "-h"], capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
+    default, = re.findall(r"--config FILE +configuration \((.*)\)", said)
+    if os.path.exists(default):
+        skip(f"{default} exists here")
+    return default
 
 
 # ---- information ----
@@ -156,9 +167,7 @@ def _():
 @test("-t without -f: the default file, or the built-in defaults with a notice where it is missing")
 def _():
     done = echod("-t")
-    default, = re.findall(r"--config FILE +configuration \((.*)\)", echod("-h").stdout)
-    if os.path.exists(default):
-        skip(f"{default} exists here")
+    default = missing_default()
     assert done.returncode == 0 and done.stdout == f"{default}: configuration OK\n", done
     assert default in done.stderr and "does not exist" in done.stderr, done.stderr
 
@@ -178,10 +187,9 @@ def _():
 
 @test("a start without the default file: the defaults, with a notice")
 def _():
-    default, = re.findall(r"--config FILE +configuration \((.*)\)", echod("-h").stdout)
-    if os.path.exists(default):
-        skip(f"{default} exists here")
+    need_own_sockets()
     need_private_network()
+    default = missing_default()
     with Echod(wait=False, file=None, arguments=("-p", str(free_port()))) as daemon:
         assert f"{default} does not exist" in daemon.wait_line("does not exist")
         line = daemon.wait_line("ready:")
@@ -239,6 +247,7 @@ def _():
 
 @test("-p is over the configuration: both protocols, every address, at a reload too")
 def _():
+    need_own_sockets()
     port = free_port()
     with Echod(arguments=("-p", str(port))) as daemon:
         for host in daemon.hosts:
@@ -312,6 +321,7 @@ def check_powerless(daemon):
 
 
 def need_root():
+    not_under_unit("root does not start it")
     if os.geteuid() != 0:
         skip("needs root")
 

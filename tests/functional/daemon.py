@@ -22,6 +22,7 @@ import threading
 import time
 
 from lib import free_port, note, skip, wait_for
+from service import UNIT, Service, need_own_sockets, not_under_unit
 
 ECHOD = os.environ["ECHOD"]
 
@@ -296,6 +297,7 @@ class Echod:
         self.lines = []
         self.news = threading.Condition()
         self.process = None
+        self.bound = None  # addresses and port at the start, where systemd starts it
         self.reader = None
         self.directory = tempfile.TemporaryDirectory(prefix="echod-test-")
         # After it has become nobody it must still reach its configuration.
@@ -334,14 +336,29 @@ class Echod:
             fds = ",".join(str(s.fileno()) for s in self.sockets)
             command = [sys.executable, "-c", _HAND_OVER, fds, self.listen_fds or str(len(self.sockets))] + command
         self.lines = []
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=self.stdout, stderr=self.stderr or subprocess.PIPE,
-            cwd=self.directory.name, env={**os.environ, **self.environment},
-            pass_fds=[s.fileno() for s in self.sockets], preexec_fn=self._prepare)
+        self.process = self._start_service(command) if UNIT else self._start_child(command)
         _started.add(self.process)
         if self.stderr is None:
             self.reader = threading.Thread(target=self._read, args=(self.process.stderr, self.lines), daemon=True)
             self.reader.start()
+
+    def _start_child(self, command):
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=self.stdout, stderr=self.stderr or subprocess.PIPE,
+            cwd=self.directory.name, env={**os.environ, **self.environment},
+            pass_fds=[s.fileno() for s in self.sockets], preexec_fn=self._prepare)
+
+    def _start_service(self, command):
+        for wanted, what in ((self.user, "user"), (self.sockets, "sockets"), (self.closed, "standard descriptors"),
+                             (self.environment, "environment")):
+            if wanted:
+                not_under_unit(f"the {what} would not be the unit's")
+        if any("%" in host for host in self.hosts):
+            need_own_sockets("systemd looks for the interface in a network of its own")
+        self.bound = self.hosts, self.port
+        addresses = [f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}" for host in self.hosts]
+        listen = [f"Listen{kind}={address}" for kind in ("Stream", "Datagram") for address in addresses]
+        return Service(command, listen, self.directory.name, self.limits, self.stdout, self.stderr or subprocess.PIPE)
 
     def _prepare(self):
         for limit, values in self.limits.items():
@@ -421,6 +438,8 @@ class Echod:
 
     def configure(self, text=None):
         """Write the file; a text of its own may say PORT for the port. A reader sees the old one or the new one."""
+        if self.bound and self.bound != (self.hosts, self.port):
+            need_own_sockets()
         if text is None:
             text = configuration(self.port, self.top, self.tcp, self.udp, self.hosts)
         with open(self.file + ".new", "w", encoding="utf-8") as file:
@@ -504,8 +523,13 @@ class Echod:
         return {name: value.split() for name, _, value in (line.partition(":") for line in text.splitlines())}
 
     def limit_descriptors(self, soft):
-        hard = resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE)[1]
-        resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (hard if soft is None else soft, hard))
+        """As the daemon's own user, who needs no privilege for that."""
+        limits = pathlib.Path(f"/proc/{self.process.pid}/limits").read_text()
+        hard = re.search(r"^Max open files +\w+ +(\d+)", limits, re.M)[1]
+        uid, gid = (int(self.status()[kind][0]) for kind in ("Uid", "Gid"))
+        identity = {"user": uid, "group": gid, "extra_groups": []} if os.geteuid() == 0 else {}
+        subprocess.run(["prlimit", f"--pid={self.process.pid}", f"--nofile={hard if soft is None else soft}:{hard}"],
+                       check=True, **identity)
 
     # -- clients of it --
 

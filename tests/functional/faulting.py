@@ -10,6 +10,7 @@ import time
 
 from daemon import THREAD_SANITIZED, Echod
 from lib import skip
+from service import not_under_unit
 
 _LIBRARY = f"{os.environ['BUILDDIR']}/tests/functional/faulty.so"
 
@@ -45,6 +46,7 @@ class Faults(ctypes.Structure):
 
 class FaultyEchod(Echod):
     def __init__(self, failing_allocation=0, **arguments):
+        not_under_unit("its faults need LD_PRELOAD and a file that it may write to")
         if THREAD_SANITIZED:
             skip("ThreadSanitizer bears no other library that replaces functions")
         self.shared = tempfile.NamedTemporaryFile(prefix="echod-faults-")

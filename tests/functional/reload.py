@@ -12,6 +12,7 @@ import time
 
 from daemon import PATIENCE, SAME_USER, SANITIZED, Echod, check_datagram, check_stream, plural, private_network, receive
 from lib import free_port, note, run_all, skip, test, wait_for
+from service import need_own_sockets
 
 RELOADS = 1000
 
@@ -173,6 +174,7 @@ def _():
 
 @test("the two protocols on ports of their own")
 def _():
+    need_own_sockets()
     with Echod() as echod:
         other = free_port()
         echod.reload_text('tcp { listen = { "127.0.0.1" } port = PORT }\n'
@@ -227,6 +229,7 @@ def _():
 
 @test("each protocol can be disabled and enabled; both cannot be disabled")
 def _():
+    need_own_sockets()
     with Echod(hosts=("127.0.0.1",)) as echod, echod.connect() as s:
         check_stream(s)
         echod.change(tcp="enabled = false")
@@ -333,6 +336,13 @@ def text(content):
     return lambda echod, taken: echod.configure(content.replace("TAKEN", str(taken)))
 
 
+def unbindable(content):
+    def spoil(echod, taken):
+        need_own_sockets()
+        text(content)(echod, taken)
+    return spoil
+
+
 def no_text(echod, _):
     pathlib.Path(echod.file).write_bytes(b"\x00\xff\x00")
 
@@ -376,9 +386,9 @@ BROKEN = {
     "an include": (text('include("/dev/null")\n'), ":1: "),
     "octets that are no text": (no_text, ":1: "),
     "a port that another process has":
-        (text('udp { enabled = false }\ntcp {\n port = TAKEN\n listen = { "127.0.0.1" }\n}\n'), ":4: .*in use"),
+        (unbindable('udp { enabled = false }\ntcp {\n port = TAKEN\n listen = { "127.0.0.1" }\n}\n'), ":4: .*in use"),
     "an address that is not this host's":
-        (text('udp { enabled = false }\ntcp {\n port = PORT\n listen = { "192.0.2.77" }\n}\n'), r":4: .*192\.0\.2\.77"),
+        (unbindable('udp { enabled = false }\ntcp {\n port = PORT\n listen = { "192.0.2.77" }\n}\n'), r":4: .*192\.0\.2\.77"),
     "no file": (nothing, ": .*No such file"),
     "a directory": (directory, ": .*directory"),
     "a pipe": (fifo, ": "),

@@ -10,6 +10,7 @@ import time
 from daemon import (PATIENCE, Echod, check_datagram, check_stream, is_closed, private_network, receive, receive_all,
                     reset, stall)
 from lib import note, run_all, test, wait_for
+from service import ACTIVATED, need_own_sockets
 
 F_SETPIPE_SZ = 1031
 
@@ -95,6 +96,7 @@ def _():
 
 @test("while connections finish, nobody new is let in, and the port is free for another daemon")
 def _():
+    need_own_sockets()
     with Echod() as echod, echod.connect() as s:
         check_stream(s)
         begin_stop(echod)
@@ -131,6 +133,7 @@ def _():
 
 @test("UDP is not answered any more while connections finish")
 def _():
+    need_own_sockets()
     with Echod() as echod, echod.connect() as s, echod.datagrams() as udp:
         check_stream(s)
         check_datagram(udp)
@@ -210,7 +213,8 @@ def _():
 def _():
     with Echod(top="workers = 2") as echod:
         line = echod.wait_line("ready:")
-        where = f"127.0.0.1:{echod.port} [::1]:{echod.port}"
+        whose = " (inherited)" if ACTIVATED else ""
+        where = f"127.0.0.1:{echod.port}{whose} [::1]:{echod.port}{whose}"
         for part in ("echod ", f"tcp {where}", f"udp {where}", "2 workers"):
             assert part in line, line
         assert len(echod.lines) == 1, echod.log()

@@ -2,7 +2,7 @@
 check_DATA += tests/systemd/paths
 tests/systemd/paths: Makefile
 	$(AM_V_GEN)$(MKDIR_P) $(@D) && \
-	printf "%s='%s'\n" bindir '$(bindir)' sbindir '$(sbindir)' sysconfdir '$(sysconfdir)' \
+	printf "%s='%s'\n" bindir '$(bindir)' plugindir '$(plugindir)' sbindir '$(sbindir)' sysconfdir '$(sysconfdir)' \
 	    sysusersdir '$(sysusersdir)' systemdsystemunitdir '$(systemdsystemunitdir)' >$@
 
 # What is tried from inside, see there.
@@ -10,7 +10,10 @@ check_PROGRAMS += tests/systemd/escapes
 tests_systemd_escapes_SOURCES = tests/systemd/escapes.c
 tests_systemd_escapes_LDADD   = src/libechod.a $(libechod_libs)
 
-dist_check_SCRIPTS += tests/systemd/exposure.sh tests/systemd/units.sh
-TESTS += tests/systemd/exposure.sh tests/systemd/units.sh
-EXTRA_DIST += tests/systemd/boot tests/systemd/container.sh tests/systemd/crash tests/systemd/inside
+systemd_tests = tests/systemd/exposure.sh tests/systemd/functional_activated.sh tests/systemd/functional_own.sh \
+                tests/systemd/units.sh
+dist_check_SCRIPTS += $(systemd_tests)
+TESTS              += $(systemd_tests)
+EXTRA_DIST += tests/systemd/boot tests/systemd/container.sh tests/systemd/crash tests/systemd/functional.sh tests/systemd/inside \
+              tests/systemd/merge
 CLEANFILES += tests/systemd/paths

@@ -1,0 +1,25 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: ISC
+# The functional tests of the daemon, where systemd starts it under a unit: set unit to its name, and source this. Each test that
+# cannot be there is skipped, and says why; the last lines of the log count them.
+set -u
+. "$SRCDIR/tests/systemd/container.sh"
+
+# Where a daemon with a /tmp of its own finds its configuration.
+folder=/run/echod-tests
+
+# All that start a daemon.
+scripts() { (cd "$SRCDIR/tests" && grep -lE '^ *run_all\(\)' functional/*.py | xargs grep -lE 'Echod\('); }
+
+prepare() {
+    install_echod || return
+    # That there is none is among the tests.
+    rm "$ROOT$sysconfdir/echod.conf"
+    cp -r "$SRCDIR/man" "$SRCDIR/tests/functional" "$SRCDIR/tests/systemd/merge" "$ROOT/test"
+}
+
+export BOOT_LIMIT=1100
+# shellcheck disable=SC2046,SC2154
+in_container env -C /test TMPDIR="$folder" SRCDIR=/test BUILDDIR=/test ECHOD="$sbindir/echod" ECHO_PROBE="$bindir/echo-probe" \
+    CHECK_ECHO="$plugindir/check_echo" ECHOPING="$bindir/echoping" ECHOD_UNIT="$unit" \
+    bash -c "mkdir '$folder' && exec python3 -B merge \"\$@\"" merge $(scripts)
