@@ -22,7 +22,7 @@ import threading
 import time
 
 from lib import free_port, note, skip, wait_for
-from service import UNIT, Service, need_own_sockets, not_under_unit
+from service import MANAGED, UNIT, Service, need_own_sockets, not_under_unit
 
 ECHOD = os.environ["ECHOD"]
 
@@ -350,7 +350,7 @@ class Echod:
 
     def _start_service(self, command):
         for wanted, what in ((self.user, "user"), (self.sockets, "sockets"), (self.closed, "standard descriptors"),
-                             (self.environment, "environment")):
+                             (MANAGED & set(self.environment), "environment")):
             if wanted:
                 not_under_unit(f"the {what} would not be the unit's")
         if any("%" in host for host in self.hosts):
@@ -358,7 +358,8 @@ class Echod:
         self.bound = self.hosts, self.port
         addresses = [f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}" for host in self.hosts]
         listen = [f"Listen{kind}={address}" for kind in ("Stream", "Datagram") for address in addresses]
-        return Service(command, listen, self.directory.name, self.limits, self.stdout, self.stderr or subprocess.PIPE)
+        return Service(command, listen, cwd=self.directory.name, env=self.environment, limits=self.limits,
+                       stdout=self.stdout, stderr=self.stderr or subprocess.PIPE)
 
     def _prepare(self):
         for limit, values in self.limits.items():
@@ -522,14 +523,15 @@ class Echod:
         text = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
         return {name: value.split() for name, _, value in (line.partition(":") for line in text.splitlines())}
 
-    def limit_descriptors(self, soft):
-        """As the daemon's own user, who needs no privilege for that."""
-        limits = pathlib.Path(f"/proc/{self.process.pid}/limits").read_text()
-        hard = re.search(r"^Max open files +\w+ +(\d+)", limits, re.M)[1]
+    def limit(self, what, soft=None):
+        """Of a resource, as prlimit(1) calls it; None: as much as may be. As the daemon's own user, who needs no privilege."""
         uid, gid = (int(self.status()[kind][0]) for kind in ("Uid", "Gid"))
         identity = {"user": uid, "group": gid, "extra_groups": []} if os.geteuid() == 0 else {}
-        subprocess.run(["prlimit", f"--pid={self.process.pid}", f"--nofile={hard if soft is None else soft}:{hard}"],
-                       check=True, **identity)
+        def prlimit(*arguments):
+            return subprocess.run(["prlimit", f"--pid={self.process.pid}", *arguments], capture_output=True, text=True,
+                                  check=True, **identity).stdout.strip()
+        hard = prlimit(f"--{what}", "--output=HARD", "--noheadings")
+        prlimit(f"--{what}={hard if soft is None else soft}:{hard}")
 
     # -- clients of it --
 

@@ -10,7 +10,6 @@ import time
 
 from daemon import THREAD_SANITIZED, Echod
 from lib import skip
-from service import not_under_unit
 
 _LIBRARY = f"{os.environ['BUILDDIR']}/tests/functional/faulty.so"
 
@@ -46,18 +45,19 @@ class Faults(ctypes.Structure):
 
 class FaultyEchod(Echod):
     def __init__(self, failing_allocation=0, **arguments):
-        not_under_unit("its faults need LD_PRELOAD and a file that it may write to")
         if THREAD_SANITIZED:
             skip("ThreadSanitizer bears no other library that replaces functions")
-        self.shared = tempfile.NamedTemporaryFile(prefix="echod-faults-")
+        self.shared = tempfile.TemporaryFile()
         self.shared.truncate(mmap.PAGESIZE)
+        # Under a unit it is of another user when it opens that; nor could it write to a file that has a name there.
+        os.fchmod(self.shared.fileno(), 0o666)
         self.faults = Faults.from_buffer(mmap.mmap(self.shared.fileno(), mmap.PAGESIZE))
         self.faults.every = 1
         self.faults.fail_allocation(failing_allocation)
         # It would rather be the first library.
         sanitizer = os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
-        super().__init__(environment={"LD_PRELOAD": _LIBRARY, "FAULTS": self.shared.name, "ASAN_OPTIONS": sanitizer},
-                         **arguments)
+        super().__init__(environment={"LD_PRELOAD": _LIBRARY, "FAULTS": "/proc/self/fd/1", "ASAN_OPTIONS": sanitizer},
+                         stdout=self.shared, **arguments)
 
     def share(self, seconds):
         """Of one CPU that it takes in so many."""

@@ -140,12 +140,12 @@ def _():
         inside = knock(echod, 20)
         for s in inside:
             check_let_in(s)
-        echod.limit_descriptors(echod.descriptors())
+        echod.limit("nofile", echod.descriptors())
         outside = knock(echod, 30)
         check_calm(echod, inside, outside)
         inside.pop().close()
         note(f"the next was let in {check_let_in(outside[0]) * 1000:.0f} ms after one left")
-        echod.limit_descriptors(None)
+        echod.limit("nofile")
         note(f"the others {max(check_let_in(s) for s in outside[1:]) * 1000:.0f} ms after the limit was raised")
         assert log_count(echod, "cannot accept") == 1
         assert echod.counters()["tcp_starved"] > 0
@@ -158,7 +158,7 @@ def _():
         inside = knock(echod, 150)
         for s in inside:
             check_let_in(s)
-        echod.limit_descriptors(5)
+        echod.limit("nofile", 5)
         outside = knock(echod, 10)
         check_calm(echod, inside[:30], outside)
         for s in inside:
@@ -168,7 +168,7 @@ def _():
         wait_for(lambda: echod.counters()["open"] == 50, PATIENCE, "them to be gone")
         assert all(is_waiting(s) for s in outside)
         check_stream(inside[0])
-        echod.limit_descriptors(None)
+        echod.limit("nofile")
         note(f"{max(check_let_in(s) for s in outside) * 1000:.0f} ms after the limit was raised")
         assert log_count(echod, "cannot accept") <= 2
         close_all(inside, outside)
@@ -178,7 +178,7 @@ def _():
 def _():
     with Echod(top=SAME_USER) as echod, echod.connect() as s, echod.datagrams() as udp:
         check_stream(s)
-        echod.limit_descriptors(3)
+        echod.limit("nofile", 3)
         for _ in range(20):
             check_stream(s)
             check_datagram(udp)
@@ -186,7 +186,7 @@ def _():
         assert "was not reloaded" in echod.reload()
         check_stream(s)
         check_datagram(udp)
-        echod.limit_descriptors(None)
+        echod.limit("nofile")
         assert "nothing changed" in echod.reload()
         echod.check()
 

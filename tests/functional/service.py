@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: ISC
 """A daemon that systemd starts, under a copy of an installed unit. daemon.py has it instead of a child where ECHOD_UNIT names one.
 
-The copy has every line of the unit. Added at its end are arguments, a folder, where messages go, a limit of descriptors, the
-network that the test is in; and no restart, so that the exit status can be looked at. Of a unit that belongs to a socket, the
-socket's is copied too, with the test's addresses.
+The copy has every line of the unit. Added at its end are arguments, a folder, an environment, where messages go, a limit of
+descriptors, the network that the test is in; and no restart, so that the exit status can be looked at. Of a unit that belongs to
+a socket, the socket's is copied too, with the test's addresses.
 """
 
 import contextlib
@@ -19,6 +19,9 @@ from lib import skip, wait_for
 
 UNIT = os.environ.get("ECHOD_UNIT", "")
 ACTIVATED = UNIT == "echod-activated.service"
+
+# What a service manager puts in the environment.
+MANAGED = {"LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"}
 
 # Those that the unit leaves to the daemon: CAP_NET_BIND_SERVICE, or none.
 CAPABILITIES = 1 << 10 if UNIT == "echod.service" else 0
@@ -45,7 +48,7 @@ def _systemctl(*arguments):
 
 
 def _quoted(argument):
-    return '"' + re.sub(r'[\\"]', r"\\\g<0>", argument).replace("%", "%%").replace("$", "$$") + '"'
+    return '"' + re.sub(r'[\\"]', r"\\\g<0>", argument).replace("%", "%%") + '"'
 
 
 def _output(stream):
@@ -58,18 +61,19 @@ class Service:
 
     _count = 0
 
-    def __init__(self, command, listen, directory, limits, stdout, stderr):
+    def __init__(self, command, listen, cwd, env, limits, stdout, stderr):
         Service._count += 1
         self._name = f"echod-test-{os.getpid()}-{Service._count}"
-        self._started = pathlib.Path(directory, self._name)
+        self._started = pathlib.Path(cwd, self._name)
         self.returncode = None
         self.stderr, writer = None, stderr
         if stderr == subprocess.PIPE:
             reading, writing = os.pipe()
             self.stderr, writer = os.fdopen(reading, "rb"), os.fdopen(writing, "wb")
         self._write_units(listen, [
-            "ExecStart=", "ExecStart=" + " ".join(map(_quoted, command)), f"WorkingDirectory={directory}",
+            "ExecStart=", "ExecStart=" + " ".join(map(_quoted, command)).replace("$", "$$"), f"WorkingDirectory={cwd}",
             f"StandardOutput={_output(stdout)}", f"StandardError={_output(writer)}",
+            *(f"Environment={_quoted(f'{name}={value}')}" for name, value in env.items()),
             *(f"{_LIMITS[limit]}={soft}:{hard}" for limit, (soft, hard) in limits.items())])
         self._start()
         if self.stderr:
