@@ -32,9 +32,23 @@ def check_replies(s, sent):
     assert sorted(got) == sorted(sent) if ACTIVATED else got == sent, got
 
 
+OUTCOMES = ("udp_echoes", "udp_failed", "udp_denied", "udp_refused_port", "udp_refused_group", "udp_refused_other",
+            "udp_over_budget", "udp_looped")
+
+
+def settled(echod):
+    """The counters once all that was received is counted as answered or refused; a reply may be here before it is counted."""
+    counters = {}
+    def whole():
+        counters.update(echod.counters())
+        return counters["udp_received"] == sum(counters[name] for name in OUTCOMES)
+    wait_for(whole, PATIENCE, "every datagram to be counted")
+    return counters
+
+
 def check_refused(echod, counter, send, count=1):
     """What `send` sends is received, counted there, and not answered."""
-    before = echod.counters()
+    before = settled(echod)
     send()
     after = echod.wait_counter(counter, before[counter] + count)
     assert after["udp_received"] == before["udp_received"] + count
