@@ -4,7 +4,6 @@
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import tempfile
 
@@ -62,7 +61,8 @@ def register(page, commands):
 
 def need_nc():
     """The one that knows -N, of several of that name."""
-    if not shutil.which("nc") or "-N" not in subprocess.run(["nc", "-h"], capture_output=True, text=True, check=False).stderr:
+    usage = subprocess.run("nc -h 2>&1", shell=True, stdout=subprocess.PIPE, text=True, check=False).stdout
+    if "-N" not in usage:
         skip("needs nc of OpenBSD (Debian package netcat-openbsd)")
 
 
