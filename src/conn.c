@@ -114,19 +114,17 @@ static enum conn_state echo_piece(struct conn *conn, unsigned char *scratch, siz
     return sent < got ? hold(conn, scratch + sent, *taken - (size_t)sent) : CONN_READ;
 }
 
-/* Read once more what is in the scratch buffer already, and so need not be copied there (tcp(7),
- * MSG_TRUNC). */
-static bool discard(struct conn *conn, unsigned char *scratch, size_t length)
+/* Read what was sent back already, which need not be copied for that (tcp(7), MSG_TRUNC). */
+static enum conn_state discard_echoed(struct conn *conn, unsigned char *scratch)
 {
-    while (length > 0) {
-        ssize_t n = recv(conn->fd, scratch, length, MSG_TRUNC);
+    while (conn->echoed > 0) {
+        ssize_t n = recv(conn->fd, scratch, conn->echoed, MSG_TRUNC);
 
-        if (n > 0)
-            length -= (size_t)n;
-        else if (n == 0 || errno != EINTR)
-            return false;
+        if (n <= 0)
+            return receive_nothing(conn, n);
+        conn->echoed -= (uint32_t)n;
     }
-    return true;
+    return CONN_READ;
 }
 
 /* The same for a large piece: what the socket does not take stays where it is. */
@@ -135,14 +133,17 @@ static enum conn_state echo_bulk(struct conn *conn, unsigned char *scratch, size
 {
     ssize_t got = recv(conn->fd, scratch, size, MSG_PEEK);
     ssize_t sent;
+    enum conn_state state;
 
     if (got <= 0)
         return receive_nothing(conn, got);
     sent = send_some(conn->fd, scratch, (size_t)got);
-    if (sent < 0 || !discard(conn, scratch, (size_t)sent))
+    if (sent < 0)
         return CONN_FAILED;
     *taken = (size_t)sent;
-    return sent < got ? CONN_WRITE : CONN_READ;
+    conn->echoed = (uint32_t)sent;
+    state = discard_echoed(conn, scratch);
+    return state == CONN_READ && sent < got ? CONN_WRITE : state;
 }
 
 enum conn_state conn_turn(struct conn *conn, unsigned char *scratch, size_t size,
@@ -158,7 +159,10 @@ enum conn_state conn_turn(struct conn *conn, unsigned char *scratch, size_t size
     }
     if (conn->closing)
         return finish(conn);
-    for (int reads = 0; reads < READS_PER_TURN; reads++) {
+    state = discard_echoed(conn, scratch);
+    if (state != CONN_READ)
+        return state;
+    for (int reads = 0; reads < READS_PER_TURN && conn->echoed == 0; reads++) {
         size_t most = conn->bulk ? size : small, taken = 0;
 
         state = conn->bulk ? echo_bulk(conn, scratch, most, &taken)

@@ -22,6 +22,7 @@ struct conn {
     int fd;
     uint32_t held_at;  /* first octet of `held` not sent yet */
     uint32_t held_end; /* 0: nothing is owed */
+    uint32_t echoed;   /* octets sent back already that are still to be read */
     unsigned char *held;
     bool closing; /* the peer has closed, but the kernel still has octets for it */
     bool bulk;    /* more has come at a time than may be held */

@@ -373,6 +373,21 @@ static void a_bulk_stream_that_stops_is_not_held_at_all(void **state)
     assert_int_equal(f->received, HELD_LIMIT + 1);
 }
 
+static void what_was_sent_back_is_not_sent_again_where_it_cannot_be_read_yet(void **state)
+{
+    struct fixture *f = *state;
+
+    set_up_stream();
+    assert_in_range(stuff(f, 0), LARGE, sizeof stream);
+    SCRIPT(recv_script, PASS, PASS, 1000, -EAGAIN, -EINTR);
+    assert_int_equal(large_turn(f), CONN_READ);
+    assert_int_equal(large_turn(f), CONN_READ);
+    while (f->received < LARGE)
+        assert_int_equal(large_turn(f), CONN_READ);
+    assert_in_range(hear(f, 0, LARGE), LARGE, LARGE);
+    assert_memory_equal(stream, heard, LARGE);
+}
+
 static void an_error_while_discarding_ends_it(void **state)
 {
     struct fixture *f = *state;
@@ -502,6 +517,7 @@ int main(void)
         TEST(a_bulk_stream_comes_back_whole),
         TEST(who_never_reads_costs_sixteen_kibibytes),
         TEST(a_bulk_stream_that_stops_is_not_held_at_all),
+        TEST(what_was_sent_back_is_not_sent_again_where_it_cannot_be_read_yet),
         TEST(an_error_while_discarding_ends_it),
         TEST(a_half_close_ends_it_after_everything_was_sent_back),
         TEST(a_client_that_says_nothing_and_closes_ends_it),
