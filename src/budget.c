@@ -16,6 +16,9 @@
 /* One of so many datagrams that are under way at once is recognized: its power of two. */
 #define REACH_MAX 15
 
+/* Octets at either end of a datagram that its mark is made of. */
+#define MARK_END 32
+
 /* Leaks that may follow one another. */
 #define LEAK_BURST 16
 
@@ -53,9 +56,11 @@ struct budget {
     bucket leak;
     struct set *sets;
     uint64_t set_count;
-    /* The last source and its entries: a burst of one source is looked up once. */
-    struct prefix last;
     const struct prefix_set *exempt;
+    /* The last source and its entries: a burst of one source is looked up once. */
+    struct net_addr last;
+    const struct level *last_levels;
+    unsigned last_count;
     bool last_exempt;
     struct entry *last_entries[LEVELS_MAX];
 };
@@ -201,18 +206,26 @@ static uint64_t mix(uint64_t x)
     return x ^ x >> 31;
 }
 
+static uint64_t load(const char *from)
+{
+    uint64_t word;
+
+    memcpy(&word, from, sizeof word);
+    return word;
+}
+
 uint32_t budget_mark(uint16_t port, const void *data, size_t length)
 {
-    uint64_t mark = (uint64_t)length << 16 | port, head[4] = {0}, tail[4] = {0};
+    uint64_t mark = (uint64_t)length << 16 | port;
+    char whole[MARK_END] = {0};
+    const char *head = data, *tail = head + length - MARK_END;
 
-    if (length >= sizeof head) {
-        memcpy(head, data, sizeof head);
-        memcpy(tail, (const char *)data + length - sizeof tail, sizeof tail);
-    } else {
-        memcpy(head, data, length);
+    if (length < MARK_END) {
+        memcpy(whole, data, length);
+        head = tail = whole;
     }
-    for (unsigned i = 0; i < 4; i++)
-        mark = (rotate(mark ^ head[i], 23) + tail[i]) * UINT64_C(0x9e3779b97f4a7c15);
+    for (unsigned i = 0; i < MARK_END; i += sizeof mark)
+        mark = (rotate(mark ^ load(head + i), 23) + load(tail + i)) * UINT64_C(0x9e3779b97f4a7c15);
     return (uint32_t)(mix(mark) >> 32);
 }
 
@@ -298,13 +311,27 @@ static bool leak(struct budget *budget, uint64_t time)
     return true;
 }
 
-static void look_up(struct budget *budget, const struct net_addr *source,
-                    const struct level *levels, unsigned count, uint64_t now)
+static bool is_last(const struct budget *budget, const struct net_addr *source)
 {
+    const struct net_addr *last = &budget->last;
+
+    if (source->sa.sa_family != last->sa.sa_family)
+        return false;
+    if (source->sa.sa_family == AF_INET)
+        return source->in.sin_addr.s_addr == last->in.sin_addr.s_addr;
+    return memcmp(&source->in6.sin6_addr, &last->in6.sin6_addr, sizeof last->in6.sin6_addr) == 0;
+}
+
+static void look_up(struct budget *budget, const struct net_addr *source, uint64_t now)
+{
+    struct prefix address = prefix_of(source, 32, 128);
+
+    budget->last = *source;
+    budget->last_levels = address.is_v4 ? &budget->v4 : budget->v6;
+    budget->last_count = address.is_v4 ? 1 : budget->v6_levels;
     budget->last_exempt = budget->exempt && prefix_set_find(budget->exempt, source) != 0;
-    /* There is always one. */
-    for (unsigned i = 0; i == 0 || i < count; i++) {
-        struct prefix network = prefix_cut(&budget->last, levels[i].length);
+    for (unsigned i = 0; i < budget->last_count; i++) {
+        struct prefix network = prefix_cut(&address, budget->last_levels[i].length);
 
         budget->last_entries[i] = find(budget, &network, now);
     }
@@ -313,19 +340,16 @@ static void look_up(struct budget *budget, const struct net_addr *source,
 enum budget_verdict budget_spend(struct budget *budget, const struct net_addr *source,
                                  uint32_t mark, uint64_t now)
 {
-    struct prefix address = prefix_of(source, 32, 128);
-    const struct level *levels = address.is_v4 ? &budget->v4 : budget->v6;
-    unsigned count = address.is_v4 ? 1 : budget->v6_levels;
     struct entry **entries = budget->last_entries;
     uint64_t time = now * TICKS_PER_NS;
+    unsigned rounds;
 
-    if (!entries[0] || !prefix_equal(&address, &budget->last)) {
-        budget->last = address;
-        look_up(budget, source, levels, count, now);
-    }
-    if (is_looping(budget, entries[0], count_rounds(entries[0], mark, now), levels, time))
+    if (!is_last(budget, source))
+        look_up(budget, source, now);
+    rounds = count_rounds(entries[0], mark, now);
+    if (is_looping(budget, entries[0], rounds, budget->last_levels, time))
         return BUDGET_LOOP;
-    if (budget->last_exempt || charge(entries, levels, count, time))
+    if (budget->last_exempt || charge(entries, budget->last_levels, budget->last_count, time))
         return BUDGET_ANSWER;
     return leak(budget, time) ? BUDGET_LEAK : BUDGET_REFUSE;
 }
