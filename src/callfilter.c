@@ -7,6 +7,7 @@
 #include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -138,6 +139,7 @@ static const struct checked checked[] = {
     OPTION(SOL_SOCKET, SO_RCVBUFFORCE),
     OPTION(SOL_SOCKET, SO_REUSEADDR),
     OPTION(SOL_SOCKET, SO_REUSEPORT),
+    OPTION(SOL_SOCKET, SO_RXQ_OVFL),
     OPTION(SOL_SOCKET, SO_SNDBUF),
     OPTION(SOL_SOCKET, SO_SNDBUFFORCE),
     OPTION(SOL_SOCKET, SO_SNDTIMEO),
@@ -148,6 +150,7 @@ static const struct checked checked[] = {
     OPTION(IPPROTO_TCP, TCP_NODELAY),
     OPTION(IPPROTO_TCP, TCP_NOTSENT_LOWAT),
     OPTION(IPPROTO_TCP, TCP_USER_TIMEOUT),
+    OPTION(SOL_UDP, UDP_GRO),
     OPTION(SOL_IP, IP_MINTTL),
     OPTION(SOL_IP, IP_MTU_DISCOVER),
     OPTION(SOL_IP, IP_PKTINFO),

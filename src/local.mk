@@ -14,6 +14,7 @@ libechod_sources = \
     src/loop.c src/loop.h \
     src/net.c src/net.h \
     src/notify.h \
+    src/outbox.c src/outbox.h \
     src/policy.c src/policy.h \
     src/prefix.c src/prefix.h \
     src/priv.c src/priv.h \
@@ -25,6 +26,7 @@ libechod_sources = \
     src/tcp.c src/tcp.h \
     src/tcp_conn.h src/tcp_victim.c \
     src/udp.c src/udp.h \
+    src/udp_reply.c src/udp_reply.h \
     src/usock.c src/usock.h \
     src/worker.c src/worker.h
 if SYSTEMD

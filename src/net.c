@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -218,13 +219,15 @@ static int configure_stream(int fd)
 
 /* With SO_REUSEADDR, which systemd sets on every socket, a second process could take the address
  * over. The IPv4 options serve an IPv6 socket too: it may be a dual-stack one that systemd opened.
- * Replies set out with as many hops to go as there can be; guard.h says why. */
+ * Replies set out with as many hops to go as there can be; guard.h says why. Datagrams that came in
+ * segments of one packet are received as one message, where the kernel can (udp(7), UDP_GRO). */
 static int configure_datagram(int fd, int family)
 {
     if (set(fd, SOL_SOCKET, SO_REUSEADDR, 0) < 0 || set(fd, SOL_IP, IP_PKTINFO, 1) < 0 ||
         set(fd, SOL_IP, IP_RECVTOS, 1) < 0 || set(fd, SOL_IP, IP_TTL, NET_REPLY_HOPS) < 0 ||
         set(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT) < 0)
         return -1;
+    (void)set(fd, SOL_UDP, UDP_GRO, 1);
     if (family == AF_INET6 &&
         (set(fd, SOL_IPV6, IPV6_RECVPKTINFO, 1) < 0 || set(fd, SOL_IPV6, IPV6_RECVTCLASS, 1) < 0 ||
          set(fd, SOL_IPV6, IPV6_UNICAST_HOPS, NET_REPLY_HOPS) < 0 ||

@@ -10,9 +10,10 @@
 #include <unistd.h>
 
 #include "net.h"
+#include "outbox.h"
 
-/* Datagrams a turn: enough to spread the cost of a wake-up, few enough that TCP gets its share. */
-#define BATCH 32
+/* Messages a turn: enough to spread the cost of a wake-up, few enough that TCP gets its share. */
+#define BATCH OUTBOX_ROOM
 
 /* No datagram is larger (RFC 768 Length, which includes the header). */
 #define DATAGRAM_MAX 65535
@@ -33,13 +34,11 @@
 #define LOOK_NS      (10 * UINT64_C(1000000))
 #define LOOK_AWAY_NS (200 * UINT64_C(1000000))
 
+#define ALONE_FOR_LONG 64
+#define ALONE_AGAIN    8
+
 #define UDP_OF(pointer, field)                                                                     \
     ((struct udp *)(void *)((char *)(pointer)-offsetof(struct udp, field)))
-
-union control {
-    struct cmsghdr align;
-    unsigned char octets[UDP_CONTROL_SIZE];
-};
 
 struct udp {
     struct loop_io io;
@@ -51,230 +50,48 @@ struct udp {
     bool looking;          /* at hops, */
     uint64_t look_changes; /* until then, or not before */
     bool first;            /* of those that share the address */
-    unsigned waiting;      /* replies of the batch that wait for room in the socket... */
-    unsigned sent;         /* ...the first of which is out[sent] */
     unsigned char *buffers;
     struct mmsghdr in[BATCH];
-    struct mmsghdr out[BATCH];
-    struct iovec in_data[BATCH];
-    struct iovec out_data[BATCH];
+    struct iovec data[BATCH];
     struct net_addr source[BATCH];
-    union control in_control[BATCH];
-    union control out_control[BATCH];
+    struct udp_control control[BATCH];
+    unsigned alone;         /* turns in a row that found one message */
+    struct udp_reply reply; /* as judged last */
+    struct outbox out;
 };
-
-/* ---- one reply ---- */
-
-struct request_info {
-    const struct in_pktinfo *v4;
-    const struct in6_pktinfo *v6;
-    int tos;
-    int hops; /* that it has left; 0: not told */
-};
-
-/* True if it is of that kind, and whole. */
-static bool carries(const struct msghdr *request, const struct cmsghdr *c, int level, int type,
-                    size_t length)
-{
-    const char *end = (const char *)request->msg_control + request->msg_controllen;
-
-    return c->cmsg_level == level && c->cmsg_type == type && c->cmsg_len >= CMSG_LEN(length) &&
-           (size_t)(end - (const char *)c) >= CMSG_LEN(length);
-}
-
-static struct request_info read_control(const struct msghdr *request)
-{
-    struct request_info info = {0};
-    /* CMSG_NXTHDR takes a pointer to non-const and changes nothing. */
-    struct msghdr *message = (struct msghdr *)(uintptr_t)request;
-
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
-        const void *data = CMSG_DATA(c);
-
-        if (carries(request, c, SOL_IP, IP_PKTINFO, sizeof *info.v4))
-            info.v4 = data;
-        else if (carries(request, c, SOL_IPV6, IPV6_PKTINFO, sizeof *info.v6))
-            info.v6 = data;
-        else if (carries(request, c, SOL_IP, IP_TOS, sizeof(uint8_t)))
-            info.tos = *(const uint8_t *)data;
-        else if (carries(request, c, SOL_IPV6, IPV6_TCLASS, sizeof info.tos))
-            memcpy(&info.tos, data, sizeof info.tos);
-        else if (carries(request, c, SOL_IP, IP_TTL, sizeof info.hops) ||
-                 carries(request, c, SOL_IPV6, IPV6_HOPLIMIT, sizeof info.hops))
-            memcpy(&info.hops, data, sizeof info.hops);
-    }
-    return info;
-}
-
-static void add_control(struct msghdr *reply, int level, int type, const void *data, size_t length)
-{
-    struct cmsghdr *c =
-        (struct cmsghdr *)(void *)((char *)reply->msg_control + reply->msg_controllen);
-
-    c->cmsg_level = level;
-    c->cmsg_type = type;
-    c->cmsg_len = CMSG_LEN(length);
-    memcpy(CMSG_DATA(c), data, length);
-    reply->msg_controllen += CMSG_SPACE(length);
-}
-
-static bool v4_link_local(in_addr_t address)
-{
-    return (ntohl(address) & 0xffff0000) == 0xa9fe0000; /* RFC 3927: 169.254/16 */
-}
-
-/* ip(7): ipi_addr is the destination in the header, ipi_spec_dst the local address that stands for
- * it; they differ where the datagram was meant for a group. The kernel also fills in an
- * IPV6_PKTINFO for an IPv4 datagram on a dual-stack socket, so the other one is asked first, here
- * and below. */
-static bool is_for_group(const struct request_info *info)
-{
-    if (info->v4)
-        return info->v4->ipi_addr.s_addr != info->v4->ipi_spec_dst.s_addr;
-    return IN6_IS_ADDR_MULTICAST(&info->v6->ipi6_addr);
-}
-
-/* The address that was asked becomes the source (RFC 3542 6.2), but for a multicast address, which
- * can be none (RFC 4291 2.7): the kernel then chooses. The interface is left to the routing table,
- * unless the address means nothing without it. */
-static void set_source(struct msghdr *reply, const struct request_info *info)
-{
-    struct in_pktinfo v4 = {0};
-    struct in6_pktinfo v6 = {0};
-
-    if (info->v4) {
-        v4.ipi_spec_dst = info->v4->ipi_spec_dst;
-        if (v4_link_local(v4.ipi_spec_dst.s_addr))
-            v4.ipi_ifindex = info->v4->ipi_ifindex;
-        add_control(reply, SOL_IP, IP_PKTINFO, &v4, sizeof v4);
-        return;
-    }
-    if (!IN6_IS_ADDR_MULTICAST(&info->v6->ipi6_addr))
-        v6.ipi6_addr = info->v6->ipi6_addr;
-    if (IN6_IS_ADDR_LINKLOCAL(&v6.ipi6_addr))
-        v6.ipi6_ifindex = info->v6->ipi6_ifindex;
-    add_control(reply, SOL_IPV6, IPV6_PKTINFO, &v6, sizeof v6);
-}
-
-static void set_tos(struct msghdr *reply, const struct request_info *info)
-{
-    int dscp =
-        info->tos & 0xfc; /* not the two ECN bits, RFC 3168 5: they tell of the request's path */
-
-    if (dscp != 0 && info->v4)
-        add_control(reply, SOL_IP, IP_TOS, &dscp, sizeof dscp);
-    else if (dscp != 0)
-        add_control(reply, SOL_IPV6, IPV6_TCLASS, &dscp, sizeof dscp);
-}
-
-static enum udp_verdict judge_source(const struct guard *guard, const struct net_addr *source)
-{
-    switch (guard_judge(guard, source)) {
-    case GUARD_REFUSE_PORT:
-        return UDP_REFUSE_PORT;
-    case GUARD_REFUSE_ADDRESS:
-        return UDP_REFUSE_OTHER;
-    case GUARD_REFUSE_ACCESS:
-        return UDP_DENY;
-    case GUARD_ANSWER:
-        break;
-    }
-    return UDP_ANSWER;
-}
-
-enum udp_verdict udp_judge(const struct udp_params *params, bool first,
-                           const struct msghdr *request, struct msghdr *reply)
-{
-    const struct net_addr *source = request->msg_name;
-    struct request_info info;
-    enum udp_verdict verdict;
-
-    if (request->msg_flags & (MSG_TRUNC | MSG_CTRUNC) || request->msg_namelen < sizeof source->in)
-        return UDP_REFUSE_OTHER;
-    info = read_control(request);
-    if (!info.v4 && !info.v6)
-        return UDP_REFUSE_OTHER;
-    if (is_for_group(&info) && !first)
-        return UDP_PASS_OVER;
-    if (is_for_group(&info) && !params->answer_broadcast)
-        return UDP_REFUSE_GROUP;
-    verdict = judge_source(&params->guard, source);
-    if (verdict != UDP_ANSWER)
-        return verdict;
-    if (guard_is_reply(info.hops))
-        return UDP_LOOP;
-    reply->msg_name = request->msg_name;
-    reply->msg_namelen = request->msg_namelen;
-    reply->msg_controllen = 0;
-    set_source(reply, &info);
-    if (params->reflect_tos)
-        set_tos(reply, &info);
-    return UDP_ANSWER;
-}
-
-/* ---- a batch out ---- */
-
-/* Send on from where the last call stopped. False if the socket has no room now. sendmmsg(2) stops
- * at the first message that fails and tells why only when asked again, so a failure costs that one
- * message and no other. */
-static bool send_waiting(struct udp *udp)
-{
-    while (udp->waiting > 0) {
-        int n = sendmmsg(udp->io.fd, udp->out + udp->sent, udp->waiting, 0);
-
-        if (n < 0) {
-            if (errno == EINTR)
-                continue;
-            if (errno == EAGAIN || errno == EWOULDBLOCK)
-                return false;
-            stats_add(&udp->stats->udp_failed, 1);
-            n = 1;
-        } else {
-            uint64_t octets = 0;
-
-            for (int i = 0; i < n; i++)
-                octets += udp->out[udp->sent + (unsigned)i].msg_len;
-            stats_add(&udp->stats->udp_octets, octets);
-            stats_add(&udp->stats->udp_echoes, (uint64_t)n);
-        }
-        udp->sent += (unsigned)n;
-        udp->waiting -= (unsigned)n;
-    }
-    return true;
-}
 
 /* ---- a batch in ---- */
 
-static void count_refusal(struct stats *stats, enum udp_verdict verdict)
+static void count_refusal(struct stats *stats, enum udp_verdict verdict, unsigned datagrams)
 {
     switch (verdict) {
     case UDP_REFUSE_PORT:
-        stats_add(&stats->udp_refused_port, 1);
+        stats_add(&stats->udp_refused_port, datagrams);
         break;
     case UDP_REFUSE_GROUP:
-        stats_add(&stats->udp_refused_group, 1);
+        stats_add(&stats->udp_refused_group, datagrams);
         break;
     case UDP_DENY:
-        stats_add(&stats->udp_denied, 1);
+        stats_add(&stats->udp_denied, datagrams);
         break;
     case UDP_LOOP:
-        stats_add(&stats->udp_looped, 1);
+        stats_add(&stats->udp_looped, datagrams);
         break;
     case UDP_OVER_BUDGET:
-        stats_add(&stats->udp_over_budget, 1);
+        stats_add(&stats->udp_over_budget, datagrams);
         break;
     case UDP_REFUSE_OTHER:
     case UDP_ANSWER:
     case UDP_PASS_OVER:
-        stats_add(&stats->udp_refused_other, 1);
+        stats_add(&stats->udp_refused_other, datagrams);
         break;
     }
 }
 
-static enum udp_verdict charge(struct udp *udp, const struct mmsghdr *in)
+static enum udp_verdict charge_one(struct udp *udp, const struct net_addr *source, const void *data,
+                                   size_t length)
 {
-    const struct net_addr *source = in->msg_hdr.msg_name;
-    uint32_t mark = budget_mark(net_port(source), in->msg_hdr.msg_iov->iov_base, in->msg_len);
+    uint32_t mark = budget_mark(net_port(source), data, length);
 
     switch (budget_spend(udp->params->budget, source, mark, loop_now(udp->loop))) {
     case BUDGET_REFUSE:
@@ -290,36 +107,71 @@ static enum udp_verdict charge(struct udp *udp, const struct mmsghdr *in)
     return UDP_ANSWER;
 }
 
+/* Charge each datagram of a message to its source. Those that may be answered move together at the
+ * front: returns how many octets that are, or -1 for no datagram. */
+static ssize_t charge(struct udp *udp, const struct msghdr *request, size_t left)
+{
+    char *data = request->msg_iov->iov_base, *from = data, *to = data;
+    bool any = false;
+
+    do {
+        size_t size = left > udp->reply.segment ? udp->reply.segment : left;
+        enum udp_verdict verdict = charge_one(udp, request->msg_name, from, size);
+
+        if (verdict == UDP_ANSWER) {
+            if (to != from)
+                memmove(to, from, size);
+            to += size;
+            any = true;
+        } else {
+            count_refusal(udp->stats, verdict, 1);
+        }
+        from += size;
+        left -= size;
+    } while (left > 0);
+    return any ? to - data : -1;
+}
+
+static void answer(struct udp *udp, const struct mmsghdr *in)
+{
+    const struct udp_reply *reply = &udp->reply;
+    ssize_t length = in->msg_len;
+    unsigned datagrams = 1;
+
+    if (reply->verdict == UDP_PASS_OVER)
+        return;
+    if (in->msg_len > reply->segment)
+        datagrams = (in->msg_len + reply->segment - 1) / reply->segment;
+    stats_add(&udp->stats->udp_received, datagrams);
+    if (reply->verdict != UDP_ANSWER) {
+        count_refusal(udp->stats, reply->verdict, datagrams);
+        return;
+    }
+    if (udp->params->budget)
+        length = charge(udp, &in->msg_hdr, in->msg_len);
+    if (length >= 0)
+        outbox_add(&udp->out, reply, in->msg_hdr.msg_iov->iov_base, (size_t)length);
+}
+
 static void compose_replies(struct udp *udp, unsigned received)
 {
-    unsigned n = 0;
-
+    outbox_begin(&udp->out, loop_now(udp->loop));
     for (unsigned i = 0; i < received; i++) {
-        enum udp_verdict verdict =
-            udp_judge(udp->params, udp->first, &udp->in[i].msg_hdr, &udp->out[n].msg_hdr);
+        const struct mmsghdr *in = &udp->in[i];
 
-        if (verdict == UDP_PASS_OVER)
-            continue;
-        stats_add(&udp->stats->udp_received, 1);
-        if (verdict == UDP_ANSWER && udp->params->budget)
-            verdict = charge(udp, &udp->in[i]);
-        if (verdict != UDP_ANSWER) {
-            count_refusal(udp->stats, verdict);
-            continue;
+        if (i == 0 || !udp_alike(&in[-1].msg_hdr, &in->msg_hdr)) {
+            udp_judge(udp->params, udp->first, &in->msg_hdr, &udp->reply);
+            outbox_part(&udp->out);
         }
-        udp->out_data[n] =
-            (struct iovec){.iov_base = udp->in_data[i].iov_base, .iov_len = udp->in[i].msg_len};
-        n++;
+        answer(udp, in);
     }
-    udp->sent = 0;
-    udp->waiting = n;
 }
 
 static void reset_slots(struct udp *udp, unsigned used)
 {
     for (unsigned i = 0; i < used; i++) {
         udp->in[i].msg_hdr.msg_namelen = sizeof udp->source[i].in6;
-        udp->in[i].msg_hdr.msg_controllen = sizeof udp->in_control[i];
+        udp->in[i].msg_hdr.msg_controllen = sizeof udp->control[i];
     }
 }
 
@@ -338,14 +190,22 @@ static void choose_look(struct udp *udp)
     net_show_hops(udp->io.fd, udp->looking);
 }
 
-/* The number of datagrams, or -1. */
+/* Looking for a second message where there is none costs some percent of an echo, so who meets one
+ * at a time for long looks no further but now and then. */
+static unsigned choose_count(const struct udp *udp)
+{
+    return udp->alone < ALONE_FOR_LONG || udp->alone % ALONE_AGAIN == 0 ? BATCH : 1;
+}
+
+/* The number of messages, or -1. */
 static int receive_batch(struct udp *udp)
 {
     int n;
 
     choose_look(udp);
-    n = recvmmsg(udp->io.fd, udp->in, BATCH, 0, NULL);
+    n = recvmmsg(udp->io.fd, udp->in, choose_count(udp), 0, NULL);
     if (n > 0) {
+        udp->alone = n == 1 ? udp->alone + 1 : 0;
         compose_replies(udp, (unsigned)n);
         reset_slots(udp, (unsigned)n);
     }
@@ -370,10 +230,15 @@ static void end_rest(struct loop_timer *timer)
 {
     struct udp *udp = UDP_OF(timer, rest_timer);
 
-    stats_add(&udp->stats->udp_failed, udp->waiting);
-    udp->waiting = 0;
+    stats_add(&udp->stats->udp_failed, outbox_waiting(&udp->out));
+    outbox_begin(&udp->out, loop_now(udp->loop));
     if (loop_set(udp->loop, &udp->io, POLLIN) < 0)
         loop_timer_set(udp->loop, timer, loop_now(udp->loop) + REST_NS);
+}
+
+static bool send_waiting(struct udp *udp)
+{
+    return outbox_send(&udp->out, udp->io.fd, udp->stats, loop_now(udp->loop));
 }
 
 static void serve(struct loop_io *io, short revents)
@@ -381,7 +246,7 @@ static void serve(struct loop_io *io, short revents)
     struct udp *udp = UDP_OF(io, io);
 
     (void)revents;
-    if (udp->waiting == 0) {
+    if (udp->out.waiting == 0) {
         int n = receive_batch(udp);
 
         /* ICMP errors for earlier replies come up here too; reading one clears it. */
@@ -423,15 +288,12 @@ struct udp *udp_new(struct loop *loop, struct stats *stats, const struct udp_par
     udp->params = params;
     udp->first = first;
     for (unsigned i = 0; i < BATCH; i++) {
-        udp->in_data[i] =
+        udp->data[i] =
             (struct iovec){.iov_base = udp->buffers + i * BUFFER_STRIDE, .iov_len = DATAGRAM_MAX};
         udp->in[i].msg_hdr = (struct msghdr){.msg_name = &udp->source[i],
-                                             .msg_iov = &udp->in_data[i],
+                                             .msg_iov = &udp->data[i],
                                              .msg_iovlen = 1,
-                                             .msg_control = udp->in_control[i].octets};
-        udp->out[i].msg_hdr = (struct msghdr){.msg_iov = &udp->out_data[i],
-                                              .msg_iovlen = 1,
-                                              .msg_control = udp->out_control[i].octets};
+                                             .msg_control = udp->control[i].octets};
     }
     reset_slots(udp, BATCH);
     if (loop_add(loop, &udp->io, fd, POLLIN, serve) < 0) {

@@ -3,24 +3,14 @@
 #define ECHOD_UDP_H
 
 #include <stdbool.h>
-#include <stdint.h>
-#include <sys/socket.h>
 
-#include "budget.h"
-#include "guard.h"
 #include "log.h"
 #include "loop.h"
 #include "stats.h"
+#include "udp_reply.h"
 
 /* One datagram socket's echo (RFC 862, "UDP Based Echo Service"): receive a batch, judge each, send
  * the batch back. A reply leaves from the address that was asked. */
-
-struct udp_params {
-    struct guard guard;
-    bool reflect_tos;
-    bool answer_broadcast;
-    struct budget *budget; /* this worker's, borrowed; NULL: no limits */
-};
 
 struct udp;
 
@@ -38,25 +28,5 @@ void udp_retire(struct udp *udp);
 void udp_free(struct udp *udp);
 
 int udp_fd(const struct udp *udp);
-
-enum udp_verdict {
-    UDP_ANSWER,
-    UDP_PASS_OVER,
-    UDP_REFUSE_PORT,
-    UDP_REFUSE_GROUP,
-    UDP_REFUSE_OTHER,
-    UDP_DENY,
-    UDP_LOOP, /* a reply, of another echod or that keeps coming back */
-    UDP_OVER_BUDGET
-};
-
-/* Room for the control messages of one datagram, either way. */
-#define UDP_CONTROL_SIZE 256
-
-/* Judge a received message but for its source's budget, and compose its reply's address and control
- * messages: the heart of the above, a pure function for tests. `reply` must have msg_control
- * pointing to UDP_CONTROL_SIZE octets; name and control are filled in, data is not touched. */
-enum udp_verdict udp_judge(const struct udp_params *params, bool first,
-                           const struct msghdr *request, struct msghdr *reply);
 
 #endif

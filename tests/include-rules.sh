@@ -14,7 +14,9 @@ worker       admit log loop net stats tcp udp
 tcp          admit conn guard log loop net stats tcp_conn
 tcp_conn     conn tcp
 tcp_victim   tcp_conn
-udp          admit budget conn guard log loop net stats
+udp          budget log loop net outbox stats udp_reply
+outbox       stats udp_reply
+udp_reply    budget guard net
 conf         conf_text conf_value log net prefix
 conf_text
 conf_value   conf log net prefix

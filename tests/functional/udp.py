@@ -7,8 +7,8 @@ import signal
 import socket
 import struct
 
-from daemon import (HOSTS, PATIENCE, SAME_USER, Addresses, Echod, Neighbour, check_datagram, need_ipv6, need_private_network,
-                    plural, private_network)
+from daemon import (HOSTS, PATIENCE, SAME_USER, Addresses, Echod, Neighbour, check_datagram, ip, need_ipv6,
+                    need_private_network, plural, private_network)
 from forge import UDP_HEADER, forge
 from lib import note, run_all, skip, test, wait_for
 from service import ACTIVATED, need_own_sockets
@@ -373,6 +373,117 @@ def _():
             with neighbour.inside(echod.datagrams, host) as s:
                 for size in (1, 1252, 1253, 4000, largest(host)):
                     check_datagram(s, os.urandom(size))
+
+
+# ---- segments ----
+
+SOL_UDP, UDP_SEGMENT = 17, 103
+
+
+def send_segments(s, data, size):
+    """As many datagrams of that size as there are, in one go; the last may be shorter."""
+    try:
+        s.sendmsg([data], [(SOL_UDP, UDP_SEGMENT, struct.pack("=H", size))])
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.EIO):
+            skip(f"no UDP_SEGMENT: {error}")
+        raise
+
+
+def check_segments(s, data, size):
+    send_segments(s, data, size)
+    for at in range(0, len(data), size):
+        assert s.recv(65536) == data[at:at + size], f"segment at {at} of {len(data)}, {size} each"
+
+
+def check_silence(s):
+    s.setblocking(False)
+    try:
+        raise AssertionError(f"{len(s.recv(65536))} octets more")
+    except BlockingIOError:
+        s.settimeout(PATIENCE)
+
+
+for host in HOSTS:
+    @test(f"{host}: what is sent in segments comes back as so many datagrams of so many octets")
+    def _(host=host):
+        need_family(host)
+        noise = os.urandom(65536)
+        with Echod(hosts=(host,)) as echod, echod.datagrams(host) as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+            datagrams = octets = 0
+            for size in (1, 2, 63, 64, 100, 1000, 1472, 1473, 4096, 16000, 32753):
+                most = min(64 * size, largest(host))
+                for length in {size + 1, 2 * size - 1, 2 * size, 2 * size + 1, most - 1, most}:
+                    check_segments(s, noise[size % 7:size % 7 + length], size)
+                    datagrams += -(-length // size)
+                    octets += length
+            check_datagram(s)
+            check_silence(s)
+            counters = echod.wait_counter("udp_octets", octets + 5)
+            assert (counters["udp_received"], counters["udp_echoes"]) == (datagrams + 1, datagrams + 1), counters
+
+
+@test("segments of several clients and datagrams between them go back each to its own")
+def _():
+    with Echod() as echod:
+        clients = [echod.datagrams() for _ in range(5)]
+        echod.kill(signal.SIGSTOP)
+        for turn in range(4):
+            for n, s in enumerate(clients):
+                send_segments(s, bytes([n] * 1000), 90)
+                s.send(bytes([n] * 90))
+                s.send(bytes([n] * turn))
+        echod.kill(signal.SIGCONT)
+        for n, s in enumerate(clients):
+            got = [s.recv(1000) for _ in range(4 * 14)]
+            assert got == [bytes([n] * size) for turn in range(4) for size in [90] * 11 + [10, 90, turn]]
+            check_silence(s)
+            s.close()
+        echod.wait_counter("udp_echoes", 5 * 4 * 14)
+
+
+@test("segments come back through links of any MTU, whole or, where the way back is narrower, in fragments")
+def _():
+    noise = os.urandom(65536)
+    for mtu in (1280, 1500, 9000):
+        with Neighbour(mtu=mtu) as neighbour, Echod(hosts=ANY) as echod:
+            for host in ("192.0.2.1", "2001:db8::1"):
+                fits = mtu - UDP_HEADER - (40 if ":" in host else 20)
+                with neighbour.inside(echod.datagrams, host) as s:
+                    for size in (100, 1233, fits - 1, fits):
+                        if size <= fits:
+                            for count in (2, 6):
+                                check_segments(s, noise[:size * count - 1], size)
+                    check_silence(s)
+            counters = echod.counters()
+            assert counters["udp_failed"] == 0 and counters["udp_echoes"] == counters["udp_received"], counters
+    with Neighbour(mtu=9000) as neighbour, Echod(hosts=ANY) as echod:
+        ip("route add 192.0.2.2/32 dev near mtu 1300", "route add 2001:db8::2/128 dev near mtu 1300")
+        for host in ("192.0.2.1", "2001:db8::1"):
+            with neighbour.inside(echod.datagrams, host) as s:
+                for size in (1200, 1400, 4000):
+                    check_segments(s, noise[:size * 5 + 7], size)
+                    check_datagram(s, noise[:size])
+                for n in range(20):
+                    s.send(noise[n:n + 1400])
+                assert [s.recv(65536) for _ in range(20)] == [noise[n:n + 1400] for n in range(20)]
+                check_silence(s)
+        assert echod.counters()["udp_failed"] == 0
+
+
+@test("each segment counts: for the budget, and when it is refused")
+def _():
+    with Echod(top="limits { udp-rate = 1 udp-burst = 10 exempt = {} }") as echod, echod.datagrams() as s:
+        send_segments(s, b"".join(b"%02d" % n for n in range(60)), 2)
+        assert [s.recv(10) for _ in range(10)] == [b"%02d" % n for n in range(10)]
+        counters = echod.counters()
+        assert counters["udp_received"] == 60
+        assert counters["udp_echoes"] == 10 + counters["udp_leaked"]
+        assert counters["udp_over_budget"] == 50 - counters["udp_leaked"]
+        port = s.getsockname()[1]
+        echod.change(udp=f'refuse-source-ports = {{ "{port}" }}')
+        check_refused(echod, "udp_refused_port", lambda: send_segments(s, bytes(100), 7), 15)
 
 
 # ---- whose socket it is ----

@@ -119,9 +119,9 @@ tests_unit_test_mtu_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=sendto,--wrap=recvmsg,--
 
 LDADD           = $(unit_ldadd)
 module_tests    = tests/unit/test_admit tests/unit/test_budget tests/unit/test_conn tests/unit/test_endpoints tests/unit/test_guard \
-    tests/unit/test_log tests/unit/test_loop tests/unit/test_net tests/unit/test_notify tests/unit/test_policy tests/unit/test_prefix \
+    tests/unit/test_log tests/unit/test_loop tests/unit/test_net tests/unit/test_notify tests/unit/test_outbox tests/unit/test_policy tests/unit/test_prefix \
     tests/unit/test_priv tests/unit/test_refusals tests/unit/test_sandbox tests/unit/test_server tests/unit/test_stats \
-    tests/unit/test_tcp tests/unit/test_udp tests/unit/test_usock tests/unit/test_worker
+    tests/unit/test_tcp tests/unit/test_udp tests/unit/test_udp_reply tests/unit/test_usock tests/unit/test_worker
 check_PROGRAMS += $(module_tests)
 TESTS          += $(module_tests)
 EXTRA_DIST     += tests/unit/clock.h
@@ -144,6 +144,8 @@ tests_unit_test_net_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_net_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=bind,--wrap=fchown,--wrap=fcntl,--wrap=getsockopt,--wrap=listen \
     -Wl,--wrap=setsockopt,--wrap=socket
 tests_unit_test_notify_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_outbox_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_outbox_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=sendmmsg
 tests_unit_test_policy_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_policy_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=calloc,--wrap=getrandom,--wrap=mmap,--wrap=reallocarray
 tests_unit_test_prefix_CPPFLAGS = $(unit_cppflags)
@@ -165,6 +167,7 @@ tests_unit_test_tcp_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=accept4,--wrap=clock_get
 tests_unit_test_udp_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_udp_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=calloc,--wrap=clock_gettime,--wrap=loop_add,--wrap=mmap \
     -Wl,--wrap=recvmmsg,--wrap=sendmmsg
+tests_unit_test_udp_reply_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_usock_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_worker_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_worker_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=aligned_alloc,--wrap=epoll_create1,--wrap=eventfd,--wrap=loop_add \
