@@ -306,8 +306,9 @@ int net_open(int type, const struct net_addr *addr, int backlog, bool share, siz
     return 0;
 }
 
-void net_show_hops(int fd, bool on)
+void net_show_more(int fd, bool on)
 {
+    set(fd, SOL_SOCKET, SO_RXQ_OVFL, on);
     /* One of them fails on a socket of the other family. */
     set(fd, SOL_IP, IP_RECVTTL, on);
     set(fd, SOL_IPV6, IPV6_RECVHOPLIMIT, on);

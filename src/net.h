@@ -57,8 +57,9 @@ void net_set_port(struct net_addr *addr, uint16_t port);
 int net_open(int type, const struct net_addr *addr, int backlog, bool share, size_t count,
              int fds[]);
 
-/* Deliver with each datagram how many hops it had left (IP_TTL, IPV6_HOPLIMIT), or no longer. */
-void net_show_hops(int fd, bool on);
+/* Deliver with each datagram how many hops it had left (IP_TTL, IPV6_HOPLIMIT) and, unless it is
+ * none, how many its socket had dropped when it arrived (SO_RXQ_OVFL), or no longer. */
+void net_show_more(int fd, bool on);
 
 /* How many hops a reply has to go: so few that it is told from a client's datagram, see guard.h. */
 #define NET_REPLY_HOPS 168

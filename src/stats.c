@@ -55,6 +55,8 @@ const char *stats_status(const struct stats_sum *sum, char *buf, size_t size)
             stats_open_connections(sum), sum->tcp_accepted, sum->tcp_echoes, sum->tcp_octets,
             sum->udp_echoes, sum->udp_octets, stats_refused(sum));
     print_reasons(out, sum);
+    if (sum->udp_dropped > 0)
+        fprintf(out, "; udp_dropped %" PRIu64, sum->udp_dropped);
     fclose(out);
     /* Where it did not fit, fmemopen(3) promises no end. */
     buf[size - 1] = '\0';

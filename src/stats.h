@@ -32,7 +32,8 @@
     X(udp_over_budget, "UDP datagrams refused: their source has spent its budget")                 \
     X(udp_leaked, "UDP datagrams sent back at random though the budget was spent")                 \
     X(udp_looped, "UDP datagrams refused: they went round in a loop")                              \
-    X(udp_failed, "UDP datagrams whose echo could not be sent")
+    X(udp_failed, "UDP datagrams whose echo could not be sent")                                    \
+    X(udp_dropped, "UDP datagrams that the kernel dropped for want of room in the receive buffer")
 
 struct stats {
 #define X(name, text) _Atomic uint64_t name;

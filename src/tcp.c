@@ -49,8 +49,8 @@ struct tcp_listener {
     struct loop_io io;
     struct tcp *tcp;
     struct tcp_listener *next;
-    unsigned sharers;   /* workers that accept from it */
     uint64_t last_turn; /* that had somebody to let in */
+    bool shared;        /* with all other workers */
     bool retired;
     bool plain; /* what is accepted from it lacks our options: see net_welcome() */
 };
@@ -60,7 +60,7 @@ static void close_idle(struct loop_timer *timer);
 
 int tcp_init(struct tcp *tcp, struct loop *loop, struct stats *stats, struct admit *admit)
 {
-    *tcp = (struct tcp){.loop = loop, .stats = stats, .admit = admit};
+    *tcp = (struct tcp){.loop = loop, .stats = stats, .admit = admit, .workers = 1};
     tcp->scratch = malloc(SCRATCH_SIZE);
     if (!tcp->scratch)
         return -1;
@@ -520,7 +520,7 @@ static bool leave_to_others(const struct tcp_listener *listener)
     uint64_t now = loop_now(tcp->loop);
     unsigned total = admit_open(tcp->admit), slack = SHARE_SLACK + total / SHARE_PART;
 
-    if (listener->sharers == 1 || tcp->open < total / listener->sharers + slack ||
+    if (!listener->shared || tcp->open < total / tcp->workers + slack ||
         now - tcp->left_at < 3 * LEAVE_NS)
         return false;
     tcp->left_at = now;
@@ -551,7 +551,7 @@ static void accept_some(struct loop_io *io, short revents)
     }
 }
 
-int tcp_add_listener(struct tcp *tcp, int fd, unsigned sharers)
+int tcp_add_listener(struct tcp *tcp, int fd, bool shared)
 {
     struct tcp_listener *l = malloc(sizeof *l);
 
@@ -562,7 +562,7 @@ int tcp_add_listener(struct tcp *tcp, int fd, unsigned sharers)
         return -1;
     }
     l->tcp = tcp;
-    l->sharers = sharers;
+    l->shared = shared;
     l->last_turn = 0;
     l->retired = false;
     /* What has queued up before we were handed the socket has inherited what it was then. */

@@ -43,6 +43,7 @@ struct tcp {
     struct tcp_conn *oldest; /* least recently active */
     struct tcp_conn *newest;
     unsigned open;
+    unsigned workers;      /* there are; 1 at first */
     uint64_t idle_timeout; /* nanoseconds; 0: never */
     unsigned scarcity;     /* of places, when the idle timer was set */
     unsigned char *scratch;
@@ -58,9 +59,10 @@ int tcp_init(struct tcp *tcp, struct loop *loop, struct stats *stats, struct adm
 /* Closes every connection at once; listeners must have been dropped. */
 void tcp_fini(struct tcp *tcp);
 
-/* Accept from a listening socket, which stays the caller's. So many workers accept from it: one
- * that has more than its share of all connections leaves a client to the others for a moment. */
-int tcp_add_listener(struct tcp *tcp, int fd, unsigned sharers);
+/* Accept from a listening socket, which stays the caller's. Where it is shared with all other
+ * workers, one that has more than its share of all connections leaves a client to the others for a
+ * moment. */
+int tcp_add_listener(struct tcp *tcp, int fd, bool shared);
 
 /* Let in only those whose handshake has begun, see net_retire(). */
 void tcp_retire_listener(struct tcp *tcp, int fd);

@@ -28,9 +28,9 @@
  * for seconds, and meanwhile nobody would be read from. */
 #define PATIENCE_NS (100 * UINT64_C(1000000))
 
-/* Being told how many hops a datagram has left costs some percent of an echo, so one looks only for
- * a while now and then, and at every datagram that comes after a while of silence. A loop ends when
- * it is looked at once. */
+/* Being told how many hops a datagram has left, and how many were dropped, costs some percent of an
+ * echo, so one looks only for a while now and then, and when a datagram comes after a while of
+ * silence. A loop ends when it is looked at once, and what was dropped is told by its sum. */
 #define LOOK_NS      (10 * UINT64_C(1000000))
 #define LOOK_AWAY_NS (200 * UINT64_C(1000000))
 
@@ -47,9 +47,12 @@ struct udp {
     const struct udp_params *params;
     struct loop_timer rest_timer;
     struct log_limit receive_limit;
-    bool looking;          /* at hops, */
+    bool looking;          /* at hops and drops, */
     uint64_t look_changes; /* until then, or not before */
-    bool first;            /* of those that share the address */
+    bool answers_groups;
+    bool counts_drops;  /* or another worker does, */
+    bool knows_dropped; /* and began to, */
+    uint32_t dropped;   /* after so many */
     unsigned char *buffers;
     struct mmsghdr in[BATCH];
     struct iovec data[BATCH];
@@ -153,6 +156,19 @@ static void answer(struct udp *udp, const struct mmsghdr *in)
         outbox_add(&udp->out, reply, in->msg_hdr.msg_iov->iov_base, (size_t)length);
 }
 
+/* The number wraps, and datagrams that arrived at once may tell it in the wrong order. What an
+ * inherited socket dropped before somebody looked was perhaps not dropped in our time. */
+static void count_drops(struct udp *udp, uint32_t dropped)
+{
+    uint32_t more = udp->knows_dropped ? dropped - udp->dropped : 0;
+
+    if (!udp->counts_drops || dropped == 0 || more > INT32_MAX)
+        return;
+    stats_add(&udp->stats->udp_dropped, more);
+    udp->knows_dropped = true;
+    udp->dropped = dropped;
+}
+
 static void compose_replies(struct udp *udp, unsigned received)
 {
     outbox_begin(&udp->out, loop_now(udp->loop));
@@ -160,8 +176,9 @@ static void compose_replies(struct udp *udp, unsigned received)
         const struct mmsghdr *in = &udp->in[i];
 
         if (i == 0 || !udp_alike(&in[-1].msg_hdr, &in->msg_hdr)) {
-            udp_judge(udp->params, udp->first, &in->msg_hdr, &udp->reply);
+            udp_judge(udp->params, udp->answers_groups, &in->msg_hdr, &udp->reply);
             outbox_part(&udp->out);
+            count_drops(udp, udp->reply.dropped);
         }
         answer(udp, in);
     }
@@ -175,19 +192,26 @@ static void reset_slots(struct udp *udp, unsigned used)
     }
 }
 
-static void choose_look(struct udp *udp)
+static void look(struct udp *udp, bool on, uint64_t until)
 {
-    uint64_t now = loop_now(udp->loop);
+    udp->looking = on;
+    udp->look_changes = until;
+    net_show_more(udp->io.fd, on);
+}
 
-    if (now < udp->look_changes)
-        return;
-    /* A loop must not keep step with it: what the clock's last digits are is as good as chance. */
-    if (udp->looking)
-        udp->look_changes = now + LOOK_AWAY_NS + now % LOOK_AWAY_NS;
-    else
-        udp->look_changes = now + LOOK_NS;
-    udp->looking = !udp->looking;
-    net_show_hops(udp->io.fd, udp->looking);
+static void begin_look(struct udp *udp, uint64_t now)
+{
+    if (!udp->looking && now >= udp->look_changes)
+        look(udp, true, now + LOOK_NS);
+}
+
+/* Not before something was received, or who seldom meets a datagram would never look at one that
+ * came while it was looking. A loop must not keep step with it: what the clock's last digits are is
+ * as good as chance. */
+static void end_look(struct udp *udp, uint64_t now)
+{
+    if (udp->looking && now >= udp->look_changes)
+        look(udp, false, now + LOOK_AWAY_NS + now % LOOK_AWAY_NS);
 }
 
 /* Looking for a second message where there is none costs some percent of an echo, so who meets one
@@ -200,14 +224,16 @@ static unsigned choose_count(const struct udp *udp)
 /* The number of messages, or -1. */
 static int receive_batch(struct udp *udp)
 {
+    uint64_t now = loop_now(udp->loop);
     int n;
 
-    choose_look(udp);
+    begin_look(udp, now);
     n = recvmmsg(udp->io.fd, udp->in, choose_count(udp), 0, NULL);
     if (n > 0) {
         udp->alone = n == 1 ? udp->alone + 1 : 0;
         compose_replies(udp, (unsigned)n);
         reset_slots(udp, (unsigned)n);
+        end_look(udp, now);
     }
     return n;
 }
@@ -268,7 +294,7 @@ static void serve(struct loop_io *io, short revents)
 /* ---- life ---- */
 
 struct udp *udp_new(struct loop *loop, struct stats *stats, const struct udp_params *params, int fd,
-                    bool first)
+                    bool first, bool inherited)
 {
     struct udp *udp = calloc(1, sizeof *udp);
     void *buffers;
@@ -286,7 +312,9 @@ struct udp *udp_new(struct loop *loop, struct stats *stats, const struct udp_par
     udp->loop = loop;
     udp->stats = stats;
     udp->params = params;
-    udp->first = first;
+    udp->answers_groups = first || inherited;
+    udp->counts_drops = first || !inherited;
+    udp->knows_dropped = !inherited;
     for (unsigned i = 0; i < BATCH; i++) {
         udp->data[i] =
             (struct iovec){.iov_base = udp->buffers + i * BUFFER_STRIDE, .iov_len = DATAGRAM_MAX};

@@ -548,6 +548,29 @@ def _():
         echod.wait_counter("udp_failed", 100)
 
 
+@test("what the kernel drops for want of room is counted")
+def _():
+    with Echod(top="workers = 1") as echod, echod.datagrams() as s:
+        for _ in range(2):
+            before, sent = echod.counters(), 0
+            echod.kill(signal.SIGSTOP)
+            for sent in range(1, 301):
+                s.send(bytes(60000))
+            echod.kill(signal.SIGCONT)
+
+            def told():
+                nonlocal sent
+                after = echod.counters()
+                received, dropped = (after[name] - before[name] for name in ("udp_received", "udp_dropped"))
+                if dropped > 0 and received + dropped == sent:
+                    return True
+                # What comes later tells of it, sooner or later.
+                s.send(b"more")
+                sent += 1
+                return False
+            wait_for(told, PATIENCE, "what was received and what was dropped to be what was sent")
+
+
 @test("clients that are gone before their reply (ICMP port unreachable) disturb nobody")
 def _():
     with Echod() as echod, echod.datagrams() as s:

@@ -470,14 +470,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     send_mode = 0;
     now = begin;
     MUST(fd >= 0 && loop_init(&loop) == 0);
-    udp = udp_new(&loop, &stats, &params, fd, !(how & 8));
+    udp = udp_new(&loop, &stats, &params, fd, !(how & 8), how & 16);
     MUST(udp);
     while (left > 0) {
         now += (uint64_t)1 << take() % 34;
         loop_turn(&loop, 0);
     }
     udp_free(udp);
-    check_counters(!(how & 8), now - begin);
+    check_counters((how & 24) != 8, now - begin);
     now = 0;
     loop_fini(&loop);
     budget_free(params.budget);

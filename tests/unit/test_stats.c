@@ -91,6 +91,9 @@ static void the_status_line_reads_as_documented(void **state)
                         "2 connections open; TCP 5 connections, 11 echoes, 12 octets; "
                         "UDP 13 echoes, 18446744073709551615 octets; 4 refused: tcp_denied 1, "
                         "udp_refused_port 3");
+    sum.udp_dropped = 7;
+    assert_non_null(strstr(stats_status(&sum, line, sizeof line), "; udp_dropped 7"));
+    sum.udp_dropped = 0;
     sum.tcp_denied = sum.udp_refused_port = 0;
     stats_status(&sum, line, sizeof line);
     assert_string_equal(line + strlen(line) - 11, "; 0 refused");
@@ -98,7 +101,7 @@ static void the_status_line_reads_as_documented(void **state)
 
 static void the_detail_names_every_counter(void **state)
 {
-    struct stats_sum sum = {.tcp_accepted = 1, .udp_failed = 2};
+    struct stats_sum sum = {.tcp_accepted = 1, .udp_dropped = 2};
     char line[2048];
 
     (void)state;
@@ -107,7 +110,7 @@ static void the_detail_names_every_counter(void **state)
     STATS_COUNTERS(X)
 #undef X
     assert_memory_equal(line, "tcp_accepted=1 tcp_closed=0 ", 28);
-    assert_string_equal(line + strlen(line) - strlen(" udp_failed=2"), " udp_failed=2");
+    assert_string_equal(line + strlen(line) - strlen(" udp_dropped=2"), " udp_dropped=2");
 }
 
 static void lines_are_cut_to_fit(void **state)

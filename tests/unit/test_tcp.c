@@ -97,7 +97,7 @@ static int set_up(void **state)
     assert_int_equal(tcp_init(&tcp, &loop, &stats, admit), 0);
     listener = open_listener();
     server = local_address(listener);
-    assert_int_equal(tcp_add_listener(&tcp, listener, 1), 0);
+    assert_int_equal(tcp_add_listener(&tcp, listener, false), 0);
     return 0;
 }
 
@@ -457,7 +457,8 @@ static void who_has_more_than_its_share_leaves_a_client_to_others_but_not_for_lo
 
     (void)state;
     tcp_drop_listener(&tcp, listener);
-    assert_int_equal(tcp_add_listener(&tcp, listener, 2), 0);
+    assert_int_equal(tcp_add_listener(&tcp, listener, true), 0);
+    tcp.workers = 2;
     for (unsigned i = 0; i < 7; i++)
         clients[i] = open_client();
     assert_int_equal(tcp.left_at, 0);
@@ -1003,7 +1004,7 @@ static void who_came_before_the_listener_was_ours_is_welcomed(void **state)
     (void)state;
     server = local_address(second);
     early = connect_client();
-    assert_int_equal(tcp_add_listener(&tcp, second, 1), 0);
+    assert_int_equal(tcp_add_listener(&tcp, second, false), 0);
     welcomes = 0;
     assert_echoes(early);
     assert_int_equal(welcomes, 1);
@@ -1058,7 +1059,7 @@ static void several_listeners_serve_and_rest_together(void **state)
     int b;
 
     (void)state;
-    assert_int_equal(tcp_add_listener(&tcp, second, 1), 0);
+    assert_int_equal(tcp_add_listener(&tcp, second, false), 0);
     a = connect_client();
     server = local_address(second);
     b = connect_client();
@@ -1093,7 +1094,7 @@ static void a_listener_added_while_they_rest_rests_too(void **state)
     close(connect_client());
     SCRIPT(accept4_script, -EMFILE);
     TURN_UNTIL(&loop, tcp.muted);
-    assert_int_equal(tcp_add_listener(&tcp, second, 1), 0);
+    assert_int_equal(tcp_add_listener(&tcp, second, false), 0);
     server = local_address(second);
     client = connect_client();
     script_clear(&accept4_script);
@@ -1112,10 +1113,10 @@ static void a_listener_that_cannot_be_added_is_an_error(void **state)
 
     (void)state;
     SCRIPT(malloc_script, -ENOMEM);
-    assert_int_equal(tcp_add_listener(&tcp, second, 1), -1);
+    assert_int_equal(tcp_add_listener(&tcp, second, false), -1);
     assert_int_equal(errno, ENOMEM);
     SCRIPT(loop_add_script, -ENOSPC);
-    assert_int_equal(tcp_add_listener(&tcp, second, 1), -1);
+    assert_int_equal(tcp_add_listener(&tcp, second, false), -1);
     assert_int_equal(errno, ENOSPC);
     tcp_drop_listener(&tcp, second);
     close(second);

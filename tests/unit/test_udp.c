@@ -8,9 +8,33 @@
 #include "clock.h"
 #include "unit.h"
 
-WRAP_FAILING(int, recvmmsg, -1,
-             (int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *wait),
-             (fd, messages, count, flags, wait))
+/* What the kernel would say of how many a socket has dropped, a number with each message. */
+static uint32_t told[4];
+static unsigned told_at = COUNT(told);
+
+static void tell_dropped(struct msghdr *header)
+{
+    struct cmsghdr *c =
+        (struct cmsghdr *)(void *)((char *)header->msg_control + header->msg_controllen);
+
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SO_RXQ_OVFL;
+    c->cmsg_len = CMSG_LEN(sizeof told[0]);
+    memcpy(CMSG_DATA(c), &told[told_at++], sizeof told[0]);
+    header->msg_controllen += CMSG_SPACE(sizeof told[0]);
+}
+
+WRAP(int, recvmmsg, int fd, struct mmsghdr *messages, unsigned count, int flags,
+     struct timespec *wait)
+{
+    int n = -1;
+
+    if (!script_fails(&recvmmsg_script))
+        n = __real_recvmmsg(fd, messages, count, flags, wait);
+    for (int i = 0; i < n && told_at < COUNT(told); i++)
+        tell_dropped(&messages[i].msg_hdr);
+    return n;
+}
 WRAP_FAILING(void *, calloc, NULL, (size_t n, size_t size), (n, size))
 WRAP_FAILING(void *, mmap, MAP_FAILED, (void *at, size_t n, int prot, int flags, int fd, off_t off),
              (at, n, prot, flags, fd, off))
@@ -33,7 +57,8 @@ WRAP(int, sendmmsg, int fd, struct mmsghdr *messages, unsigned count, int flags)
 /* ---- an endpoint ---- */
 
 static struct udp_params params;
-static bool first; /* of the sockets that share the address */
+static bool first; /* of the sockets that share the address, or the workers that share it */
+static bool inherited;
 
 static int set_up_params(void **state)
 {
@@ -45,6 +70,7 @@ static int set_up_params(void **state)
     params.answer_broadcast = false;
     params.budget = NULL;
     first = true;
+    inherited = false;
     return 0;
 }
 
@@ -61,7 +87,7 @@ static void open_endpoint(const char *host)
 
     assert_int_equal(net_open(SOCK_DGRAM, &addr, 0, false, 1, &endpoint), 0);
     server = local_address(endpoint);
-    udp = udp_new(&loop, &stats, &params, endpoint, first);
+    udp = udp_new(&loop, &stats, &params, endpoint, first, inherited);
     assert_non_null(udp);
     assert_int_equal(udp_fd(udp), endpoint);
 }
@@ -239,7 +265,7 @@ static void a_dual_stack_socket_answers_ipv4_from_the_address_asked(void **state
     endpoint = bound_socket(SOCK_DGRAM, "::");
     assert_int_equal(net_adopt(endpoint, &type, &server), 0);
     port = net_port(&server);
-    udp = udp_new(&loop, &stats, &params, endpoint, first);
+    udp = udp_new(&loop, &stats, &params, endpoint, first, inherited);
     assert_non_null(udp);
     server = address("127.0.0.3", port);
     ask_number(5);
@@ -292,14 +318,14 @@ static void a_broadcast_is_answered_only_if_asked_for(void **state)
     assert_reply("y", 1);
 }
 
-static void a_broadcast_is_passed_over_by_all_but_one(void **state)
+static void check_further_socket(bool is_inherited, bool answers)
 {
     uint16_t port;
     int on = 1;
 
-    (void)state;
     close_endpoint();
     first = false;
+    inherited = is_inherited;
     params.answer_broadcast = true;
     open_endpoint("0.0.0.0");
     port = net_port(&server);
@@ -308,10 +334,25 @@ static void a_broadcast_is_passed_over_by_all_but_one(void **state)
     if (sendto(client, "x", 1, 0, &server.sa, server.len) != 1)
         skip_because("loopback has no broadcast address");
     server = address("127.0.0.1", port);
+    if (answers)
+        assert_reply("x", 1);
     ask("y", 1);
     assert_reply("y", 1);
-    assert_int_equal(stats.udp_received, 1);
+    assert_int_equal(stats.udp_received, answers ? 2 : 1);
     assert_int_equal(stats.udp_refused_group, 0);
+}
+
+static void a_broadcast_is_passed_over_by_all_but_one(void **state)
+{
+    (void)state;
+    check_further_socket(false, false);
+}
+
+/* It is one socket. */
+static void a_broadcast_to_an_inherited_socket_concerns_whichever_worker_receives_it(void **state)
+{
+    (void)state;
+    check_further_socket(true, true);
 }
 
 static void refused_datagrams_are_counted_and_the_others_answered(void **state)
@@ -613,6 +654,126 @@ static void a_socket_that_cannot_receive_rests_and_tries_again(void **state)
     }
 }
 
+/* Fill the receive buffer; returns how many found no room. */
+static unsigned overflow(void)
+{
+    unsigned sent = 0;
+    uint64_t before = stats.udp_received;
+    int size = 4096;
+    char data[1000] = "";
+
+    assert_int_equal(setsockopt(endpoint, SOL_SOCKET, SO_RCVBUF, &size, sizeof size), 0);
+    while (sent < 50) {
+        ask(data, sizeof data);
+        sent++;
+    }
+    turn(60);
+    assert_in_range(stats.udp_received - before, 1, sent - 1);
+    while (readable(client, 0))
+        (void)recv(client, data, sizeof data, 0);
+    return sent - (unsigned)(stats.udp_received - before);
+}
+
+/* At a time when one looks what further datagrams tell, whenever that is. */
+static void look(void)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        pass_time(&loop, 500 * MS);
+        ask_number(i);
+        assert_number(i);
+    }
+}
+
+static void what_the_kernel_drops_is_counted(void **state)
+{
+    unsigned dropped = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        dropped += overflow();
+        look();
+        assert_int_equal(stats.udp_dropped, dropped);
+    }
+}
+
+static void what_was_dropped_from_an_inherited_socket_before_is_not_counted(void **state)
+{
+    unsigned dropped;
+
+    (void)state;
+    overflow();
+    udp_free(udp);
+    inherited = true;
+    udp = udp_new(&loop, &stats, &params, endpoint, true, inherited);
+    assert_non_null(udp);
+    look();
+    assert_int_equal(stats.udp_dropped, 0);
+    dropped = overflow();
+    look();
+    assert_int_equal(stats.udp_dropped, dropped);
+}
+
+static void what_an_inherited_socket_drops_is_counted_by_one_worker(void **state)
+{
+    (void)state;
+    udp_free(udp);
+    udp = udp_new(&loop, &stats, &params, endpoint, false, true);
+    assert_non_null(udp);
+    for (unsigned i = 0; i < 2; i++) {
+        overflow();
+        look();
+    }
+    assert_int_equal(stats.udp_dropped, 0);
+}
+
+static void the_number_of_drops_may_wrap_and_lag(void **state)
+{
+    static const struct {
+        uint32_t told[4];
+        uint64_t dropped;
+    } cases[] = {
+        {{0, 1, 1, 3}, 3},
+        {{5, 4, 5, 6}, 6},
+        {{0x70000000, 0xe0000000, 0x10, 0}, 0x100000010},
+        {{0x7fffffff, 0x7ffffffe, 0x80000001, 0x80000000}, 0x80000001},
+        {{7, 0, 7, 8}, 8},
+        {{0x70000000, 0xe0000000, 0, 0xe0000001}, 0xe0000001},
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        tear_down(state);
+        set_up(state);
+        memcpy(told, cases[i].told, sizeof told);
+        told_at = 0;
+        for (unsigned n = 0; n < 4; n++) {
+            ask_number(n);
+            assert_number(n);
+        }
+        assert_int_equal(told_at, 4);
+        assert_int_equal(stats.udp_dropped, cases[i].dropped);
+    }
+}
+
+/* Looking for company costs more than finding none is worth. */
+static void who_is_alone_for_long_is_taken_one_by_one_until_there_are_more(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 100; i++) {
+        ask_number(i);
+        assert_number(i);
+    }
+    SCRIPT(recvmmsg_script, PASS);
+    ask_numbers(100);
+    for (unsigned i = 0; i < 100; i++)
+        assert_number(i);
+    assert_in_range(recvmmsg_script.calls, 5, 16);
+    SCRIPT(recvmmsg_script, PASS);
+    ask_numbers(30);
+    for (unsigned i = 0; i < 30; i++)
+        assert_number(i);
+    assert_int_equal(recvmmsg_script.calls, 1);
+}
+
 /* ---- life ---- */
 
 static void ending_can_first_answer_what_has_arrived(void **state)
@@ -758,9 +919,11 @@ static void hops_are_looked_at_now_and_then(void **state)
     assert_int_equal(setsockopt(client, SOL_IP, IP_TTL, &hops, sizeof hops), 0);
     for (unsigned i = 0; i < 3; i++) {
         send_octet(1);
-        TURN_UNTIL(&loop, stats.udp_looped == i + 1);
+        TURN_UNTIL(&loop, stats.udp_looped == 2 * i + 1);
         pass_time(&loop, 20 * MS);
         send_octet(2);
+        TURN_UNTIL(&loop, stats.udp_looped == 2 * i + 2);
+        send_octet(3);
         TURN_UNTIL(&loop, stats.udp_echoes == i + 1);
         pass_time(&loop, 400 * MS);
     }
@@ -799,7 +962,7 @@ static void what_fails_at_the_start_is_reported(void **state)
     for (size_t i = 0; i < COUNT(cases); i++) {
         SCRIPT(*cases[i].script, -cases[i].error);
         errno = 0;
-        assert_null(udp_new(&loop, &stats, &params, fd, true));
+        assert_null(udp_new(&loop, &stats, &params, fd, true, false));
         assert_int_equal(errno, cases[i].error);
         assert_true(fcntl(fd, F_GETFD) >= 0);
     }
@@ -818,6 +981,7 @@ int main(void)
         TEST(the_tos_of_the_request_is_the_replys),
         TEST(a_broadcast_is_answered_only_if_asked_for),
         TEST(a_broadcast_is_passed_over_by_all_but_one),
+        TEST(a_broadcast_to_an_inherited_socket_concerns_whichever_worker_receives_it),
         TEST(refused_datagrams_are_counted_and_the_others_answered),
         TEST(one_turn_takes_a_bounded_number),
         TEST(segments_come_back_as_many_and_as_long),
@@ -832,6 +996,11 @@ int main(void)
         TEST(a_full_socket_keeps_the_rest_and_waits_to_be_writable),
         TEST(nothing_to_receive_is_no_failure),
         TEST(a_socket_that_cannot_receive_rests_and_tries_again),
+        TEST(what_the_kernel_drops_is_counted),
+        TEST(what_was_dropped_from_an_inherited_socket_before_is_not_counted),
+        TEST(what_an_inherited_socket_drops_is_counted_by_one_worker),
+        TEST(the_number_of_drops_may_wrap_and_lag),
+        TEST(who_is_alone_for_long_is_taken_one_by_one_until_there_are_more),
         TEST(ending_can_first_answer_what_has_arrived),
         TEST(what_is_retired_is_answered_and_nothing_comes_after_it),
         TEST(ending_sends_what_was_waiting_for_room),

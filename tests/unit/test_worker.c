@@ -59,8 +59,8 @@ static int set_up(void **state)
 
 static void add_sockets(struct fixture *f)
 {
-    assert_int_equal(worker_add_socket(f->worker, SOCK_STREAM, f->listener, true, 1), 0);
-    assert_int_equal(worker_add_socket(f->worker, SOCK_DGRAM, f->datagrams, true, 1), 0);
+    assert_int_equal(worker_add_socket(f->worker, SOCK_STREAM, f->listener, true, false), 0);
+    assert_int_equal(worker_add_socket(f->worker, SOCK_DGRAM, f->datagrams, true, false), 0);
 }
 
 static int tear_down(void **state)
@@ -191,10 +191,10 @@ static void what_fails_in_the_thread_is_reported_to_the_caller(void **state)
     assert_int_equal(worker_start(f->worker), 0);
     SCRIPT(loop_add_script, -ENOSPC, -ENOMEM);
     errno = 0;
-    assert_int_equal(worker_add_socket(f->worker, SOCK_STREAM, f->listener, true, 1), -1);
+    assert_int_equal(worker_add_socket(f->worker, SOCK_STREAM, f->listener, true, false), -1);
     assert_int_equal(errno, ENOSPC);
     errno = 0;
-    assert_int_equal(worker_add_socket(f->worker, SOCK_DGRAM, f->datagrams, true, 1), -1);
+    assert_int_equal(worker_add_socket(f->worker, SOCK_DGRAM, f->datagrams, true, false), -1);
     assert_int_equal(errno, ENOMEM);
     add_sockets(f);
     assert_both_echo(f, true);
@@ -373,7 +373,7 @@ static void several_datagram_sockets_are_told_apart(void **state)
 
     assert_int_equal(net_open(SOCK_DGRAM, &addr, 0, false, 1, &other), 0);
     add_sockets(f);
-    assert_int_equal(worker_add_socket(f->worker, SOCK_DGRAM, other, true, 1), 0);
+    assert_int_equal(worker_add_socket(f->worker, SOCK_DGRAM, other, true, false), 0);
     worker_drop_socket(f->worker, SOCK_DGRAM, f->datagrams);
     f->udp = local_address(other);
     assert_both_echo(f, false);
@@ -430,10 +430,10 @@ static void a_socket_that_cannot_be_served_is_an_error(void **state)
 
         SCRIPT(malloc_script, -ENOMEM);
         errno = 0;
-        assert_int_equal(worker_add_socket(f->worker, types[i], fd, true, 1), -1);
+        assert_int_equal(worker_add_socket(f->worker, types[i], fd, true, false), -1);
         assert_int_equal(errno, ENOMEM);
         SCRIPT(loop_add_script, -ENOSPC);
-        assert_int_equal(worker_add_socket(f->worker, types[i], fd, true, 1), -1);
+        assert_int_equal(worker_add_socket(f->worker, types[i], fd, true, false), -1);
         assert_int_equal(errno, ENOSPC);
     }
     add_sockets(f);
