@@ -171,16 +171,18 @@ static void count_drops(struct udp *udp, uint32_t dropped)
 
 static void compose_replies(struct udp *udp, unsigned received)
 {
+    const struct msghdr *before = NULL;
+
     outbox_begin(&udp->out, loop_now(udp->loop));
     for (unsigned i = 0; i < received; i++) {
-        const struct mmsghdr *in = &udp->in[i];
+        const struct msghdr *request = &udp->in[i].msg_hdr;
 
-        if (i == 0 || !udp_alike(&in[-1].msg_hdr, &in->msg_hdr)) {
-            udp_judge(udp->params, udp->answers_groups, &in->msg_hdr, &udp->reply);
+        if (!udp_judge(udp->params, udp->answers_groups, before, request, &udp->reply)) {
             outbox_part(&udp->out);
             count_drops(udp, udp->reply.dropped);
         }
-        answer(udp, in);
+        answer(udp, &udp->in[i]);
+        before = request;
     }
 }
 

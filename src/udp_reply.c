@@ -113,9 +113,46 @@ static void set_tos(struct msghdr *reply, const struct request_info *info)
         add_control(reply, SOL_IPV6, IPV6_TCLASS, &dscp, sizeof dscp);
 }
 
-static enum udp_verdict judge_source(const struct guard *guard, const struct net_addr *source)
+static bool is_whole(const struct msghdr *request, const struct request_info *info)
 {
-    switch (guard_judge(guard, source)) {
+    return !(request->msg_flags & (MSG_TRUNC | MSG_CTRUNC)) && (info->v4 || info->v6);
+}
+
+static enum udp_verdict judge_arrival(const struct udp_params *params, bool first,
+                                      const struct request_info *info)
+{
+    if (is_for_group(info) && !first)
+        return UDP_PASS_OVER;
+    if (is_for_group(info) && !params->answer_broadcast)
+        return UDP_REFUSE_GROUP;
+    return guard_is_reply(info->hops) ? UDP_LOOP : UDP_ANSWER;
+}
+
+/* What the control messages and flags say of it. */
+static void read_arrival(const struct udp_params *params, bool first, const struct msghdr *request,
+                         struct udp_reply *reply)
+{
+    struct request_info info = read_control(request);
+
+    reply->segment = info.segment > 0 ? (unsigned)info.segment : UDP_ONE_DATAGRAM;
+    reply->dropped = info.dropped;
+    reply->arrival = UDP_REFUSE_OTHER;
+    if (!is_whole(request, &info))
+        return;
+    reply->arrival = judge_arrival(params, first, &info);
+    if (reply->arrival != UDP_ANSWER)
+        return;
+    reply->header = (struct msghdr){.msg_control = reply->control.octets};
+    set_source(&reply->header, &info);
+    if (params->reflect_tos)
+        set_tos(&reply->header, &info);
+}
+
+static enum udp_verdict judge_source(const struct guard *guard, const struct msghdr *request)
+{
+    if (request->msg_namelen < sizeof(struct sockaddr_in))
+        return UDP_REFUSE_OTHER;
+    switch (guard_judge(guard, request->msg_name)) {
     case GUARD_REFUSE_PORT:
         return UDP_REFUSE_PORT;
     case GUARD_REFUSE_ADDRESS:
@@ -128,51 +165,35 @@ static enum udp_verdict judge_source(const struct guard *guard, const struct net
     return UDP_ANSWER;
 }
 
-static bool is_whole(const struct msghdr *request, const struct request_info *info)
+static bool same_arrival(const struct msghdr *a, const struct msghdr *b)
 {
-    return !(request->msg_flags & (MSG_TRUNC | MSG_CTRUNC)) &&
-           request->msg_namelen >= sizeof(struct sockaddr_in) && (info->v4 || info->v6);
-}
-
-static enum udp_verdict judge(const struct udp_params *params, bool first,
-                              const struct msghdr *request, const struct request_info *info)
-{
-    enum udp_verdict verdict;
-
-    if (is_for_group(info) && !first)
-        return UDP_PASS_OVER;
-    if (is_for_group(info) && !params->answer_broadcast)
-        return UDP_REFUSE_GROUP;
-    verdict = judge_source(&params->guard, request->msg_name);
-    if (verdict == UDP_ANSWER && guard_is_reply(info->hops))
-        return UDP_LOOP;
-    return verdict;
-}
-
-void udp_judge(const struct udp_params *params, bool first, const struct msghdr *request,
-               struct udp_reply *reply)
-{
-    struct request_info info = read_control(request);
-
-    reply->segment = info.segment > 0 ? (unsigned)info.segment : UDP_ONE_DATAGRAM;
-    reply->dropped = info.dropped;
-    reply->verdict = UDP_REFUSE_OTHER;
-    if (!is_whole(request, &info))
-        return;
-    reply->verdict = judge(params, first, request, &info);
-    if (reply->verdict != UDP_ANSWER)
-        return;
-    reply->header = (struct msghdr){.msg_name = request->msg_name,
-                                    .msg_namelen = request->msg_namelen,
-                                    .msg_control = reply->control.octets};
-    set_source(&reply->header, &info);
-    if (params->reflect_tos)
-        set_tos(&reply->header, &info);
-}
-
-bool udp_alike(const struct msghdr *a, const struct msghdr *b)
-{
-    return a->msg_namelen == b->msg_namelen && a->msg_controllen == b->msg_controllen &&
-           a->msg_flags == b->msg_flags && memcmp(a->msg_name, b->msg_name, a->msg_namelen) == 0 &&
+    return a->msg_controllen == b->msg_controllen && a->msg_flags == b->msg_flags &&
            memcmp(a->msg_control, b->msg_control, a->msg_controllen) == 0;
+}
+
+static bool same_source(const struct msghdr *a, const struct msghdr *b)
+{
+    return a->msg_namelen == b->msg_namelen &&
+           memcmp(a->msg_name, b->msg_name, a->msg_namelen) == 0;
+}
+
+bool udp_judge(const struct udp_params *params, bool first, const struct msghdr *before,
+               const struct msghdr *request, struct udp_reply *reply)
+{
+    bool same = before && same_arrival(before, request);
+    enum udp_verdict source;
+
+    if (!same)
+        read_arrival(params, first, request, reply);
+    else if (same_source(before, request))
+        return true;
+    reply->verdict = reply->arrival;
+    if (reply->arrival != UDP_ANSWER && reply->arrival != UDP_LOOP)
+        return false;
+    reply->header.msg_name = request->msg_name;
+    reply->header.msg_namelen = request->msg_namelen;
+    source = judge_source(&params->guard, request);
+    if (source != UDP_ANSWER)
+        reply->verdict = source;
+    return false;
 }

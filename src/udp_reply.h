@@ -42,6 +42,7 @@ struct udp_control {
 
 struct udp_reply {
     enum udp_verdict verdict;
+    enum udp_verdict arrival; /* the same, but for its source */
     unsigned segment;     /* the message is datagrams of that length, but for the last, which may be
                              shorter */
     uint32_t dropped;     /* how many its socket had dropped before, which wraps; 0: not told */
@@ -49,12 +50,10 @@ struct udp_reply {
     struct udp_control control;
 };
 
-/* Judge a message but for its source's budget. Of several sockets that share an address one is
- * `first`, see udp.h. */
-void udp_judge(const struct udp_params *params, bool first, const struct msghdr *request,
-               struct udp_reply *reply);
-
-/* True if what is judged of one holds for the other. */
-bool udp_alike(const struct msghdr *a, const struct msghdr *b);
+/* Judge a message but for its source's budget. `before` is the message that *reply tells of, or
+ * NULL; true if the reply goes to the same place, and all that is told of the one holds for the
+ * other. Of several sockets that share an address one is `first`, see udp.h. */
+bool udp_judge(const struct udp_params *params, bool first, const struct msghdr *before,
+               const struct msghdr *request, struct udp_reply *reply);
 
 #endif

@@ -66,7 +66,7 @@ static bool first; /* of the sockets that share the address */
 static enum udp_verdict judge(const struct message *request)
 {
     memset(&reply, 0xff, sizeof reply);
-    udp_judge(&params, first, &request->header, &reply);
+    assert_false(udp_judge(&params, first, NULL, &request->header, &reply));
     return reply.verdict;
 }
 
@@ -371,6 +371,8 @@ static void replies_of_another_echod_are_told_by_their_hops(void **state)
         asked_v6(&m, "2001:db8::7", 3);
         add(&m, SOL_IPV6, IPV6_HOPLIMIT, &hops[i], sizeof hops[i]);
         assert_int_equal(judge(&m), expected);
+        net_set_port(&m.peer, 0);
+        assert_int_equal(judge(&m), UDP_REFUSE_PORT);
     }
 }
 
@@ -454,34 +456,56 @@ static void drops_are_told_whatever_the_verdict(void **state)
     assert_int_equal(reply.dropped, 0);
 }
 
-static void requests_are_alike_if_nothing_tells_them_apart(void **state)
+/* Judged after the other, as in a batch, and by itself. */
+static bool judge_after(const struct message *before, const struct message *request)
 {
-    int hops = 64, segment = 100;
-    struct message a, b;
+    struct udp_reply alone;
+    bool same;
+
+    (void)judge(request);
+    alone = reply;
+    (void)judge(before);
+    same = udp_judge(&params, first, &before->header, &request->header, &reply);
+    assert_int_equal(reply.verdict, alone.verdict);
+    assert_int_equal(reply.segment, alone.segment);
+    assert_true(reply.dropped == alone.dropped);
+    if (reply.verdict != UDP_ANSWER)
+        return same;
+    assert_ptr_equal(reply.header.msg_name, same ? before->header.msg_name : &request->peer);
+    assert_int_equal(reply.header.msg_namelen, alone.header.msg_namelen);
+    assert_int_equal(reply.header.msg_controllen, alone.header.msg_controllen);
+    assert_memory_equal(reply.control.octets, alone.control.octets, alone.header.msg_controllen);
+    return same;
+}
+
+static void the_next_request_is_judged_as_by_itself(void **state)
+{
+    static struct message m[12];
+    int hops = 168, segment = 100;
+    uint32_t dropped = 7;
 
     (void)state;
-    request_from(&a, "192.0.2.1", 5000);
-    asked_v4(&a, "198.51.100.7", "198.51.100.7", 3);
-    tos_v4(&a, 0xb8);
-    for (int i = 0; i < 8; i++) {
-        request_from(&b,
+    guard_refuse_port(&params.guard, 19);
+    for (size_t i = 0; i < COUNT(m); i++) {
+        request_from(&m[i],
                      i == 1   ? "192.0.2.2"
                      : i == 2 ? "2001:db8::1"
                               : "192.0.2.1",
-                     i == 3 ? 5001 : 5000);
-        asked_v4(&b, "198.51.100.7", i == 4 ? "198.51.100.8" : "198.51.100.7", 3);
-        tos_v4(&b, i == 5 ? 0xb4 : 0xb8);
-        if (i == 6)
-            add(&b, SOL_IP, IP_TTL, &hops, sizeof hops);
-        if (i == 7)
-            b.header.msg_flags = MSG_TRUNC;
-        assert_int_equal(udp_alike(&a.header, &b.header), i == 0);
-        assert_int_equal(udp_alike(&b.header, &a.header), i == 0);
+                     i == 3   ? 5001
+                     : i == 4 ? 19
+                              : 5000);
+        asked_v4(&m[i], i == 5 ? "192.0.2.255" : "198.51.100.7",
+                 i == 6 ? "198.51.100.8" : "198.51.100.7", 3);
+        tos_v4(&m[i], i == 7 ? 0xb4 : 0xb8);
     }
-    request_from(&b, "192.0.2.1", 5000);
-    asked_v4(&b, "198.51.100.7", "198.51.100.7", 3);
-    add(&b, SOL_UDP, UDP_GRO, &segment, sizeof segment);
-    assert_false(udp_alike(&a.header, &b.header));
+    add(&m[8], SOL_IP, IP_TTL, &hops, sizeof hops);
+    add(&m[9], SOL_UDP, UDP_GRO, &segment, sizeof segment);
+    add(&m[9], SOL_SOCKET, SO_RXQ_OVFL, &dropped, sizeof dropped);
+    m[10].header.msg_flags = MSG_TRUNC;
+    m[11].header.msg_namelen = 0;
+    for (size_t i = 0; i < COUNT(m); i++)
+        for (size_t j = 0; j < COUNT(m); j++)
+            assert_int_equal(judge_after(&m[i], &m[j]), i == j);
 }
 
 #define TEST(name) cmocka_unit_test_setup(name, set_up_params)
@@ -505,7 +529,7 @@ int main(void)
         TEST(a_message_of_several_datagrams_tells_their_length),
         TEST(a_length_that_makes_no_sense_is_none),
         TEST(drops_are_told_whatever_the_verdict),
-        TEST(requests_are_alike_if_nothing_tells_them_apart),
+        TEST(the_next_request_is_judged_as_by_itself),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
