@@ -13,8 +13,10 @@
 
 #define READS_PER_TURN 4
 
-/* What a client that does not read may cost us. */
-#define HELD_MAX ((size_t)16 * 1024)
+/* What a client that does not read may cost us: so much, or as much as one read takes if so much
+ * has gone back to it that somebody must have read it. Large reads make a bulk stream cheaper. */
+#define HELD_MAX    ((size_t)16 * 1024)
+#define PROVEN_FROM (8 * 1024 * 1024)
 
 void conn_init(struct conn *conn, int fd)
 {
@@ -91,89 +93,53 @@ static enum conn_state finish(struct conn *conn)
     return CONN_WRITE;
 }
 
-static enum conn_state receive_nothing(struct conn *conn, ssize_t got)
+/* A read that is full has more behind it: one octet more than may be held tells 16 KiB from that.
+ */
+static size_t read_size(const struct conn *conn, size_t size)
 {
-    if (got == 0)
-        return finish(conn);
-    return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? CONN_READ : CONN_FAILED;
+    return conn->echoed >= PROVEN_FROM || size <= HELD_MAX ? size : HELD_MAX + 1;
 }
 
-/* Send one piece back, and hold what the socket does not take. */
-static enum conn_state echo_piece(struct conn *conn, unsigned char *scratch, size_t size,
-                                  size_t *taken)
+static void note_echoed(struct conn *conn, size_t length)
 {
-    ssize_t got = recv(conn->fd, scratch, size, 0);
-    ssize_t sent;
-
-    if (got <= 0)
-        return receive_nothing(conn, got);
-    *taken = (size_t)got;
-    sent = send_some(conn->fd, scratch, *taken);
-    if (sent < 0)
-        return CONN_FAILED;
-    return sent < got ? hold(conn, scratch + sent, *taken - (size_t)sent) : CONN_READ;
-}
-
-/* Read what was sent back already, which need not be copied for that (tcp(7), MSG_TRUNC). */
-static enum conn_state discard_echoed(struct conn *conn, unsigned char *scratch)
-{
-    while (conn->echoed > 0) {
-        ssize_t n = recv(conn->fd, scratch, conn->echoed, MSG_TRUNC);
-
-        if (n <= 0)
-            return receive_nothing(conn, n);
-        conn->echoed -= (uint32_t)n;
-    }
-    return CONN_READ;
-}
-
-/* The same for a large piece: what the socket does not take stays where it is. */
-static enum conn_state echo_bulk(struct conn *conn, unsigned char *scratch, size_t size,
-                                 size_t *taken)
-{
-    ssize_t got = recv(conn->fd, scratch, size, MSG_PEEK);
-    ssize_t sent;
-    enum conn_state state;
-
-    if (got <= 0)
-        return receive_nothing(conn, got);
-    sent = send_some(conn->fd, scratch, (size_t)got);
-    if (sent < 0)
-        return CONN_FAILED;
-    *taken = (size_t)sent;
-    conn->echoed = (uint32_t)sent;
-    state = discard_echoed(conn, scratch);
-    return state == CONN_READ && sent < got ? CONN_WRITE : state;
+    if (conn->echoed < PROVEN_FROM)
+        conn->echoed += (uint32_t)length;
 }
 
 enum conn_state conn_turn(struct conn *conn, unsigned char *scratch, size_t size,
                           uint64_t *received, uint64_t *pieces)
 {
-    size_t small = size > HELD_MAX ? HELD_MAX + 1 : size;
-    enum conn_state state = CONN_READ;
-
     if (conn->held_end > 0) {
-        state = send_held(conn);
+        enum conn_state state = send_held(conn);
+
         if (state != CONN_READ)
             return state;
     }
     if (conn->closing)
         return finish(conn);
-    state = discard_echoed(conn, scratch);
-    if (state != CONN_READ)
-        return state;
-    for (int reads = 0; reads < READS_PER_TURN && conn->echoed == 0; reads++) {
-        size_t most = conn->bulk ? size : small, taken = 0;
+    for (int reads = 0; reads < READS_PER_TURN; reads++) {
+        size_t most = read_size(conn, size);
+        ssize_t got = recv(conn->fd, scratch, most, 0);
 
-        state = conn->bulk ? echo_bulk(conn, scratch, most, &taken)
-                           : echo_piece(conn, scratch, most, &taken);
-        *received += taken;
-        *pieces += taken > 0;
-        if (state != CONN_READ)
-            break;
-        conn->bulk = taken > HELD_MAX;
-        if (taken < most)
+        if (got == 0)
+            return finish(conn);
+        if (got < 0) {
+            if (errno == EINTR)
+                continue;
+            return errno == EAGAIN || errno == EWOULDBLOCK ? CONN_READ : CONN_FAILED;
+        }
+        *received += (uint64_t)got;
+        *pieces += 1;
+
+        ssize_t sent = send_some(conn->fd, scratch, (size_t)got);
+
+        if (sent < 0)
+            return CONN_FAILED;
+        note_echoed(conn, (size_t)sent);
+        if (sent < got)
+            return hold(conn, scratch + sent, (size_t)(got - sent));
+        if ((size_t)got < most)
             break;
     }
-    return state;
+    return CONN_READ;
 }

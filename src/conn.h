@@ -8,8 +8,9 @@
 
 /* The echo of one connection (RFC 862, "TCP Based Echo Service"): what arrives is sent back until
  * the peer closes, and then so is all that is still owed. Nothing is read while anything is owed,
- * so a peer that does not read costs 16 KiB of memory at most, and the kernel's flow control holds
- * it. Needs a nonblocking socket with SO_OOBINLINE. */
+ * so a peer that does not read costs 16 KiB of memory at most, or one read's worth if it has read a
+ * lot before, and the kernel's flow control holds it. Needs a nonblocking socket with SO_OOBINLINE.
+ */
 
 enum conn_state {
     CONN_READ,  /* wait until the socket can be read */
@@ -22,10 +23,9 @@ struct conn {
     int fd;
     uint32_t held_at;  /* first octet of `held` not sent yet */
     uint32_t held_end; /* 0: nothing is owed */
-    uint32_t echoed;   /* octets sent back already that are still to be read */
+    uint32_t echoed;   /* octets sent back, roughly and up to a few megabytes */
     unsigned char *held;
     bool closing; /* the peer has closed, but the kernel still has octets for it */
-    bool bulk;    /* more has come at a time than may be held */
 };
 
 void conn_init(struct conn *conn, int fd);
