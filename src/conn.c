@@ -16,7 +16,7 @@
 /* What a client that does not read may cost us: so much, or as much as one read takes if so much
  * has gone back to it that somebody must have read it. Large reads make a bulk stream cheaper. */
 #define HELD_MAX    ((size_t)16 * 1024)
-#define PROVEN_FROM (8 * 1024 * 1024)
+#define PROVEN_FROM (4 * 1024 * 1024)
 
 void conn_init(struct conn *conn, int fd)
 {

@@ -14,8 +14,8 @@
 
 /* What one connection may tie up in the kernel (socket(7): the kernel doubles it to make room for
  * its own overhead). Left alone the kernel lets a client that stops reading hold many megabytes:
- * tcp_rmem[2] + tcp_wmem[2], see tcp(7). A bulk stream costs a sixth more with half the send
- * buffer, and no less with twice of either. */
+ * tcp_rmem[2] + tcp_wmem[2], see tcp(7). Half the send buffer makes a
+ * bulk stream a sixth dearer; no limit at all, a twelfth cheaper. */
 #define TCP_RECEIVE_BUFFER (512 * 1024)
 #define TCP_SEND_BUFFER    (1024 * 1024)
 
