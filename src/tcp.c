@@ -520,9 +520,12 @@ static bool leave_to_others(const struct tcp_listener *listener)
     uint64_t now = loop_now(tcp->loop);
     unsigned total = admit_open(tcp->admit), slack = SHARE_SLACK + total / SHARE_PART;
 
-    if (!listener->shared || tcp->open < total / tcp->workers + slack ||
-        now - tcp->left_at < 3 * LEAVE_NS)
+    if (!listener->shared || tcp->open < total / tcp->workers + slack)
         return false;
+    if (now - tcp->left_at < 3 * LEAVE_NS) {
+        tcp->left_at = 0;
+        return false;
+    }
     tcp->left_at = now;
     mute(tcp, LEAVE_NS);
     return true;
@@ -532,6 +535,7 @@ static void accept_some(struct loop_io *io, short revents)
 {
     struct tcp_listener *listener = LISTENER_OF(io);
     uint64_t turn = loop_turn_number(listener->tcp->loop);
+    int most = 1;
     bool rush = turn - listener->last_turn <= 1 || listener->plain;
     enum accepted last;
 
@@ -539,7 +543,9 @@ static void accept_some(struct loop_io *io, short revents)
     if (leave_to_others(listener))
         return;
     listener->last_turn = turn;
-    if (accept_many(listener, rush ? ACCEPT_BATCH : 1, &last) > 0)
+    if (rush)
+        most = listener->shared ? SHARE_SLACK : ACCEPT_BATCH;
+    if (accept_many(listener, most, &last) > 0)
         return;
     /* Somebody waits, and nothing that we could do now would let him in. */
     if (last == FULL) {
