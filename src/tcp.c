@@ -513,22 +513,19 @@ static int accept_many(struct tcp_listener *listener, int most, enum accepted *l
 }
 
 /* All who share a listener wake for a client, and the quickest has it, which tends to be the same
- * one again and again. A client that nobody else has taken meanwhile is not left twice. */
+ * one again and again. What comes after that is taken, however long it was until then: it may be
+ * the client that nobody else has taken. */
 static bool leave_to_others(const struct tcp_listener *listener)
 {
     struct tcp *tcp = listener->tcp;
-    uint64_t now = loop_now(tcp->loop);
     unsigned total = admit_open(tcp->admit), slack = SHARE_SLACK + total / SHARE_PART;
 
     if (!listener->shared || tcp->open < total / tcp->workers + slack)
         return false;
-    if (now - tcp->left_at < 3 * LEAVE_NS) {
-        tcp->left_at = 0;
-        return false;
-    }
-    tcp->left_at = now;
-    mute(tcp, LEAVE_NS);
-    return true;
+    tcp->has_left = !tcp->has_left;
+    if (tcp->has_left)
+        mute(tcp, LEAVE_NS);
+    return tcp->has_left;
 }
 
 static void accept_some(struct loop_io *io, short revents)

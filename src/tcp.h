@@ -48,7 +48,7 @@ struct tcp {
     unsigned scarcity;     /* of places, when the idle timer was set */
     unsigned char *scratch;
     bool muted;
-    uint64_t left_at; /* when a client was left to other workers last */
+    bool has_left; /* the last client to other workers */
     struct loop_timer resume_timer;
     struct loop_timer idle_timer;
 };
