@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: ISC
 # What the guard and the sandbox cost: CPU time an echo of an echod that has both and one that has neither, over loopback, in
-# turn, and the median of their ratios.
+# turn, and the median of their ratios. On one core (taskset -c 0), as waking another costs many times what is measured.
 #
 #   bench/overhead.sh BUILD [ROUNDS]
 set -eu
