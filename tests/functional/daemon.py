@@ -26,6 +26,10 @@ from service import MANAGED, UNIT, Service, need_own_sockets, not_under_unit
 
 ECHOD = os.environ["ECHOD"]
 
+# What becomes of a datagram: one of these counters has it.
+OUTCOMES = ("udp_echoes", "udp_failed", "udp_denied", "udp_refused_port", "udp_refused_group", "udp_refused_other",
+            "udp_over_budget", "udp_looped")
+
 # Every wait has this end, far beyond what a slow machine or a sanitizer needs: it is reached only by a failure.
 PATIENCE = 30
 
@@ -502,6 +506,15 @@ class Echod:
             return counters[name] == value
         counters = {}
         wait_for(reached, PATIENCE, f"{name} to be {value}")
+        return counters
+
+    def settled(self):
+        """All counters, once each datagram that was received is counted as answered or refused: a reply may be here before."""
+        def whole():
+            counters.update(self.counters())
+            return counters["udp_received"] == sum(counters[name] for name in OUTCOMES)
+        counters = {}
+        wait_for(whole, PATIENCE, "every datagram to be counted")
         return counters
 
     # -- what it costs --

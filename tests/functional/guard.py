@@ -140,6 +140,7 @@ def exhaust(echod, source, host, count=10 * BURST):
         for n in range(count):
             s.send(b"%d" % n)
         echod.wait_counter("udp_received", received + count)
+        echod.settled()
         s.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             while True:

@@ -44,7 +44,7 @@ def check_everything(echod):
     """Echo, counters, reload, a file that was replaced, errors in it; all of it twice."""
     for _ in range(2):
         echod.check()
-        assert echod.counters()["tcp_echoes"] > 0
+        wait_for(lambda: echod.counters()["tcp_echoes"] > 0, PATIENCE, "an echo to be counted")
         assert "nothing changed" in echod.reload()
         assert "idle-timeout 600 -> 5" in echod.change(tcp="idle-timeout = 5")
         assert "was not reloaded" in echod.reload_text("tcp {\n")

@@ -32,25 +32,12 @@ def check_replies(s, sent):
     assert sorted(got) == sorted(sent) if ACTIVATED else got == sent, got
 
 
-OUTCOMES = ("udp_echoes", "udp_failed", "udp_denied", "udp_refused_port", "udp_refused_group", "udp_refused_other",
-            "udp_over_budget", "udp_looped")
-
-
-def settled(echod):
-    """The counters once all that was received is counted as answered or refused; a reply may be here before it is counted."""
-    counters = {}
-    def whole():
-        counters.update(echod.counters())
-        return counters["udp_received"] == sum(counters[name] for name in OUTCOMES)
-    wait_for(whole, PATIENCE, "every datagram to be counted")
-    return counters
-
-
 def check_refused(echod, counter, send, count=1):
     """What `send` sends is received, counted there, and not answered."""
-    before = settled(echod)
+    before = echod.settled()
     send()
-    after = echod.wait_counter(counter, before[counter] + count)
+    echod.wait_counter(counter, before[counter] + count)
+    after = echod.settled()
     assert after["udp_received"] == before["udp_received"] + count
     assert after["udp_echoes"] == before["udp_echoes"], "a reply was sent"
 
@@ -457,7 +444,7 @@ def _():
                             for count in (2, 6):
                                 check_segments(s, noise[:size * count - 1], size)
                     check_silence(s)
-            counters = echod.counters()
+            counters = echod.settled()
             assert counters["udp_failed"] == 0 and counters["udp_echoes"] == counters["udp_received"], counters
     with Neighbour(mtu=9000) as neighbour, Echod(hosts=ANY, top="workers = 1") as echod:
         ip("route add 192.0.2.2/32 dev near mtu 1300", "route add 2001:db8::2/128 dev near mtu 1300")
@@ -478,7 +465,7 @@ def _():
     with Echod(top="limits { udp-rate = 1 udp-burst = 10 exempt = {} }") as echod, echod.datagrams() as s:
         send_segments(s, b"".join(b"%02d" % n for n in range(60)), 2)
         assert [s.recv(10) for _ in range(10)] == [b"%02d" % n for n in range(10)]
-        counters = echod.counters()
+        counters = echod.settled()
         assert counters["udp_received"] == 60
         assert counters["udp_echoes"] == 10 + counters["udp_leaked"]
         assert counters["udp_over_budget"] == 50 - counters["udp_leaked"]
