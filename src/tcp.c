@@ -17,7 +17,7 @@
 #include "net.h"
 #include "tcp_conn.h"
 
-#define SCRATCH_SIZE (64 * 1024)
+#define SCRATCH_SIZE (32 * 1024)
 
 /* How many connections one turn lets in, before the others get theirs. Finding out that there is no
  * further one costs as much as half a connection, so only one is let in where there was none in the
