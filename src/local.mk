@@ -24,7 +24,7 @@ libechod_sources = \
     src/service.c src/service.h \
     src/stats.c src/stats.h \
     src/tcp.c src/tcp.h \
-    src/tcp_conn.h src/tcp_victim.c \
+    src/tcp_conn.h src/tcp_listen.c src/tcp_victim.c \
     src/udp.c src/udp.h \
     src/udp_reply.c src/udp_reply.h \
     src/usock.c src/usock.h \

@@ -5,9 +5,11 @@
 #include "conn.h"
 #include "tcp.h"
 
-/* One of tcp.h's connections, and which of them has to go when there are too many. Private to
- * tcp.c.
- */
+/* What tcp.c, whose the connections are, tcp_listen.c, which lets them in, and tcp_victim.c, which
+ * tells who has to go when there are too many, have in common. Private to them. */
+
+/* Of one of its timers. */
+#define TCP_OF(t_, field) ((struct tcp *)(void *)((char *)(t_)-offsetof(struct tcp, field)))
 
 struct tcp_conn {
     struct loop_io io;
@@ -21,6 +23,16 @@ struct tcp_conn {
     struct conn conn;
     int unacknowledged; /* octets that the peer had not taken yet when we last looked */
 };
+
+/* Begin with one that was accepted, in the victim's place or in one that was reserved. Where it is
+ * refused, which is no failure, or memory lacks (-1 with errno), fd is closed and what was reserved
+ * given back. */
+int tcp_begin(struct tcp *tcp, int fd, const struct net_addr *peer, struct tcp_conn *victim);
+
+void tcp_listen_init(struct tcp *tcp);
+
+/* There may be a place again, or a descriptor, or memory: accept, if the listeners rest. */
+void tcp_resume(struct tcp *tcp);
 
 /* It has sent so many octets. */
 void tcp_note_use(struct tcp_conn *c, uint64_t octets);

@@ -11,8 +11,9 @@ server       admit conf endpoints log loop notify priv refusals sandbox service 
 service      admit conf endpoints log loop policy stats worker
 endpoints    conf log net
 worker       admit log loop net stats tcp udp
-tcp          admit conn guard log loop net stats tcp_conn
+tcp          admit guard log loop net stats tcp_conn
 tcp_conn     conn tcp
+tcp_listen   log net tcp_conn
 tcp_victim   tcp_conn
 udp          budget log loop net outbox stats udp_reply
 outbox       stats udp_reply
