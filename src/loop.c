@@ -19,6 +19,10 @@ static_assert(POLLIN == EPOLLIN && POLLOUT == EPOLLOUT && POLLERR == EPOLLERR &&
  * costs less than looking at it in vain as often. */
 #define REVIEW_TURNS 64
 
+/* The kernel wakes whoever stands first in line for a shared descriptor, and who has had so many of
+ * its events goes to the end. More often would cost more, less often be less fair. */
+#define SHARED_TURN 16
+
 /* Without a clock time stands still: another value might end connections as idle. */
 static void read_clock(struct loop *loop)
 {
@@ -65,6 +69,8 @@ static int put_in_epoll(struct loop *loop, struct loop_io *io, short events, int
 {
     struct epoll_event event = {.events = (uint32_t)events, .data.ptr = io};
 
+    if (io->shared)
+        event.events |= EPOLLEXCLUSIVE;
     if (epoll_ctl(loop->epoll, operation, io->fd, &event) < 0)
         return -1;
     loop->fds[0].fd = loop->epoll;
@@ -73,14 +79,38 @@ static int put_in_epoll(struct loop *loop, struct loop_io *io, short events, int
     return 0;
 }
 
-int loop_add(struct loop *loop, struct loop_io *io, int fd, short events, loop_io_fn *fn)
+static void init_io(struct loop_io *io, int fd, loop_io_fn *fn, bool shared)
 {
     io->fn = fn;
     io->fd = fd;
+    io->shared = shared;
+    io->taken = 0;
     io->busy_in = 0;
+}
+
+int loop_add(struct loop *loop, struct loop_io *io, int fd, short events, loop_io_fn *fn)
+{
+    init_io(io, fd, fn, false);
     if (loop->used >= loop->slots)
         return put_in_epoll(loop, io, events, EPOLL_CTL_ADD);
     put_in_slot(loop, io, events);
+    return 0;
+}
+
+/* To the end of the line. EPOLL_CTL_MOD knows no EPOLLEXCLUSIVE (epoll_ctl(2)), so it is taken out
+ * and put in again; if that fails it is left to poll(2), which has room in its array. */
+static int requeue(struct loop *loop, struct loop_io *io, short events)
+{
+    if (loop->used == LOOP_SLOTS) {
+        errno = ENOSPC;
+        return -1;
+    }
+    if (epoll_ctl(loop->epoll, EPOLL_CTL_DEL, io->fd, NULL) < 0)
+        return -1;
+    if (put_in_epoll(loop, io, events, EPOLL_CTL_ADD) < 0) {
+        put_in_slot(loop, io, events);
+        loop->slots = loop->used;
+    }
     return 0;
 }
 
@@ -88,6 +118,8 @@ int loop_set(struct loop *loop, struct loop_io *io, short events)
 {
     if (io->events == events)
         return 0;
+    if (io->slot == 0 && io->shared)
+        return requeue(loop, io, events);
     if (io->slot == 0)
         return put_in_epoll(loop, io, events, EPOLL_CTL_MOD);
     loop->fds[io->slot].events = io->events = events;
@@ -120,6 +152,7 @@ void loop_del(struct loop *loop, struct loop_io *io)
     else
         leave_epoll(loop, io);
     loop->busy -= io->busy_in == loop->review;
+    loop->shared -= io->shared;
     io->fd = -1;
 }
 
@@ -216,6 +249,19 @@ static void move_to_epoll(struct loop *loop, bool idle_only)
     }
 }
 
+/* Where poll(2) waits for the set, the kernel takes that for nobody who could be woken instead of
+ * all others. */
+int loop_add_shared(struct loop *loop, struct loop_io *io, int fd, short events, loop_io_fn *fn)
+{
+    init_io(io, fd, fn, true);
+    if (put_in_epoll(loop, io, events, EPOLL_CTL_ADD) < 0)
+        return -1;
+    loop->shared++;
+    move_to_epoll(loop, false);
+    loop->slots = loop->used;
+    return 0;
+}
+
 /* poll(2) fails where the array is longer than RLIMIT_NOFILE, which somebody may lower while we
  * run, and for want of memory. */
 static void abandon_poll(struct loop *loop)
@@ -235,7 +281,7 @@ static void note_busy(struct loop *loop, struct loop_io *io)
 /* Let poll(2) wait where all that are busy fit into its array, and epoll_wait(2) where not. */
 static void review(struct loop *loop)
 {
-    bool few = loop->busy < LOOP_SLOTS;
+    bool few = loop->busy < LOOP_SLOTS && loop->shared == 0;
 
     if (++loop->turns < REVIEW_TURNS)
         return;
@@ -247,8 +293,17 @@ static void review(struct loop *loop)
 
 static void promote(struct loop *loop, struct loop_io *io)
 {
-    if (loop->used < loop->slots && epoll_ctl(loop->epoll, EPOLL_CTL_DEL, io->fd, NULL) == 0)
+    if (loop->used < loop->slots && loop->shared == 0 &&
+        epoll_ctl(loop->epoll, EPOLL_CTL_DEL, io->fd, NULL) == 0)
         put_in_slot(loop, io, io->events);
+}
+
+static void note_taken(struct loop *loop, struct loop_io *io)
+{
+    if (!io->shared || ++io->taken < SHARED_TURN)
+        return;
+    io->taken = 0;
+    (void)requeue(loop, io, io->events); /* or it keeps its place for as long again */
 }
 
 static void deliver_epoll(struct loop *loop, int ready)
@@ -261,6 +316,7 @@ static void deliver_epoll(struct loop *loop, int ready)
         if (io) {
             note_busy(loop, io);
             promote(loop, io);
+            note_taken(loop, io);
             io->fn(io, (short)event->events);
         }
     }

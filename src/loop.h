@@ -10,8 +10,9 @@
 
 /* Descriptors and timers of one thread. While few are busy, those are in a short array that poll(2)
  * waits on, and all others in an epoll set, which is itself slot 0 of that array. While more are
- * busy than the array holds, all are in the set and epoll_wait(2) does the waiting. So what is idle
- * costs nothing. All is level-triggered, so a callback may leave work for the next turn. */
+ * busy than the array holds, or a descriptor is shared with other loops, all are in the set and
+ * epoll_wait(2) does the waiting. So what is idle costs nothing. All is level-triggered, so a
+ * callback may leave work for the next turn. */
 
 #define LOOP_SLOTS 8
 #define LOOP_BATCH 64
@@ -24,7 +25,9 @@ struct loop_io {
     int fd;
     short slot; /* place in the array, or 0 in the epoll set */
     short events;
-    unsigned busy_in; /* the last review before which it had an event */
+    bool shared;
+    unsigned char taken; /* events of a shared one since it was at the end of the line */
+    unsigned busy_in;    /* the last review before which it had an event */
 };
 
 /* A moment to be called at, once; part of its owner's struct. */
@@ -40,7 +43,8 @@ struct loop {
     struct pollfd fds[LOOP_SLOTS];
     struct loop_io *ios[LOOP_SLOTS];
     unsigned used;
-    unsigned slots; /* how many of LOOP_SLOTS poll(2) may use */
+    unsigned slots;  /* how many of LOOP_SLOTS poll(2) may use */
+    unsigned shared; /* descriptors, see loop_add_shared() */
     unsigned review;
     unsigned turns; /* that brought something since the last review, */
     unsigned busy;  /* and the descriptors that it was about, as far as they are still watched */
@@ -63,6 +67,10 @@ void loop_fini(struct loop *loop);
 /* Watch fd for events (POLLIN, POLLOUT, 0 for errors only). -1 with errno where the kernel has no
  * room. */
 int loop_add(struct loop *loop, struct loop_io *io, int fd, short events, loop_io_fn *fn);
+
+/* The same, of a descriptor that other loops watch too: an event wakes one of those that sleep, not
+ * all of them, and each in its turn. */
+int loop_add_shared(struct loop *loop, struct loop_io *io, int fd, short events, loop_io_fn *fn);
 
 /* Watch it for other events. -1 with errno: it is watched for the same as before. */
 int loop_set(struct loop *loop, struct loop_io *io, short events);

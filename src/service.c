@@ -55,8 +55,7 @@ static void set_params(struct service *service, const struct conf *conf,
                                   .per_source = conf->tcp.max_connections_per_source,
                                   .v4_length = conf->limits.ipv4_prefix,
                                   .v6_length = conf->limits.ipv6_prefix};
-    struct worker_params params = {.workers = (unsigned)service->worker_count,
-                                   .busy_poll = conf->busy_poll * MICROSECOND,
+    struct worker_params params = {.busy_poll = conf->busy_poll * MICROSECOND,
                                    .tcp_idle_timeout = conf->tcp.idle_timeout * SECOND,
                                    .udp = {.reflect_tos = conf->udp.reflect_tos,
                                            .answer_broadcast = conf->udp.answer_broadcast}};
@@ -89,9 +88,11 @@ static void retire(struct service *service, const struct endpoints *set)
 
 static int add_to_workers(struct service *service, const struct endpoint *endpoint)
 {
+    unsigned heirs = endpoint->inherited ? (unsigned)service->worker_count : 0;
+
     for (size_t i = 0; i < service->worker_count; i++)
         if (worker_add_socket(service->workers[i], endpoint->type, endpoint_fd(endpoint, i), i == 0,
-                              endpoint->inherited) < 0) {
+                              heirs) < 0) {
             log_error("cannot serve a new socket: %s", strerror(errno));
             return -1;
         }

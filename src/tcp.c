@@ -27,7 +27,7 @@ static void close_idle(struct loop_timer *timer);
 
 int tcp_init(struct tcp *tcp, struct loop *loop, struct stats *stats, struct admit *admit)
 {
-    *tcp = (struct tcp){.loop = loop, .stats = stats, .admit = admit, .workers = 1};
+    *tcp = (struct tcp){.loop = loop, .stats = stats, .admit = admit};
     tcp->scratch = malloc(SCRATCH_SIZE);
     if (!tcp->scratch)
         return -1;

@@ -43,12 +43,10 @@ struct tcp {
     struct tcp_conn *oldest; /* least recently active */
     struct tcp_conn *newest;
     unsigned open;
-    unsigned workers;      /* there are; 1 at first */
     uint64_t idle_timeout; /* nanoseconds; 0: never */
     unsigned scarcity;     /* of places, when the idle timer was set */
     unsigned char *scratch;
     bool muted;
-    bool has_left; /* the last client to other workers */
     struct loop_timer resume_timer;
     struct loop_timer idle_timer;
 };
@@ -59,9 +57,8 @@ int tcp_init(struct tcp *tcp, struct loop *loop, struct stats *stats, struct adm
 /* Closes every connection at once; listeners must have been dropped. */
 void tcp_fini(struct tcp *tcp);
 
-/* Accept from a listening socket, which stays the caller's. Where it is shared with all other
- * workers, one that has more than its share of all connections leaves a client to the others for a
- * moment. */
+/* Accept from a listening socket, which stays the caller's, and may be shared with other workers.
+ */
 int tcp_add_listener(struct tcp *tcp, int fd, bool shared);
 
 /* Let in only those whose handshake has begun, see net_retire(). */

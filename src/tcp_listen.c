@@ -14,18 +14,15 @@
  * turn before. */
 #define ACCEPT_BATCH 32
 
+/* The same where other workers could have them. */
+#define ACCEPT_SHARED 4
+
 /* A backlog has an end, but clients may come as fast as they are let in. */
 #define QUEUE_MAX 65536
 
 /* How long the listeners rest when a connection cannot be had: short enough that a descriptor that
  * some other part of the system frees is put to use within a tenth of a second. */
 #define RESUME_NS (50 * UINT64_C(1000000))
-
-/* How long a client is left to the other workers that share a listener, if this one has more than
- * its share of connections: at least SHARE_SLACK, and a SHARE_PART'th of all. */
-#define LEAVE_NS    UINT64_C(1000000)
-#define SHARE_SLACK 4
-#define SHARE_PART  16
 
 #define LISTENER_OF(io_)                                                                           \
     ((struct tcp_listener *)(void *)((char *)(io_)-offsetof(struct tcp_listener, io)))
@@ -35,7 +32,6 @@ struct tcp_listener {
     struct tcp *tcp;
     struct tcp_listener *next;
     uint64_t last_turn; /* that had somebody to let in */
-    bool shared;        /* with all other workers */
     bool retired;
     bool plain; /* what is accepted from it lacks our options: see net_welcome() */
 };
@@ -179,22 +175,6 @@ static int accept_many(struct tcp_listener *listener, int most, enum accepted *l
     return let_in;
 }
 
-/* All who share a listener wake for a client, and the quickest has it, which tends to be the same
- * one again and again. What comes after that is taken, however long it was until then: it may be
- * the client that nobody else has taken. */
-static bool leave_to_others(const struct tcp_listener *listener)
-{
-    struct tcp *tcp = listener->tcp;
-    unsigned total = admit_open(tcp->admit), slack = SHARE_SLACK + total / SHARE_PART;
-
-    if (!listener->shared || tcp->open < total / tcp->workers + slack)
-        return false;
-    tcp->has_left = !tcp->has_left;
-    if (tcp->has_left)
-        mute(tcp, LEAVE_NS);
-    return tcp->has_left;
-}
-
 static void accept_some(struct loop_io *io, short revents)
 {
     struct tcp_listener *listener = LISTENER_OF(io);
@@ -204,11 +184,9 @@ static void accept_some(struct loop_io *io, short revents)
     enum accepted last;
 
     (void)revents;
-    if (leave_to_others(listener))
-        return;
     listener->last_turn = turn;
     if (rush)
-        most = listener->shared ? SHARE_SLACK : ACCEPT_BATCH;
+        most = listener->io.shared ? ACCEPT_SHARED : ACCEPT_BATCH;
     if (accept_many(listener, most, &last) > 0)
         return;
     /* Somebody waits, and nothing that we could do now would let him in. */
@@ -229,12 +207,12 @@ int tcp_add_listener(struct tcp *tcp, int fd, bool shared)
 
     if (!l)
         return -1;
-    if (loop_add(tcp->loop, &l->io, fd, tcp->muted ? 0 : POLLIN, accept_some) < 0) {
+    if ((shared ? loop_add_shared : loop_add)(tcp->loop, &l->io, fd, tcp->muted ? 0 : POLLIN,
+                                              accept_some) < 0) {
         free(l);
         return -1;
     }
     l->tcp = tcp;
-    l->shared = shared;
     l->last_turn = 0;
     l->retired = false;
     /* What has queued up before we were handed the socket has inherited what it was then. */

@@ -295,7 +295,7 @@ static void serve(struct loop_io *io, short revents)
 /* ---- life ---- */
 
 struct udp *udp_new(struct loop *loop, struct stats *stats, const struct udp_params *params, int fd,
-                    bool first, bool inherited)
+                    bool first, unsigned heirs)
 {
     struct udp *udp = calloc(1, sizeof *udp);
     void *buffers;
@@ -313,9 +313,9 @@ struct udp *udp_new(struct loop *loop, struct stats *stats, const struct udp_par
     udp->loop = loop;
     udp->stats = stats;
     udp->params = params;
-    udp->answers_groups = first || inherited;
-    udp->counts_drops = first || !inherited;
-    udp->knows_dropped = !inherited;
+    udp->answers_groups = first || heirs > 0;
+    udp->counts_drops = first || heirs == 0;
+    udp->knows_dropped = heirs == 0;
     for (unsigned i = 0; i < BATCH; i++) {
         udp->data[i] =
             (struct iovec){.iov_base = udp->buffers + i * BUFFER_STRIDE, .iov_len = DATAGRAM_MAX};
@@ -325,7 +325,7 @@ struct udp *udp_new(struct loop *loop, struct stats *stats, const struct udp_par
                                              .msg_control = udp->control[i].octets};
     }
     reset_slots(udp, BATCH);
-    if (loop_add(loop, &udp->io, fd, POLLIN, serve) < 0) {
+    if ((heirs > 1 ? loop_add_shared : loop_add)(loop, &udp->io, fd, POLLIN, serve) < 0) {
         munmap(udp->buffers, BATCH * BUFFER_STRIDE);
         free(udp);
         return NULL;

@@ -16,11 +16,12 @@ struct udp;
 
 /* Serve fd, a socket that net.h set up and that stays the caller's. Of several sockets that share
  * an address one is `first`: what was sent to a group of hosts the kernel delivers to all of them,
- * and the others pass over it in silence. An `inherited` one is itself shared by all workers, of
- * which one is `first`: it counts what the kernel drops. params, loop and stats are borrowed and
- * must outlive it; the params may change between turns. NULL with errno on failure. */
+ * and the others pass over it in silence. Where there are `heirs`, the socket was inherited and
+ * is served by so many, of which one is `first`: it counts what the kernel drops. params, loop and
+ * stats are borrowed and must outlive it; the params may change between turns. NULL with errno on
+ * failure. */
 struct udp *udp_new(struct loop *loop, struct stats *stats, const struct udp_params *params, int fd,
-                    bool first, bool inherited);
+                    bool first, unsigned heirs);
 
 /* Let no new client reach it, see net_retire(). */
 void udp_retire(struct udp *udp);

@@ -195,7 +195,7 @@ struct socket_request {
     int type;
     int fd;
     bool first;
-    bool inherited;
+    unsigned heirs;
 };
 
 /* The link to the entry of a datagram socket, or to NULL. */
@@ -214,12 +214,12 @@ static int do_add_socket(struct worker *worker, void *argument)
     struct udp_entry *entry;
 
     if (request->type == SOCK_STREAM)
-        return tcp_add_listener(&worker->tcp, request->fd, request->inherited);
+        return tcp_add_listener(&worker->tcp, request->fd, request->heirs > 1);
     entry = malloc(sizeof *entry);
     if (!entry)
         return -1;
     entry->udp = udp_new(&worker->loop, &worker->stats, &worker->params.udp, request->fd,
-                         request->first, request->inherited);
+                         request->first, request->heirs);
     if (!entry->udp) {
         free(entry);
         return -1;
@@ -229,11 +229,11 @@ static int do_add_socket(struct worker *worker, void *argument)
     return 0;
 }
 
-int worker_add_socket(struct worker *worker, int type, int fd, bool first, bool inherited)
+int worker_add_socket(struct worker *worker, int type, int fd, bool first, unsigned heirs)
 {
     return call_worker(
         worker, do_add_socket,
-        &(struct socket_request){.type = type, .fd = fd, .first = first, .inherited = inherited});
+        &(struct socket_request){.type = type, .fd = fd, .first = first, .heirs = heirs});
 }
 
 static int do_retire_socket(struct worker *worker, void *argument)
@@ -293,7 +293,6 @@ static int do_set_params(struct worker *worker, void *argument)
 {
     worker->params = *(const struct worker_params *)argument;
     loop_set_spin(&worker->loop, worker->params.busy_poll);
-    worker->tcp.workers = worker->params.workers;
     tcp_set_access(&worker->tcp, &worker->params.udp.guard.access);
     tcp_set_idle_timeout(&worker->tcp, worker->params.tcp_idle_timeout);
     return 0;

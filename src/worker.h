@@ -31,9 +31,9 @@ void worker_stop(struct worker *worker);
 /* Closes its connections at once. To be stopped before. */
 void worker_free(struct worker *worker);
 
-/* Serve a socket of net.h, which stays the caller's; -1 with errno. `first` and `inherited`
- * are as in udp.h. */
-int worker_add_socket(struct worker *worker, int type, int fd, bool first, bool inherited);
+/* Serve a socket of net.h, which stays the caller's; -1 with errno. `first` and `heirs` are
+ * as in udp.h. */
+int worker_add_socket(struct worker *worker, int type, int fd, bool first, unsigned heirs);
 
 /* Let no new client reach it, but go on with those who have. */
 void worker_retire_socket(struct worker *worker, int type, int fd);
@@ -47,7 +47,6 @@ void worker_drop_socket(struct worker *worker, int type, int fd);
 
 /* How to serve from now on; copied. */
 struct worker_params {
-    unsigned workers;          /* there are */
     uint64_t busy_poll;        /* nanoseconds, see loop_set_spin() */
     uint64_t tcp_idle_timeout; /* nanoseconds; 0: never */
     struct udp_params udp;     /* its guard's access holds for TCP too */

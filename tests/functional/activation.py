@@ -5,6 +5,8 @@ import contextlib
 import ctypes
 import errno
 import os
+import pathlib
+import re
 import select
 import signal
 import socket
@@ -130,6 +132,39 @@ def _():
                 assert s.recv(10) == b"%d" % turn
         for s in clients + askers:
             s.close()
+
+
+def sleeps(echod):
+    """How often each of its threads has waited for something."""
+    tasks = pathlib.Path(f"/proc/{echod.process.pid}/task")
+    return [int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", (task / "status").read_text("ascii"), re.MULTILINE)[1])
+            for task in sorted(tasks.iterdir())]
+
+
+def check_turns(echod, name, most, visit):
+    """Each visit wakes one worker, `most` times with what else it does, and every worker has its turn."""
+    before, visits = sleeps(echod), 0
+
+    def all_woken():
+        nonlocal visits, woken
+        for _ in range(100):
+            visit()
+        visits += 100
+        woken = [now - then for now, then in zip(sleeps(echod), before)]
+        return min(woken) > 20
+
+    woken = []
+    wait_for(all_woken, PATIENCE, "every worker to have its turn")
+    note(f"{visits} {name}: woken {woken}")
+    assert sum(woken) < most * visits
+
+
+@test("who comes wakes one of the workers that share a socket, not all, and each has its turn")
+def _():
+    tcp, udp = stream("127.0.0.1"), datagram("127.0.0.1")
+    with activated(tcp, udp, top="workers = 4") as echod, echod.datagrams(port=port_of(udp)) as s:
+        check_turns(echod, "datagrams", 1.5, lambda: check_datagram(s))
+        check_turns(echod, "connections", 3.5, lambda: echod.check_tcp(port=port_of(tcp)))  # In, an echo, and out.
 
 
 def dual_stack_pair():

@@ -87,17 +87,23 @@ static void on_event(struct loop_io *io, short revents)
         remove_watched(w->victim);
 }
 
+static struct watched *new_watched(void)
+{
+    struct watched *w = &all[count];
+    int fds[2];
+
+    assert_true(count < MOST);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+    *w = (struct watched){.fd = fds[0], .peer = fds[1]};
+    count++;
+    return w;
+}
+
 static int add_watched(unsigned n, short events)
 {
     for (; n > 0; n--) {
-        struct watched *w = &all[count];
-        int fds[2];
+        struct watched *w = new_watched();
 
-        assert_true(count < MOST);
-        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds),
-                         0);
-        *w = (struct watched){.fd = fds[0], .peer = fds[1]};
-        count++;
         if (loop_add(&loop, &w->io, w->fd, events, on_event) < 0) {
             w->deleted = true;
             return -1;
@@ -502,6 +508,120 @@ static void those_that_end_do_not_count_as_busy(void **state)
     assert_int_equal(in_array(), 1);
 }
 
+/* ---- shared descriptors ---- */
+
+static struct watched *add_shared(void)
+{
+    struct watched *w = new_watched();
+
+    assert_int_equal(loop_add_shared(&loop, &w->io, w->fd, POLLIN, on_event), 0);
+    return w;
+}
+
+static void what_a_shared_descriptor_is_watched_for_can_be_changed(void **state)
+{
+    struct watched *w = add_shared();
+
+    (void)state;
+    poke(0);
+    turn(1);
+    assert_int_equal(w->calls, 1);
+    assert_int_equal(loop_set(&loop, &w->io, 0), 0);
+    poke(0);
+    turn(2);
+    assert_int_equal(w->calls, 1);
+    assert_int_equal(loop_set(&loop, &w->io, POLLOUT), 0);
+    turn(1);
+    assert_int_equal(w->revents, POLLOUT);
+    assert_int_equal(loop_set(&loop, &w->io, POLLIN), 0);
+    turn(2);
+    assert_int_equal(w->calls, 3);
+    assert_int_equal(w->revents, POLLIN);
+}
+
+static void while_one_is_shared_epoll_waits_alone(void **state)
+{
+    (void)state;
+    add_watched(3, POLLIN);
+    add_shared();
+    add_watched(1, POLLIN);
+    script_clear(&poll_script);
+    keep_busy(0, 5, 200);
+    assert_int_equal(poll_script.calls, 0);
+    assert_int_equal(in_array(), 0);
+    for (unsigned i = 0; i < count; i++)
+        assert_int_equal(all[i].calls, 40);
+    remove_watched(&all[3]);
+    keep_busy(0, 3, 200);
+    assert_int_equal(in_array(), 3);
+    keep_busy(4, 1, 1);
+    assert_int_equal(all[4].calls, 41);
+}
+
+static void who_was_served_goes_to_the_end_of_the_line(void **state)
+{
+    struct watched *w = add_shared();
+
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        script_clear(&epoll_ctl_script);
+        keep_busy(0, 1, 16);
+        assert_int_equal(epoll_ctl_script.calls, 2);
+    }
+    SCRIPT(epoll_ctl_script, -ENOMEM);
+    keep_busy(0, 1, 16);
+    assert_true(script_done(&epoll_ctl_script));
+    keep_busy(0, 1, 16);
+    assert_int_equal(w->calls, 96);
+}
+
+static void a_shared_one_that_cannot_be_changed_is_watched_as_before(void **state)
+{
+    struct watched *w = add_shared();
+
+    (void)state;
+    SCRIPT(epoll_ctl_script, -ENOMEM);
+    assert_int_equal(loop_set(&loop, &w->io, 0), -1);
+    assert_int_equal(errno, ENOMEM);
+    keep_busy(0, 1, 3);
+    assert_int_equal(w->calls, 3);
+}
+
+static void a_shared_one_that_the_kernel_does_not_take_again_is_not_lost(void **state)
+{
+    struct watched *w = add_shared();
+
+    (void)state;
+    add_watched(5, POLLIN);
+    SCRIPT(epoll_ctl_script, PASS, -ENOMEM);
+    assert_int_equal(loop_set(&loop, &w->io, POLLOUT), 0);
+    assert_true(script_done(&epoll_ctl_script));
+    turn(1);
+    assert_int_equal(w->revents, POLLOUT);
+    assert_int_equal(loop_set(&loop, &w->io, POLLIN), 0);
+    keep_busy(0, 6, 200);
+    assert_int_equal(in_array(), 0);
+    assert_in_range(w->calls, 34, 35);
+}
+
+static void without_room_for_a_failure_a_shared_one_stays_as_it_is(void **state)
+{
+    struct watched *w;
+
+    (void)state;
+    add_watched(LOOP_SLOTS - 1, POLLIN);
+    SCRIPT(epoll_ctl_script, PASS, -ENOMEM, -ENOMEM, -ENOMEM, -ENOMEM, -ENOMEM, -ENOMEM, -ENOMEM);
+    w = add_shared();
+    assert_true(script_done(&epoll_ctl_script));
+    assert_int_equal(in_array(), LOOP_SLOTS - 1);
+    assert_int_equal(loop_set(&loop, &w->io, POLLOUT), -1);
+    assert_int_equal(errno, ENOSPC);
+    keep_busy(LOOP_SLOTS - 1, 1, 40);
+    assert_int_equal(w->calls, 40);
+    keep_busy(0, LOOP_SLOTS, 200);
+    assert_int_equal(in_array(), 0);
+}
+
 static void it_spins_for_a_while_after_something_came(void **state)
 {
     (void)state;
@@ -859,6 +979,12 @@ int main(void)
         TEST(where_more_are_busy_than_the_array_holds_epoll_waits_alone),
         TEST(poll_waits_again_once_few_are_busy),
         TEST(those_that_end_do_not_count_as_busy),
+        TEST(what_a_shared_descriptor_is_watched_for_can_be_changed),
+        TEST(while_one_is_shared_epoll_waits_alone),
+        TEST(who_was_served_goes_to_the_end_of_the_line),
+        TEST(a_shared_one_that_cannot_be_changed_is_watched_as_before),
+        TEST(a_shared_one_that_the_kernel_does_not_take_again_is_not_lost),
+        TEST(without_room_for_a_failure_a_shared_one_stays_as_it_is),
         TEST(it_spins_for_a_while_after_something_came),
         TEST(an_interrupted_poll_goes_on),
         TEST(where_poll_fails_epoll_serves_everything),

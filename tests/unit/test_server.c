@@ -33,8 +33,8 @@ WRAP_FAILING(int, signalfd, -1, (int fd, const sigset_t *set, int flags), (fd, s
 WRAP_FAILING(struct worker *, worker_new, NULL, (struct admit * admit), (admit))
 WRAP_FAILING(int, worker_start, -1, (struct worker * worker), (worker))
 WRAP_FAILING(int, worker_add_socket, -1,
-             (struct worker * worker, int type, int fd, bool first, bool inherited),
-             (worker, type, fd, first, inherited))
+             (struct worker * worker, int type, int fd, bool first, unsigned heirs),
+             (worker, type, fd, first, heirs))
 WRAP_FAILING(struct admit *, admit_new, NULL, (void), ())
 WRAP_FAILING(int, endpoints_own, -1, (const struct endpoints *set, uid_t uid, gid_t gid),
              (set, uid, gid))

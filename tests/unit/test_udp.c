@@ -63,7 +63,7 @@ WRAP(int, sendmmsg, int fd, struct mmsghdr *messages, unsigned count, int flags)
 
 static struct udp_params params;
 static bool first; /* of the sockets that share the address, or the workers that share it */
-static bool inherited;
+static unsigned heirs;
 
 static int set_up_params(void **state)
 {
@@ -75,7 +75,7 @@ static int set_up_params(void **state)
     params.answer_broadcast = false;
     params.budget = NULL;
     first = true;
-    inherited = false;
+    heirs = 0;
     return 0;
 }
 
@@ -92,7 +92,7 @@ static void open_endpoint(const char *host)
 
     assert_int_equal(net_open(SOCK_DGRAM, &addr, 0, false, 1, &endpoint), 0);
     server = local_address(endpoint);
-    udp = udp_new(&loop, &stats, &params, endpoint, first, inherited);
+    udp = udp_new(&loop, &stats, &params, endpoint, first, heirs);
     assert_non_null(udp);
     assert_int_equal(udp_fd(udp), endpoint);
 }
@@ -275,7 +275,7 @@ static void a_dual_stack_socket_answers_ipv4_from_the_address_asked(void **state
     endpoint = bound_socket(SOCK_DGRAM, "::");
     assert_int_equal(net_adopt(endpoint, &type, &server), 0);
     port = net_port(&server);
-    udp = udp_new(&loop, &stats, &params, endpoint, first, inherited);
+    udp = udp_new(&loop, &stats, &params, endpoint, first, heirs);
     assert_non_null(udp);
     server = address("127.0.0.3", port);
     ask_number(5);
@@ -328,14 +328,14 @@ static void a_broadcast_is_answered_only_if_asked_for(void **state)
     assert_reply("y", 1);
 }
 
-static void check_further_socket(bool is_inherited, bool answers)
+static void check_further_socket(unsigned sharers, bool answers)
 {
     uint16_t port;
     int on = 1;
 
     close_endpoint();
     first = false;
-    inherited = is_inherited;
+    heirs = sharers;
     params.answer_broadcast = true;
     open_endpoint("0.0.0.0");
     port = net_port(&server);
@@ -355,14 +355,14 @@ static void check_further_socket(bool is_inherited, bool answers)
 static void a_broadcast_is_passed_over_by_all_but_one(void **state)
 {
     (void)state;
-    check_further_socket(false, false);
+    check_further_socket(0, false);
 }
 
 /* It is one socket. */
 static void a_broadcast_to_an_inherited_socket_concerns_whichever_worker_receives_it(void **state)
 {
     (void)state;
-    check_further_socket(true, true);
+    check_further_socket(2, true);
 }
 
 static void refused_datagrams_are_counted_and_the_others_answered(void **state)
@@ -727,8 +727,7 @@ static void what_was_dropped_from_an_inherited_socket_before_is_not_counted(void
     (void)state;
     overflow();
     udp_free(udp);
-    inherited = true;
-    udp = udp_new(&loop, &stats, &params, endpoint, true, inherited);
+    udp = udp_new(&loop, &stats, &params, endpoint, true, 1);
     assert_non_null(udp);
     look();
     assert_int_equal(stats.udp_dropped, 0);
@@ -741,7 +740,7 @@ static void what_an_inherited_socket_drops_is_counted_by_one_worker(void **state
 {
     (void)state;
     udp_free(udp);
-    udp = udp_new(&loop, &stats, &params, endpoint, false, true);
+    udp = udp_new(&loop, &stats, &params, endpoint, false, 2);
     assert_non_null(udp);
     for (unsigned i = 0; i < 2; i++) {
         overflow();
@@ -986,7 +985,7 @@ static void what_fails_at_the_start_is_reported(void **state)
     for (size_t i = 0; i < COUNT(cases); i++) {
         SCRIPT(*cases[i].script, -cases[i].error);
         errno = 0;
-        assert_null(udp_new(&loop, &stats, &params, fd, true, false));
+        assert_null(udp_new(&loop, &stats, &params, fd, true, 0));
         assert_int_equal(errno, cases[i].error);
         assert_true(fcntl(fd, F_GETFD) >= 0);
     }
