@@ -57,9 +57,10 @@ int tcp_init(struct tcp *tcp, struct loop *loop, struct stats *stats, struct adm
 /* Closes every connection at once; listeners must have been dropped. */
 void tcp_fini(struct tcp *tcp);
 
-/* Accept from a listening socket, which stays the caller's, and may be shared with other workers.
- */
-int tcp_add_listener(struct tcp *tcp, int fd, bool shared);
+/* Accept from a listening socket, which stays the caller's, as one of so many `sharers`; 0 is none
+ * but us. One that has more than its share of all connections leaves the next clients to the others
+ * for a moment. */
+int tcp_add_listener(struct tcp *tcp, int fd, unsigned sharers);
 
 /* Let in only those whose handshake has begun, see net_retire(). */
 void tcp_retire_listener(struct tcp *tcp, int fd);

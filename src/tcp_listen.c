@@ -14,8 +14,12 @@
  * turn before. */
 #define ACCEPT_BATCH 32
 
-/* The same where other workers could have them. */
-#define ACCEPT_SHARED 4
+/* How long it rests if other workers share it, and this one has more than its share of connections:
+ * at least SHARE_SLACK, and a SHARE_PART'th of all. In a rush who wakes first would have them all.
+ */
+#define SHARE_REST_NS UINT64_C(5000000)
+#define SHARE_SLACK   4
+#define SHARE_PART    16
 
 /* A backlog has an end, but clients may come as fast as they are let in. */
 #define QUEUE_MAX 65536
@@ -32,6 +36,7 @@ struct tcp_listener {
     struct tcp *tcp;
     struct tcp_listener *next;
     uint64_t last_turn; /* that had somebody to let in */
+    unsigned sharers;   /* workers that accept from it */
     bool retired;
     bool plain; /* what is accepted from it lacks our options: see net_welcome() */
 };
@@ -175,20 +180,28 @@ static int accept_many(struct tcp_listener *listener, int most, enum accepted *l
     return let_in;
 }
 
+static bool has_more_than_its_share(const struct tcp *tcp, unsigned workers)
+{
+    unsigned total = admit_open(tcp->admit);
+
+    return tcp->open >= total / workers + SHARE_SLACK + total / SHARE_PART;
+}
+
 static void accept_some(struct loop_io *io, short revents)
 {
     struct tcp_listener *listener = LISTENER_OF(io);
     uint64_t turn = loop_turn_number(listener->tcp->loop);
-    int most = 1;
     bool rush = turn - listener->last_turn <= 1 || listener->plain;
+    bool shared = listener->sharers > 1;
     enum accepted last;
 
     (void)revents;
     listener->last_turn = turn;
-    if (rush)
-        most = listener->io.shared ? ACCEPT_SHARED : ACCEPT_BATCH;
-    if (accept_many(listener, most, &last) > 0)
+    if (accept_many(listener, rush && !shared ? ACCEPT_BATCH : 1, &last) > 0) {
+        if (shared && has_more_than_its_share(listener->tcp, listener->sharers))
+            mute(listener->tcp, SHARE_REST_NS);
         return;
+    }
     /* Somebody waits, and nothing that we could do now would let him in. */
     if (last == FULL) {
         log_full(listener->tcp);
@@ -201,18 +214,19 @@ static void accept_some(struct loop_io *io, short revents)
 
 /* ---- which there are ---- */
 
-int tcp_add_listener(struct tcp *tcp, int fd, bool shared)
+int tcp_add_listener(struct tcp *tcp, int fd, unsigned sharers)
 {
     struct tcp_listener *l = malloc(sizeof *l);
 
     if (!l)
         return -1;
-    if ((shared ? loop_add_shared : loop_add)(tcp->loop, &l->io, fd, tcp->muted ? 0 : POLLIN,
-                                              accept_some) < 0) {
+    if ((sharers > 1 ? loop_add_shared : loop_add)(tcp->loop, &l->io, fd, tcp->muted ? 0 : POLLIN,
+                                                   accept_some) < 0) {
         free(l);
         return -1;
     }
     l->tcp = tcp;
+    l->sharers = sharers;
     l->last_turn = 0;
     l->retired = false;
     /* What has queued up before we were handed the socket has inherited what it was then. */

@@ -214,7 +214,7 @@ static int do_add_socket(struct worker *worker, void *argument)
     struct udp_entry *entry;
 
     if (request->type == SOCK_STREAM)
-        return tcp_add_listener(&worker->tcp, request->fd, request->heirs > 1);
+        return tcp_add_listener(&worker->tcp, request->fd, request->heirs);
     entry = malloc(sizeof *entry);
     if (!entry)
         return -1;

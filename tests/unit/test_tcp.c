@@ -97,7 +97,7 @@ static int set_up(void **state)
     assert_int_equal(tcp_init(&tcp, &loop, &stats, admit), 0);
     listener = open_listener();
     server = local_address(listener);
-    assert_int_equal(tcp_add_listener(&tcp, listener, false), 0);
+    assert_int_equal(tcp_add_listener(&tcp, listener, 0), 0);
     return 0;
 }
 
@@ -451,19 +451,46 @@ static void one_turn_lets_in_a_bounded_number(void **state)
 
 /* ---- listeners of several workers ---- */
 
-static void from_a_shared_listener_one_turn_lets_few_in(void **state)
+static void who_has_more_than_its_share_leaves_the_next_clients_to_others_for_a_moment(void **state)
 {
-    int clients[20];
+    int clients[12];
 
     (void)state;
     tcp_drop_listener(&tcp, listener);
-    assert_int_equal(tcp_add_listener(&tcp, listener, true), 0);
+    assert_int_equal(tcp_add_listener(&tcp, listener, 2), 0);
+    for (unsigned i = 0; i < COUNT(clients); i++) {
+        clients[i] = connect_client();
+        WAIT_UNTIL(in_backlog() == 1);
+        if (i >= 7) {
+            turn(3);
+            assert_int_equal(tcp.open, i);
+            pass_time(&loop, 5 * MS);
+        }
+        TURN_UNTIL(&loop, tcp.open == i + 1);
+        assert_int_equal(tcp.muted, i >= 6);
+        assert_echoes(clients[i]);
+    }
+    for (unsigned i = 0; i < COUNT(clients); i++)
+        close(clients[i]);
+    TURN_UNTIL(&loop, tcp.open == 0);
+    assert_int_equal(logbook.count, 0);
+    assert_int_equal(stats.tcp_starved, 0);
+}
+
+static void from_a_shared_listener_one_turn_lets_one_in(void **state)
+{
+    int clients[7];
+
+    (void)state;
+    tcp_drop_listener(&tcp, listener);
+    assert_int_equal(tcp_add_listener(&tcp, listener, 2), 0);
     for (unsigned i = 0; i < COUNT(clients); i++)
         clients[i] = connect_client();
     WAIT_UNTIL(in_backlog() == COUNT(clients));
-    turn(1);
-    assert_in_range(tcp.open, 1, 4);
-    TURN_UNTIL(&loop, tcp.open == COUNT(clients));
+    for (unsigned i = 0; i < COUNT(clients); i++) {
+        turn(1);
+        assert_int_equal(tcp.open, i + 1);
+    }
     for (unsigned i = 0; i < COUNT(clients); i++) {
         assert_echoes(clients[i]);
         close(clients[i]);
@@ -997,7 +1024,7 @@ static void who_came_before_the_listener_was_ours_is_welcomed(void **state)
     (void)state;
     server = local_address(second);
     early = connect_client();
-    assert_int_equal(tcp_add_listener(&tcp, second, false), 0);
+    assert_int_equal(tcp_add_listener(&tcp, second, 0), 0);
     welcomes = 0;
     assert_echoes(early);
     assert_int_equal(welcomes, 1);
@@ -1052,7 +1079,7 @@ static void several_listeners_serve_and_rest_together(void **state)
     int b;
 
     (void)state;
-    assert_int_equal(tcp_add_listener(&tcp, second, false), 0);
+    assert_int_equal(tcp_add_listener(&tcp, second, 0), 0);
     a = connect_client();
     server = local_address(second);
     b = connect_client();
@@ -1087,7 +1114,7 @@ static void a_listener_added_while_they_rest_rests_too(void **state)
     close(connect_client());
     SCRIPT(accept4_script, -EMFILE);
     TURN_UNTIL(&loop, tcp.muted);
-    assert_int_equal(tcp_add_listener(&tcp, second, false), 0);
+    assert_int_equal(tcp_add_listener(&tcp, second, 0), 0);
     server = local_address(second);
     client = connect_client();
     script_clear(&accept4_script);
@@ -1106,10 +1133,10 @@ static void a_listener_that_cannot_be_added_is_an_error(void **state)
 
     (void)state;
     SCRIPT(malloc_script, -ENOMEM);
-    assert_int_equal(tcp_add_listener(&tcp, second, false), -1);
+    assert_int_equal(tcp_add_listener(&tcp, second, 0), -1);
     assert_int_equal(errno, ENOMEM);
     SCRIPT(loop_add_script, -ENOSPC);
-    assert_int_equal(tcp_add_listener(&tcp, second, false), -1);
+    assert_int_equal(tcp_add_listener(&tcp, second, 0), -1);
     assert_int_equal(errno, ENOSPC);
     tcp_drop_listener(&tcp, second);
     close(second);
@@ -1166,7 +1193,8 @@ int main(void)
         TEST(without_descriptors_or_memory_the_listener_rests),
         TEST(while_it_lasts_starvation_is_logged_once),
         TEST(the_end_of_a_connection_wakes_a_resting_listener),
-        TEST(from_a_shared_listener_one_turn_lets_few_in),
+        TEST(who_has_more_than_its_share_leaves_the_next_clients_to_others_for_a_moment),
+        TEST(from_a_shared_listener_one_turn_lets_one_in),
         TEST(what_went_wrong_with_one_client_is_not_the_next_ones_concern),
         TEST(an_empty_queue_is_no_failure),
         TEST(a_connection_that_cannot_be_kept_leaves_nothing_behind),
