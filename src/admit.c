@@ -68,15 +68,13 @@ void admit_set_limits(struct admit *admit, const struct admit_limits *limits)
 
 bool admit_reserve(struct admit *admit)
 {
-    if (atomic_fetch_add(&admit->open, 1) < atomic_load(&admit->total))
-        return true;
-    atomic_fetch_sub(&admit->open, 1);
-    return false;
-}
+    unsigned open = atomic_load(&admit->open);
 
-void admit_exchange(struct admit *admit)
-{
-    atomic_fetch_add(&admit->open, 1);
+    do {
+        if (open >= atomic_load(&admit->total))
+            return false;
+    } while (!atomic_compare_exchange_weak(&admit->open, &open, open + 1));
+    return true;
 }
 
 void admit_release(struct admit *admit)

@@ -29,9 +29,6 @@ void admit_set_limits(struct admit *admit, const struct admit_limits *limits);
 /* Take one of the places in all, before accept(2); false if there is none. */
 bool admit_reserve(struct admit *admit);
 
-/* Take one though there may be none, to give another back at once. */
-void admit_exchange(struct admit *admit);
-
 /* Give it back. */
 void admit_release(struct admit *admit);
 

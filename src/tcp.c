@@ -104,7 +104,7 @@ static void log_end(const struct tcp_conn *c, const char *how)
         log_debug("tcp: connection %d from %s: %s", c->io.fd, net_print(&peer, text), how);
 }
 
-static void end_connection(struct tcp_conn *c, const char *how)
+static void end_and_keep_place(struct tcp_conn *c, const char *how)
 {
     struct tcp *tcp = c->tcp;
     int fd = c->io.fd;
@@ -118,8 +118,15 @@ static void end_connection(struct tcp_conn *c, const char *how)
     close(fd);
     conn_fini(&c->conn);
     admit_leave(tcp->admit, c->source);
-    admit_release(tcp->admit);
     free(c);
+}
+
+static void end_connection(struct tcp_conn *c, const char *how)
+{
+    struct tcp *tcp = c->tcp;
+
+    end_and_keep_place(c, how);
+    admit_release(tcp->admit);
     tcp_resume(tcp);
 }
 
@@ -265,8 +272,8 @@ static void evict(struct tcp *tcp, struct tcp_conn *victim)
                     " more since the last such line; see tcp max-connections)",
                     admit_open(tcp->admit), net_print_host(&peer, text),
                     (now - victim->last_activity) / 1000000, suppressed);
-    admit_exchange(tcp->admit);
-    end_connection(victim, "had to make room");
+    end_and_keep_place(victim, "had to make room");
+    tcp_resume(tcp);
 }
 
 /* ---- letting connections in ---- */
