@@ -280,12 +280,12 @@ static void serve(struct loop_io *io, short revents)
         if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR &&
             errno != ECONNREFUSED)
             rest(udp);
-        if (n <= 0)
+        if (n <= 0 && io->events != POLLOUT)
             return;
     }
     if (send_waiting(udp)) {
         loop_timer_stop(&udp->rest_timer);
-        (void)loop_set(udp->loop, io, POLLIN); /* or POLLOUT brings us back at once */
+        (void)loop_set(udp->loop, io, POLLIN); /* or POLLOUT brings us back, to try again */
     } else if (io->events != POLLOUT) {
         loop_timer_set(udp->loop, &udp->rest_timer, loop_now(udp->loop) + PATIENCE_NS);
         (void)loop_set(udp->loop, io, POLLOUT); /* or the timer drops what waits */

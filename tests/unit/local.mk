@@ -165,7 +165,7 @@ tests_unit_test_tcp_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_tcp_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=accept4,--wrap=clock_gettime,--wrap=ioctl,--wrap=loop_add \
     -Wl,--wrap=malloc,--wrap=net_welcome,--wrap=send
 tests_unit_test_udp_CPPFLAGS = $(unit_cppflags)
-tests_unit_test_udp_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=calloc,--wrap=clock_gettime,--wrap=loop_add,--wrap=mmap \
+tests_unit_test_udp_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=calloc,--wrap=clock_gettime,--wrap=loop_add,--wrap=loop_set,--wrap=mmap \
     -Wl,--wrap=recvmmsg,--wrap=sendmmsg
 tests_unit_test_udp_reply_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_usock_CPPFLAGS = $(unit_cppflags)

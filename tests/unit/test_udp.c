@@ -42,6 +42,9 @@ WRAP_FAILING(int, loop_add, -1,
              (struct loop * loop, struct loop_io *io, int fd, short events, loop_io_fn *fn),
              (loop, io, fd, events, fn))
 
+WRAP_FAILING(int, loop_set, -1, (struct loop * loop, struct loop_io *io, short events),
+             (loop, io, events))
+
 static unsigned messages_sent;
 
 /* A step is the most messages that the call sends. */
@@ -113,6 +116,7 @@ static int set_up(void **state)
     script_clear(&calloc_script);
     script_clear(&mmap_script);
     script_clear(&loop_add_script);
+    script_clear(&loop_set_script);
     logbook_open(LEVEL_INFO);
     memset(&stats, 0, sizeof stats);
     assert_int_equal(loop_init(&loop), 0);
@@ -637,6 +641,24 @@ static void a_full_socket_keeps_the_rest_and_waits_to_be_writable(void **state)
     }
 }
 
+/* The kernel may have no memory for it; POLLOUT alone would bring us back for ever. */
+static void who_cannot_be_told_to_receive_again_is_told_later(void **state)
+{
+    struct loop_io *io = loop.ios[1];
+
+    (void)state;
+    SCRIPT(sendmmsg_script, -EAGAIN);
+    SCRIPT(loop_set_script, PASS, -ENOMEM, -ENOMEM);
+    ask_number(1);
+    TURN_UNTIL(&loop, io->events == POLLOUT);
+    turn(2);
+    assert_int_equal(io->events, POLLOUT);
+    assert_number(1);
+    turn(1);
+    assert_true(script_done(&loop_set_script));
+    assert_int_equal(io->events, POLLIN);
+}
+
 /* ---- receiving ---- */
 
 static void nothing_to_receive_is_no_failure(void **state)
@@ -1018,6 +1040,7 @@ int main(void)
         TEST(when_all_replies_fail_all_are_counted),
         TEST(an_interrupted_send_is_repeated),
         TEST(a_full_socket_keeps_the_rest_and_waits_to_be_writable),
+        TEST(who_cannot_be_told_to_receive_again_is_told_later),
         TEST(nothing_to_receive_is_no_failure),
         TEST(a_socket_that_cannot_receive_rests_and_tries_again),
         TEST(what_the_kernel_drops_is_counted),
