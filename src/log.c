@@ -42,9 +42,14 @@ static struct usock journal_socket = {.fd = -1};
 /* As of the first log_open(): getpid(2) is a system call more. */
 static pid_t process;
 
+/* Standard error where that is a terminal, which polls writable as soon as there is room for one
+ * octet: a description of our own, as O_NONBLOCK would be the shell's too. Else, or if it cannot be
+ * opened, -1. */
+static int terminal = -1;
+
 /* A reader that has stopped reading must not stop us: rather lose a line. A pipe that polls
  * writable has room for PIPE_BUF octets (pipe(7)), more than a line, so the write does not block.
- * O_NONBLOCK would be the shell's too that shares our standard error. */
+ */
 static bool has_room(int fd)
 {
     struct pollfd pollfd = {.fd = fd, .events = POLLOUT};
@@ -55,10 +60,12 @@ static bool has_room(int fd)
 /* One write(2) a message, so that those of several threads do not mix. */
 static void put(const char *line, size_t length)
 {
-    if (!has_room(STDERR_FILENO))
+    int fd = terminal < 0 ? STDERR_FILENO : terminal;
+
+    if (!has_room(fd))
         return;
     /* There is nowhere left to report that reporting fails. */
-    ssize_t written = write(STDERR_FILENO, line, length);
+    ssize_t written = write(fd, line, length);
     (void)written;
 }
 
@@ -90,6 +97,14 @@ static size_t fitting(int length)
     return length < DATAGRAM_MAX ? (size_t)length : DATAGRAM_MAX - 1;
 }
 
+/* What the service does not get, for it is not there, goes where somebody may see it. */
+static void serve_line(const struct usock *service, const char *datagram, int length,
+                       const char *message)
+{
+    if (!usock_send(service, datagram, fitting(length), false) && errno != EAGAIN)
+        write_line("echod: ", message);
+}
+
 /* The format of syslog(3), which itself would wait for a reader that has stopped reading. */
 static void write_syslog(enum log_level level, const char *message)
 {
@@ -104,7 +119,7 @@ static void write_syslog(enum log_level level, const char *message)
         strftime(stamp, sizeof stamp, "%b %e %T ", &tm);
     length = snprintf(datagram, sizeof datagram, "<%d>%sechod[%ld]: %s",
                       LOG_DAEMON | priorities[level], stamp, (long)process, message);
-    usock_send(&syslog_socket, datagram, fitting(length), false);
+    serve_line(&syslog_socket, datagram, length, message);
 }
 
 /* https://systemd.io/JOURNAL_NATIVE_PROTOCOL: a value ends with its line. sd_journal_send(3) would
@@ -117,7 +132,7 @@ static void write_journal(enum log_level level, const char *message)
                  "PRIORITY=%d\nSYSLOG_FACILITY=%d\nSYSLOG_IDENTIFIER=echod\nMESSAGE=%.*s\n",
                  priorities[level], LOG_FAC(LOG_DAEMON), (int)strcspn(message, "\n"), message);
 
-    usock_send(&journal_socket, datagram, fitting(length), false);
+    serve_line(&journal_socket, datagram, length, message);
 }
 
 static log_sink *open_service(struct usock *sock, const char *path, log_sink *sink)
@@ -159,8 +174,11 @@ void log_open(enum log_target wanted, enum log_level level)
 {
     int saved = errno;
 
-    if (process == 0)
+    if (process == 0) {
         process = getpid();
+        if (isatty(STDERR_FILENO))
+            terminal = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    }
     atomic_store(&target, choose(wanted));
     atomic_store(&threshold, level);
     errno = saved;

@@ -272,22 +272,28 @@ def chatter(echod):
         echod.check_tcp()
 
 
-@test("a standard error that nobody reads, a full pipe, stops nothing")
-def _():
+def narrow_pipe():
     reading, writing = os.pipe()
     fcntl.fcntl(writing, F_SETPIPE_SZ, 4096)
-    with os.fdopen(reading, "rb", 0) as pipe, os.fdopen(writing, "wb", 0) as stderr:
-        with Echod(top='log { level = "debug" }', stderr=stderr, wait=False) as echod:
-            assert b"ready:" in pipe.readline()
-            chatter(echod)
-            echod.check()
-            # Read again, it logs again.
-            os.set_blocking(pipe.fileno(), False)
-            while pipe.read(65536):
-                pass
-            echod.check_tcp()
-            wait_for(lambda: b"connection" in (pipe.read(65536) or b""), PATIENCE, "the log to go on")
-            assert echod.stop() == 0
+    return reading, writing
+
+
+for what_, open_pair in (("a full pipe", narrow_pipe), ("a terminal", os.openpty)):
+    @test(f"a standard error that nobody reads, {what_}, stops nothing")
+    def _(open_pair=open_pair):
+        reading, writing = open_pair()
+        with os.fdopen(reading, "rb", 0) as reader, os.fdopen(writing, "wb", 0) as stderr:
+            with Echod(top='log { level = "debug" }', stderr=stderr, wait=False) as echod:
+                assert b"ready:" in reader.readline()
+                chatter(echod)
+                echod.check()
+                # Read again, it logs again.
+                os.set_blocking(reader.fileno(), False)
+                while reader.read(65536):
+                    pass
+                echod.check_tcp()
+                wait_for(lambda: b"connection" in (reader.read(65536) or b""), PATIENCE, "the log to go on")
+                assert echod.stop() == 0
 
 
 @test("a standard error whose reader is gone stops nothing")

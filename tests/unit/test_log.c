@@ -279,10 +279,12 @@ static void a_service_that_was_started_anew_is_found_again(void **state)
         log_open(targets[i], LEVEL_INFO);
         log_info("one");
         close(services[i].fd);
-        log_info("lost");
+        log_info("two");
+        assert_stderr("echod: two\n");
         open_service(&services[i]);
         log_info("three");
         assert_non_null(strstr(served(&services[i]), "three"));
+        assert_stderr("");
     }
 }
 
@@ -297,6 +299,7 @@ static void a_service_that_has_stopped_reading_costs_lines_and_no_time(void **st
     while (*served(SYSLOG))
         taken++;
     assert_in_range(taken, 1, 19999);
+    assert_stderr("");
     log_info("on");
     assert_non_null(strstr(served(SYSLOG), "on"));
 }
