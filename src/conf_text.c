@@ -58,7 +58,7 @@ static void fail_open(struct text *text)
     if (error == EACCES)
         text_fail(text, 0,
                   "cannot be opened: %s: let the user that echod runs as read the file and "
-                  "search its folders",
+                  "search its folders; if it is a link that leads elsewhere now, restart",
                   strerror(error));
     else
         text_fail(text, 0, "cannot be opened: %s", strerror(error));
@@ -365,7 +365,8 @@ static bool note_value(struct text *text, struct values *values, const struct to
         found->lines[count] = token->line;
     found->count++;
     values->expands |= token->expands;
-    values->too_long |= token->end - token->begin > TEXT_VALUE_MAX;
+    values->too_long |=
+        token->end - token->begin > TEXT_VALUE_MAX + (token->type == STRING ? 2 : 0);
     return true;
 }
 
@@ -532,7 +533,26 @@ static bool statement(struct text *text, const struct token *name)
     return false;
 }
 
-void text_survey(struct text *text)
+/* libConfuse's scanner begins anew with what it is in the midst of whenever it reads some further
+ * KiB: minutes for a line of blanks as long as a file may be. A run that is longer than any value
+ * is none of a value's. */
+static void shorten_blanks(struct text *text)
+{
+    static const char blanks[] = " \t\r";
+    char *to = text->chars;
+
+    for (const char *from = text->chars; *from != '\0';) {
+        size_t run = strspn(from, blanks), rest = strcspn(from + run, blanks);
+        size_t kept = run > TEXT_VALUE_MAX ? 1 : run;
+
+        memmove(to, from + run - kept, kept + rest);
+        to += kept + rest;
+        from += run + rest;
+    }
+    *to = '\0';
+}
+
+static void survey(struct text *text)
 {
     struct token token;
     bool ok = true;
@@ -557,6 +577,12 @@ void text_survey(struct text *text)
     }
     memcpy(text->chars + token.begin, text->section == TOP ? "" : "}",
            text->section == TOP ? 1 : 2);
+}
+
+void text_survey(struct text *text)
+{
+    survey(text);
+    shorten_blanks(text);
 }
 
 void text_free(struct text *text)

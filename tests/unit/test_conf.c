@@ -30,9 +30,12 @@ WRAP(int, fclose, FILE *file)
     return script_fails(&fclose_script) ? EOF : result;
 }
 
+static size_t scanned; /* octets that libConfuse was given last */
+
 /* Fails as libConfuse does, error message and all. */
 WRAP(int, cfg_parse_buf, cfg_t *cfg, const char *text)
 {
+    scanned = strlen(text);
     return __real_cfg_parse_buf(cfg, script_fails(&cfg_parse_buf_script) ? "tcp" : text);
 }
 
@@ -585,6 +588,31 @@ static void test_values_are_short(void **state)
     assert_non_null(strstr(said.text[0], "at most 255 octets are allowed"));
     snprintf(text, sizeof text, "user = %0255d", 0);
     REFUSED(text, ":1: user: value \"0000");
+    snprintf(text, sizeof text, "user = \"%0255d\"", 0);
+    REFUSED(text, ":1: user: value \"0000");
+    assert_null(strstr(said.text[0], "255 octets"));
+    snprintf(text, sizeof text, "user = '%0256d'", 0);
+    REFUSED(text, ":1: user: value '0000");
+    assert_non_null(strstr(said.text[0], "at most 255 octets are allowed"));
+}
+
+static void test_blanks_are_not_what_takes_time(void **state)
+{
+    static char text[1 << 20];
+
+    (void)state;
+    snprintf(text, sizeof text, "workers =%*s2 user=\"a%*sb\"\ntcp {}", 100000, "", 253, "");
+    REFUSED(text, ":1: user: value \"a       ");
+    assert_null(strstr(said.text[0], "255 octets"));
+    assert_in_range(scanned, 253, 300);
+    memset(text, '#', sizeof text - 1);
+    accepted(text);
+    assert_int_equal(scanned, 1);
+    memset(text, ' ', sizeof text - 1);
+    memcpy(text, "a='", 3);
+    text[sizeof text - 2] = '\'';
+    REFUSED(text, ":1: a: unknown key");
+    assert_int_equal(scanned, 1);
 }
 
 static void test_lists_are_short(void **state)
@@ -1486,6 +1514,7 @@ int main(void)
         TEST(test_one_protocol_is_enabled),
         TEST(test_an_enabled_protocol_has_addresses),
         TEST(test_values_are_short),
+        TEST(test_blanks_are_not_what_takes_time),
         TEST(test_lists_are_short),
         TEST(test_lists_of_prefixes_are_long),
         TEST(test_prefixes_are_well_formed),
