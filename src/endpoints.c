@@ -191,7 +191,7 @@ static void log_failure(const struct endpoint *endpoint, const char *file, unsig
         log_error("%s:%u: cannot listen on %s: %s%s", file, line, text, strerror(error),
                   advice(error));
     else
-        log_error("%s: cannot listen on %s: %s%s", file, text, strerror(error), advice(error));
+        log_error("cannot listen on %s: %s%s", text, strerror(error), advice(error));
     errno = error;
 }
 

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -42,7 +43,10 @@ __attribute__((format(printf, 1, 2))) static _Noreturn void usage_error(const ch
 
 static _Noreturn void print_and_exit(const char *text)
 {
-    exit(fputs(text, stdout) >= 0 && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE);
+    if (fputs(text, stdout) >= 0 && fflush(stdout) == 0)
+        exit(EXIT_SUCCESS);
+    fprintf(stderr, "echod: cannot write to standard output: %s\n", strerror(errno));
+    exit(EXIT_FAILURE);
 }
 
 static unsigned parse_port(const char *text)

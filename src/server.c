@@ -98,8 +98,10 @@ int server_test(const struct server_options *options)
     if (!conf)
         return EX_CONFIG;
     conf_free(conf);
-    printf("%s: configuration OK\n", config_name(options));
-    return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    if (printf("%s: configuration OK\n", config_name(options)) >= 0 && fflush(stdout) == 0)
+        return EXIT_SUCCESS;
+    log_error("cannot write to standard output: %s", strerror(errno));
+    return EXIT_FAILURE;
 }
 
 /* ---- what is said about it ---- */
@@ -259,7 +261,7 @@ static void log_end(const struct server *server)
     uint64_t seconds = (loop_now(server->loop) - server->started) / SECOND;
     char text[512];
 
-    log_notice("stopped after %" PRIu64 "d %02u:%02u:%02u; served %s", seconds / 86400,
+    log_notice("stopped after %" PRIu64 "d %02u:%02u:%02u; %s", seconds / 86400,
                (unsigned)(seconds / 3600 % 24), (unsigned)(seconds / 60 % 60),
                (unsigned)(seconds % 60), stats_status(&sum, text, sizeof text));
 }

@@ -412,7 +412,7 @@ static void each_reason_comes_with_advice(void **state)
         SCRIPT(socket_script, -cases[i].error);
         assert_int_equal(plan(f, 1), -1);
         assert_int_equal(errno, cases[i].error);
-        snprintf(expected, sizeof expected, "FILE: cannot listen on tcp [::1]:0: %s",
+        snprintf(expected, sizeof expected, "cannot listen on tcp [::1]:0: %s",
                  strerror(cases[i].error));
         assert_int_equal(logged(LEVEL_ERROR, expected), 1);
         assert_int_equal(logged(LEVEL_ERROR, cases[i].advice), 1);
