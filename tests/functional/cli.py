@@ -74,10 +74,10 @@ for option in ("-V", "--version"):
 
 @test("information that cannot be written is a failure")
 def _():
-    for option in ("-h", "-V"):
+    for option in ("-h", "-V", "-t"):
         with open("/dev/full", "w", encoding="ascii") as full:
-            done = subprocess.run([ECHOD, option], stdout=full, stderr=subprocess.PIPE, timeout=PATIENCE, check=False)
-        assert done.returncode == 1, done
+            done = subprocess.run([ECHOD, option], stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE, check=False)
+        assert done.returncode == 1 and "standard output: No space left" in done.stderr, done
 
 
 # ---- usage ----
