@@ -348,5 +348,7 @@ int tcp_begin(struct tcp *tcp, int fd, const struct net_addr *peer, struct tcp_c
     stats_add(&tcp->stats->tcp_accepted, 1);
     if (log_enabled(LEVEL_DEBUG))
         log_debug("tcp: connection %d from %s", fd, net_print(peer, text));
+    /* Who waits in a backlog has mostly sent something by now. */
+    serve(&c->io, POLLIN);
     return 0;
 }

@@ -434,6 +434,33 @@ static void a_source_beyond_its_share_is_refused_and_others_are_not(void **state
     close(other);
 }
 
+static void what_came_with_the_connection_is_answered_at_once(void **state)
+{
+    int client = connect_client();
+
+    (void)state;
+    WAIT_UNTIL(in_backlog() == 1);
+    assert_int_equal(send(client, "hello", 5, 0), 5);
+    turn(1);
+    assert_int_equal(tcp.open, 1);
+    assert_int_equal(stats.tcp_echoes, 1);
+    assert_true(readable(client, PATIENCE_MS));
+    close(client);
+}
+
+static void who_is_gone_when_it_is_let_in_leaves_nothing_behind(void **state)
+{
+    int client = connect_client();
+
+    (void)state;
+    WAIT_UNTIL(in_backlog() == 1);
+    reset(client);
+    turn(1);
+    assert_int_equal(stats.tcp_accepted, stats.tcp_closed);
+    assert_int_equal(tcp.open, 0);
+    assert_int_equal(admit_open(admit), 0);
+}
+
 static void one_turn_lets_in_a_bounded_number(void **state)
 {
     int clients[100];
@@ -1189,6 +1216,8 @@ int main(void)
         TEST(at_the_limit_a_place_freed_elsewhere_is_found_within_a_tenth_of_a_second),
         TEST(a_full_daemon_logs_once_and_then_seldom),
         TEST(a_source_beyond_its_share_is_refused_and_others_are_not),
+        TEST(what_came_with_the_connection_is_answered_at_once),
+        TEST(who_is_gone_when_it_is_let_in_leaves_nothing_behind),
         TEST(one_turn_lets_in_a_bounded_number),
         TEST(without_descriptors_or_memory_the_listener_rests),
         TEST(while_it_lasts_starvation_is_logged_once),
