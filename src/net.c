@@ -394,5 +394,10 @@ int net_adopt(int fd, int *type, struct net_addr *addr)
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
         fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
         return -1;
+    /* Errors that nobody reads would keep a socket ready for ever (ip(7), IP_RECVERR). */
+    if (*type == SOCK_DGRAM) {
+        (void)set(fd, SOL_IP, IP_RECVERR, 0);
+        (void)set(fd, SOL_IPV6, IPV6_RECVERR, 0);
+    }
     return configure(fd, *type, addr->sa.sa_family);
 }

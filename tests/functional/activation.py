@@ -21,6 +21,7 @@ from lib import free_port, note, run_all, skip, test, wait_for
 # ---- sockets ----
 
 IP_PKTINFO = 8
+IP_RECVERR = 11
 
 
 def stream(host, port=0, dual=False):
@@ -117,6 +118,22 @@ def _():
             raise AssertionError("it can be bound by another process")
         except OSError as error:
             assert error.errno == errno.EADDRINUSE, error
+
+
+@test("an inherited socket that collects errors does not spin on them")
+def _():
+    tcp, udp = stream("127.0.0.1"), datagram("127.0.0.1")
+    udp.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+    with activated(tcp, udp) as echod:
+        echod.kill(signal.SIGSTOP)
+        with echod.datagrams(port=port_of(udp)) as s:
+            s.send(b"gone before the reply comes")
+        echod.kill(signal.SIGCONT)
+        echod.wait_counter("udp_received", 1)
+        echod.check_udp(port=port_of(udp))
+        used = echod.cpu()
+        time.sleep(0.5)
+        assert echod.cpu() - used < 0.2
 
 
 @test("several workers share a socket, bursts and all")
