@@ -156,6 +156,13 @@ void loop_del(struct loop *loop, struct loop_io *io)
     io->fd = -1;
 }
 
+bool loop_is_readable(int fd)
+{
+    struct pollfd pollfd = {.fd = fd, .events = POLLIN};
+
+    return poll(&pollfd, 1, 0) != 0;
+}
+
 void loop_timer_init(struct loop *loop, struct loop_timer *timer, loop_timer_fn *fn)
 {
     timer->fn = fn;

@@ -47,6 +47,8 @@ void tcp_fini(struct tcp *tcp)
 
 static void unlink_conn(struct tcp *tcp, struct tcp_conn *c)
 {
+    if (tcp->walked_to == c)
+        tcp->walked_to = c->newer;
     *(c->older ? &c->older->newer : &tcp->oldest) = c->newer;
     *(c->newer ? &c->newer->older : &tcp->newest) = c->older;
 }
@@ -139,13 +141,22 @@ static bool has_moved(struct tcp_conn *c)
     return ioctl(c->io.fd, SIOCOUTQ, &c->unacknowledged) == 0 && c->unacknowledged != before;
 }
 
+/* Where we had no time for long, or our machine was stopped, clients seem idle whom we have not
+ * heard yet. */
+bool tcp_has_input(const struct tcp_conn *c)
+{
+    int unread = 0;
+
+    return c->io.events == POLLIN && ioctl(c->io.fd, SIOCINQ, &unread) == 0 && unread > 0;
+}
+
 static void close_idle(struct loop_timer *timer)
 {
     struct tcp *tcp = TCP_OF(timer, idle_timer);
     uint64_t now = loop_now(tcp->loop);
 
     while (tcp->oldest && now - tcp->oldest->last_activity >= idle_timeout_now(tcp)) {
-        if (has_moved(tcp->oldest)) {
+        if (has_moved(tcp->oldest) || tcp_has_input(tcp->oldest)) {
             touch(tcp, tcp->oldest);
             continue;
         }
@@ -257,9 +268,9 @@ void tcp_set_access(struct tcp *tcp, const struct guard_access *access)
 
 /* ---- who has to go for it ---- */
 
-/* Its place is left to the caller. */
-static void evict(struct tcp *tcp, struct tcp_conn *victim)
+void tcp_evict(struct tcp_conn *victim)
 {
+    struct tcp *tcp = victim->tcp;
     struct net_addr peer = {.len = sizeof peer.in6};
     uint64_t now = loop_now(tcp->loop), suppressed;
     char text[NET_STRLEN];
@@ -340,7 +351,7 @@ int tcp_begin(struct tcp *tcp, int fd, const struct net_addr *peer, struct tcp_c
         return -1;
     }
     if (!has_place)
-        evict(tcp, victim);
+        tcp_evict(victim);
     link_newest(tcp, c);
     tcp->open++;
     if (c == tcp->oldest || admit_scarcity(tcp->admit) > tcp->scarcity)

@@ -17,7 +17,8 @@
  * At the limit of connections a new one displaces an old one that hardly uses the service: one that
  * is open for TCP_SETTLED_NS and has sent less than TCP_USEFUL_RATE octets a second lately; of a
  * sample of those that were active least and most recently, one whose source has the most, and of
- * equals the least recently active. Failing such, one of a source that has more than its share,
+ * equals the least recently active; if the sample has none, some of the others are looked at, and
+ * others again the next time. Failing such, one of a source that has more than its share,
  * which is a TCP_SHARE'th of all and at least TCP_SHARE_MIN. So nobody keeps the others out by
  * holding on to many connections and dribbling. The more places are taken the sooner a connection
  * is idle: the time halves twice each time that what is left halves.
@@ -42,6 +43,7 @@ struct tcp {
     struct tcp_listener *listeners;
     struct tcp_conn *oldest; /* least recently active */
     struct tcp_conn *newest;
+    struct tcp_conn *walked_to; /* by tcp_find_victim(), or NULL: the oldest */
     unsigned open;
     uint64_t idle_timeout; /* nanoseconds; 0: never */
     unsigned scarcity;     /* of places, when the idle timer was set */

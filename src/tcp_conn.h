@@ -37,9 +37,13 @@ void tcp_resume(struct tcp *tcp);
 /* It has sent so many octets. */
 void tcp_note_use(struct tcp_conn *c, uint64_t octets);
 
-/* The one to make room for another, as tcp.h says; NULL: none, also where more are open than may
- * be.
- */
-struct tcp_conn *tcp_find_victim(const struct tcp *tcp);
+/* The one to make room for another, as tcp.h says; NULL: none. */
+struct tcp_conn *tcp_find_victim(struct tcp *tcp);
+
+/* End it for that. Its place is left to the caller. */
+void tcp_evict(struct tcp_conn *victim);
+
+/* It has sent what we are still to read. */
+bool tcp_has_input(const struct tcp_conn *c);
 
 #endif

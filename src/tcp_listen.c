@@ -132,15 +132,37 @@ enum accepted {
     STARVED /* of descriptors or memory: the listeners rest */
 };
 
+static bool is_overfull(const struct tcp *tcp)
+{
+    return admit_open(tcp->admit) > admit_total(tcp->admit);
+}
+
+/* True with a place that was reserved, or a victim whose place is to be had. After the limit was
+ * lowered some have to go before one makes room for another. */
+static bool find_place(struct tcp *tcp, struct tcp_conn **victim)
+{
+    *victim = NULL;
+    for (int i = 0; i < ACCEPT_BATCH; i++) {
+        if (admit_reserve(tcp->admit))
+            return true;
+        *victim = tcp_find_victim(tcp);
+        if (!*victim || !is_overfull(tcp))
+            return *victim;
+        tcp_evict(*victim);
+        *victim = NULL;
+        admit_release(tcp->admit);
+    }
+    return false;
+}
+
 static enum accepted accept_one(struct tcp_listener *listener)
 {
     struct tcp *tcp = listener->tcp;
     struct net_addr peer = {.len = sizeof peer.in6};
-    bool has_place = admit_reserve(tcp->admit);
-    struct tcp_conn *victim = has_place ? NULL : tcp_find_victim(tcp);
+    struct tcp_conn *victim;
     int fd;
 
-    if (!has_place && !victim)
+    if (!find_place(tcp, &victim))
         return FULL;
     fd = accept4(listener->io.fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
@@ -152,7 +174,7 @@ static enum accepted accept_one(struct tcp_listener *listener)
         mute(tcp, RESUME_NS);
         return STARVED;
     }
-    if (has_place)
+    if (!victim)
         admit_release(tcp->admit);
     if (errno == EAGAIN || errno == EWOULDBLOCK) {
         listener->plain = listener->retired;
@@ -259,11 +281,12 @@ void tcp_retire_listener(struct tcp *tcp, int fd)
 bool tcp_empty_queue(struct tcp *tcp, int fd)
 {
     struct tcp_listener *l = *find_listener(tcp, fd);
-    enum accepted last = QUEUE_EMPTY;
+    enum accepted last;
 
-    if (l)
-        accept_many(l, QUEUE_MAX, &last);
-    return last == QUEUE_EMPTY;
+    if (!l || !loop_is_readable(fd))
+        return true;
+    accept_many(l, QUEUE_MAX, &last);
+    return !loop_is_readable(fd);
 }
 
 void tcp_drop_listener(struct tcp *tcp, int fd)

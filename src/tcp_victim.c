@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 #include "tcp_conn.h"
 
-/* How many connections at each end of the list are looked at to find one that has to go. */
+/* How many connections at each end of the list are looked at to find one that has to go, and how
+ * many further ones if there is none among them: somebody may keep both ends busy. */
 #define SAMPLE 16
+#define WALK   1024
 
 /* What a client has sent makes its connection useful for so long at most. */
 #define USEFUL_MAX_NS UINT64_C(2000000000)
@@ -37,22 +39,26 @@ static void consider(struct tcp_conn *c, struct tcp_conn **victim, unsigned *mos
 {
     unsigned own = blame(c);
 
-    if (own > *most) {
+    if (own > *most && !tcp_has_input(c)) {
         *victim = c;
         *most = own;
     }
 }
 
-struct tcp_conn *tcp_find_victim(const struct tcp *tcp)
+struct tcp_conn *tcp_find_victim(struct tcp *tcp)
 {
     struct tcp_conn *victim = NULL, *c;
     unsigned i, most = 0;
 
-    if (admit_open(tcp->admit) > admit_total(tcp->admit))
-        return NULL;
     for (c = tcp->oldest, i = 0; c && i < SAMPLE; c = c->newer, i++)
         consider(c, &victim, &most);
     for (c = tcp->newest, i = 0; c && i < SAMPLE; c = c->older, i++)
         consider(c, &victim, &most);
+    c = tcp->walked_to ? tcp->walked_to : tcp->oldest;
+    for (i = 0; c && !victim && i < WALK && i < tcp->open; i++) {
+        consider(c, &victim, &most);
+        c = c->newer ? c->newer : tcp->oldest;
+    }
+    tcp->walked_to = c;
     return victim;
 }

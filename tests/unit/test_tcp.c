@@ -3,6 +3,7 @@
 
 #include <linux/sockios.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 
 #include "clock.h"
@@ -685,6 +686,43 @@ static void a_connection_ends_when_it_was_idle_for_so_long(void **state)
     assert_closed(busy);
 }
 
+/* What they have sent waits while the process is stopped, or has something else to do. */
+static void who_was_not_heard_for_a_while_is_not_idle_for_that(void **state)
+{
+    int clients[100];
+
+    (void)state;
+    tcp_set_idle_timeout(&tcp, 10 * SECOND);
+    for (unsigned i = 0; i < COUNT(clients); i++)
+        clients[i] = open_client();
+    for (unsigned i = 0; i < COUNT(clients); i++)
+        assert_int_equal(write(clients[i], "x", 1), 1);
+    pass_time(&loop, 11 * SECOND);
+    TURN_UNTIL(&loop, stats.tcp_echoes == COUNT(clients));
+    assert_int_equal(tcp.open, COUNT(clients));
+    pass_time(&loop, 10 * SECOND);
+    assert_int_equal(tcp.open, 0);
+    for (unsigned i = 0; i < COUNT(clients); i++)
+        close(clients[i]);
+}
+
+static void what_we_cannot_take_yet_is_no_activity(void **state)
+{
+    int client;
+
+    (void)state;
+    tcp_set_idle_timeout(&tcp, 10 * SECOND);
+    client = open_client();
+    script_always(&send_script, -EAGAIN);
+    assert_int_equal(write(client, "abc", 3), 3);
+    TURN_UNTIL(&loop, stats.tcp_octets == 3);
+    assert_int_equal(write(client, "def", 3), 3);
+    pass_time(&loop, 10 * SECOND);
+    assert_int_equal(tcp.open, 0);
+    assert_int_equal(stats.tcp_idle, 1);
+    close(client);
+}
+
 static void the_order_of_activity_decides_who_is_idle(void **state)
 {
     int clients[5];
@@ -923,25 +961,109 @@ static void nobody_makes_room_for_who_is_refused_or_has_left(void **state)
     TURN_UNTIL(&loop, tcp.open == 0);
 }
 
-static void a_lowered_limit_ends_nobody_to_let_others_in(void **state)
+static void after_the_limit_was_lowered_as_many_make_room_as_it_takes(void **state)
 {
-    int inside[2], late;
+    int quiet[3], useful, late;
 
     (void)state;
-    inside[0] = open_client();
-    inside[1] = open_client();
-    set_limits(1, 0);
+    for (unsigned i = 0; i < COUNT(quiet); i++)
+        quiet[i] = open_client();
+    useful = open_client();
     pass_time(&loop, SECOND);
-    late = connect_client();
+    set_limits(2, 0);
     turn(10);
+    assert_int_equal(tcp.open, 4);
+    assert_echoes(useful);
+    late = connect_client();
+    assert_echoes(late);
     assert_int_equal(tcp.open, 2);
-    assert_echoes(inside[0]);
-    assert_echoes(inside[1]);
-    close(inside[0]);
-    close(inside[1]);
+    assert_int_equal(admit_open(admit), 2);
+    assert_int_equal(stats.tcp_evicted, 3);
+    for (unsigned i = 0; i < COUNT(quiet); i++)
+        assert_closed(quiet[i]);
+    assert_echoes(useful);
+    close(useful);
     close(late);
-    set_limits(1000, 0);
+    TURN_UNTIL(&loop, tcp.open == 0);
+}
+
+static void where_too_few_can_make_room_after_that_the_next_waits(void **state)
+{
+    int quiet, useful[2], late;
+
+    (void)state;
+    quiet = open_client();
+    useful[0] = open_client();
+    useful[1] = open_client();
+    pass_time(&loop, SECOND);
+    set_limits(1, 0);
+    assert_echoes(useful[0]);
+    assert_echoes(useful[1]);
+    late = connect_client();
+    TURN_UNTIL(&loop, tcp.muted);
+    assert_closed(quiet);
+    assert_int_equal(tcp.open, 2);
+    close(useful[0]);
+    TURN_UNTIL(&loop, tcp.open == 1);
+    turn(3);
+    assert_int_equal(stats.tcp_accepted, 3);
+    close(useful[1]);
+    assert_echoes(late);
+    close(late);
+    TURN_UNTIL(&loop, tcp.open == 0);
+}
+
+static void assert_echoes_of(const int clients[], unsigned count, size_t length)
+{
+    char text[32] = {0}, back[32];
+
+    for (unsigned i = 0; i < count; i++) {
+        assert_int_equal(write(clients[i], text, length), length);
+        TURN_UNTIL(&loop, readable(clients[i], 0));
+        read_all(clients[i], back, length);
+    }
+}
+
+/* A crowd could keep the least and the most recently active ones useful. */
+static void who_is_quiet_in_the_midst_of_many_makes_room(void **state)
+{
+    int clients[100], late;
+    char host[32];
+
+    (void)state;
+    set_limits(COUNT(clients), 0);
+    for (unsigned i = 0; i < COUNT(clients); i++) {
+        snprintf(host, sizeof host, "127.0.1.%u", i);
+        clients[i] = connect_from(host);
+    }
+    TURN_UNTIL(&loop, tcp.open == COUNT(clients));
+    pass_time(&loop, SECOND);
+    assert_echoes_of(clients, 20, 32);
+    assert_echoes_of(clients + 20, 60, 1);
     pass_time(&loop, 100 * MS);
+    assert_echoes_of(clients + 80, 20, 32);
+    for (unsigned n = 1; n <= 60; n++) {
+        unsigned gone = 20;
+
+        late = connect_client();
+        assert_echoes(late);
+        assert_int_equal(stats.tcp_evicted, n);
+        reset(late);
+        TURN_UNTIL(&loop, tcp.open < COUNT(clients));
+        while (!readable(clients[gone], 0))
+            gone++;
+        assert_in_range(gone, 20, 79);
+        assert_closed(clients[gone]);
+        snprintf(host, sizeof host, "127.0.2.%u", n);
+        clients[gone] = connect_from(host);
+        assert_echoes_of(clients + gone, 1, 32);
+    }
+    late = connect_client();
+    TURN_UNTIL(&loop, tcp.muted);
+    assert_int_equal(stats.tcp_evicted, 60);
+    close(late);
+    for (unsigned i = 0; i < COUNT(clients); i++)
+        close(clients[i]);
     TURN_UNTIL(&loop, tcp.open == 0);
 }
 
@@ -1091,11 +1213,42 @@ static void a_retired_listener_goes_on_with_whom_it_has(void **state)
 
 static void emptying_a_queue_ends_even_if_every_client_fails(void **state)
 {
+    int client = connect_client();
+
     (void)state;
+    WAIT_UNTIL(in_backlog() == 1);
     script_always(&accept4_script, -ECONNABORTED);
+    assert_false(tcp_empty_queue(&tcp, listener));
     tcp_drop_listener(&tcp, listener);
     assert_true(accept4_script.calls > 1);
     assert_null(tcp.listeners);
+    close(client);
+}
+
+/* Nothing has to be accepted for that, and nobody has to make room. */
+static void a_queue_is_known_to_be_empty_also_at_the_limit(void **state)
+{
+    int quiet[2], late;
+
+    (void)state;
+    quiet[0] = open_client();
+    quiet[1] = open_client();
+    pass_time(&loop, SECOND);
+    set_limits(1, 0);
+    assert_true(tcp_empty_queue(&tcp, listener));
+    assert_int_equal(tcp.open, 2);
+    assert_echoes(quiet[0]);
+    assert_echoes(quiet[1]);
+    late = connect_client();
+    WAIT_UNTIL(in_backlog() == 1);
+    assert_false(tcp_empty_queue(&tcp, listener));
+    assert_int_equal(tcp.open, 2);
+    close(late);
+    close(quiet[0]);
+    close(quiet[1]);
+    set_limits(1000, 0);
+    pass_time(&loop, SECOND);
+    TURN_UNTIL(&loop, tcp.open == 0);
 }
 
 static void several_listeners_serve_and_rest_together(void **state)
@@ -1228,6 +1381,8 @@ int main(void)
         TEST(an_empty_queue_is_no_failure),
         TEST(a_connection_that_cannot_be_kept_leaves_nothing_behind),
         TEST(a_connection_ends_when_it_was_idle_for_so_long),
+        TEST(who_was_not_heard_for_a_while_is_not_idle_for_that),
+        TEST(what_we_cannot_take_yet_is_no_activity),
         TEST(the_order_of_activity_decides_who_is_idle),
         TEST(a_new_timeout_holds_for_open_connections),
         TEST(sending_is_activity_too),
@@ -1239,7 +1394,9 @@ int main(void)
         TEST(the_most_crowded_source_makes_room),
         TEST(who_has_more_than_a_share_makes_room),
         TEST(nobody_makes_room_for_who_is_refused_or_has_left),
-        TEST(a_lowered_limit_ends_nobody_to_let_others_in),
+        TEST(after_the_limit_was_lowered_as_many_make_room_as_it_takes),
+        TEST(where_too_few_can_make_room_after_that_the_next_waits),
+        TEST(who_is_quiet_in_the_midst_of_many_makes_room),
         TEST(who_is_denied_is_turned_away),
         TEST(who_comes_to_be_denied_is_ended),
         TEST(a_dropped_listener_first_lets_in_who_is_waiting),
@@ -1247,6 +1404,7 @@ int main(void)
         TEST(who_came_before_the_listener_was_ours_is_welcomed),
         TEST(a_retired_listener_goes_on_with_whom_it_has),
         TEST(emptying_a_queue_ends_even_if_every_client_fails),
+        TEST(a_queue_is_known_to_be_empty_also_at_the_limit),
         TEST(several_listeners_serve_and_rest_together),
         TEST(a_listener_added_while_they_rest_rests_too),
         TEST(a_listener_that_cannot_be_added_is_an_error),
