@@ -55,6 +55,9 @@ double report_loss(uint64_t sent, uint64_t received)
 unsigned report_counters(const struct probe *probe, struct report_counter list[REPORT_COUNTERS])
 {
     const struct probe_counters *counters = &probe->counters;
+    uint64_t unsent = probe->closed && probe->settings.count > counters->sent
+                          ? probe->settings.count - counters->sent
+                          : 0;
     const struct report_counter all[] = {
         {"out of order", "out_of_order", counters->reordered},
         {"duplicates", "duplicate", counters->duplicate},
@@ -66,6 +69,7 @@ unsigned report_counters(const struct probe *probe, struct report_counter list[R
         {"refused", "refused", counters->refused},
         {"errors", "errors", counters->errors},
         {"sent late", "delayed", counters->delayed},
+        {"not sent", "not_sent", unsent},
     };
 
     memcpy(list, all, sizeof all);

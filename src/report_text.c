@@ -253,8 +253,6 @@ static void put_counters(const struct report *report, uint64_t elapsed)
     for (unsigned i = 0; i < count; i++)
         if (list[i].value > 0)
             fprintf(out, ", +%" PRIu64 " %s", list[i].value, list[i].text);
-    if (probe->closed && probe->settings.count > counters->sent)
-        fprintf(out, ", +%" PRIu64 " not sent", probe->settings.count - counters->sent);
     fprintf(out, ", %g%% packet loss, time %" PRIu64 "ms\n",
             report_loss(counters->sent, counters->received), elapsed / 1000000);
 }

@@ -212,13 +212,26 @@ def _():
         events, last = lines(*arguments, server.port)
     assert (whole["sent"], whole["received"], whole["lost"]) == (20, 17, 3), whole
     names = {"duplicate": "duplicates", "truncated": "truncated", "corrupt": "corrupt", "late": "late", "foreign": "not ours",
-             "wrong_source": "from a wrong source", "refused": "refused", "errors": "errors", "out_of_order": "out of order"}
+             "wrong_source": "from a wrong source", "refused": "refused", "errors": "errors", "out_of_order": "out of order",
+             "not_sent": "not sent"}
     for key, name in names.items():
         assert whole[key] == last["counters"][key] == text.counter(name), (key, whole, last["counters"], text)
     kinds = [event["event"] for event in events]
     assert kinds.count("reply") == 17, kinds
     for key in "duplicate", "truncated", "corrupt":
         assert kinds.count(key) == whole[key] > 0, (key, kinds, whole)
+
+
+@test("probes that were still to be sent when the server hung up are counted")
+def _():
+    def two(server, connection):
+        for _ in range(2):
+            connection.sendall(server.take(connection, 56))
+
+    with Tcp(two) as server:
+        arguments = ("-c", 5, "-i", "0.2", *PATIENT, "tcp", "127.0.0.1", server.port)
+        counters = document(*arguments, status=1, err="(closed|reset) the connection")["counters"]
+    assert counters["not_sent"] == 5 - counters["sent"] > 0, counters
 
 
 @test("the schema refuses what is not as it says")

@@ -280,9 +280,10 @@ static void a_line_is_written_at_once_and_whole(void **state)
 
 static void counters_are_complete(void **state)
 {
-    static const char *const keys[] = {
-        "sent",      "received",     "lost",    "out_of_order", "duplicate", "late",    "corrupt",
-        "truncated", "wrong_source", "foreign", "refused",      "errors",    "delayed", "stamped"};
+    static const char *const keys[] = {"sent",         "received", "lost",    "out_of_order",
+                                       "duplicate",    "late",     "corrupt", "truncated",
+                                       "wrong_source", "foreign",  "refused", "errors",
+                                       "delayed",      "not_sent", "stamped"};
     struct fixture *f = *state;
     const json_t *counters;
     json_t *found;
@@ -299,7 +300,9 @@ static void counters_are_complete(void **state)
                                                 .refused = 10,
                                                 .errors = 11,
                                                 .delayed = 12,
-                                                .stamped = 13};
+                                                .stamped = 14};
+    f->probe.settings.count = 313;
+    f->probe.closed = true;
     found = document(f);
     counters = json_object_get(found, "counters");
     assert_int_equal(json_object_size(counters), COUNT(keys));
