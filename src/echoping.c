@@ -215,7 +215,7 @@ static void put_test(struct tests *tests, const struct probe_event *event)
     put_seconds("Elapsed time", time);
     putchar('\n');
     tests->times[tests->rtt.count] = time;
-    rtt_add(&tests->rtt, event->seq, time);
+    rtt_add(&tests->rtt, time);
 }
 
 static void put_trouble(const struct probe_event *event)

@@ -67,6 +67,13 @@ static uint64_t round_trip(const struct probe *probe, const struct probe_slot *s
     return arrival->stamp - slot->stamp + (slot->held ? slot->delay : 0);
 }
 
+/* The reply to the later one of two probes may come first. */
+static void add_pair(struct probe *probe, uint64_t time, const struct probe_slot *neighbour)
+{
+    if (neighbour && neighbour->time != 0)
+        rtt_add_pair(&probe->rtt, time, neighbour->time);
+}
+
 static enum probe_event_kind count_good(struct probe_link *link, struct probe_slot *slot,
                                         struct probe_event *event)
 {
@@ -85,9 +92,12 @@ static enum probe_event_kind count_good(struct probe_link *link, struct probe_sl
     slot->received = true;
     probe->counters.received++;
     link->received++;
-    rtt_add(&probe->rtt, event->seq, event->time);
+    slot->time = event->time;
+    rtt_add(&probe->rtt, event->time);
+    add_pair(probe, event->time, ledger_find(probe, event->seq - 1));
+    add_pair(probe, event->time, ledger_find(probe, event->seq + 1));
     if (probe->settings.links > 1)
-        rtt_add(&link->rtt, event->seq, event->time);
+        rtt_add(&link->rtt, event->time);
     /* Probes on their own connections have no order. */
     event->reordered = event->seq < link->highest && slot->connect == 0;
     if (event->reordered)

@@ -246,7 +246,7 @@ void probe_connected(struct probe_link *link, uint64_t seq, uint64_t time)
     struct probe *probe = link->probe;
     struct probe_slot *slot = ledger_find(probe, seq);
 
-    rtt_add(&probe->connect, seq, time);
+    rtt_add(&probe->connect, time);
     if (slot) {
         slot->connect = time;
         slot->sent_at = probe_now();

@@ -169,12 +169,13 @@ struct probe_slot {
     uint64_t sent_at;
     uint64_t stamp;    /* when the kernel sent it, CLOCK_REALTIME; 0: not known */
     uint64_t connect;  /* how long its own connection took; 0: it has none */
+    uint64_t time;     /* round trip; 0: it was not received in time */
     uint32_t delay;    /* how much later than due it was sent, where that counts */
     uint16_t link;     /* index */
     bool held : 1;     /* ... because the network did not take it */
-    bool waiting;      /* neither answered in any way nor given up */
     bool placed : 1;   /* takes a place in its link's window */
     bool received : 1; /* a good reply came, in time or late */
+    bool waiting;      /* neither answered in any way nor given up */
 };
 
 struct probe {

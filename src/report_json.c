@@ -253,7 +253,10 @@ static json_t *times_object(const struct rtt *rtt)
     put_whole(object, "p99", rtt_quantile(rtt, 0.99));
     put_whole(object, "p99_9", rtt_quantile(rtt, 0.999));
     put_rounded(object, "jitter", rtt_jitter(rtt));
-    put_rounded(object, "ipdv", rtt_ipdv(rtt));
+    if (rtt->variations > 0)
+        put_rounded(object, "ipdv", rtt_ipdv(rtt));
+    else
+        json_object_set_new(object, "ipdv", json_null());
     return object;
 }
 

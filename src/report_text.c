@@ -275,13 +275,16 @@ static void put_times(const struct report *report)
         report_times(out, connect);
         fputc('\n', out);
     }
-    if (rtt->count > 1)
-        fprintf(out, "p50/p90/p99/p99.9 = %.3f/%.3f/%.3f/%.3f ms, jitter %.3f ms, ipdv %.3f ms\n",
+    if (rtt->count > 1) {
+        fprintf(out, "p50/p90/p99/p99.9 = %.3f/%.3f/%.3f/%.3f ms, jitter %.3f ms",
                 milliseconds((double)rtt_quantile(rtt, 0.5)),
                 milliseconds((double)rtt_quantile(rtt, 0.9)),
                 milliseconds((double)rtt_quantile(rtt, 0.99)),
-                milliseconds((double)rtt_quantile(rtt, 0.999)), milliseconds(rtt_jitter(rtt)),
-                milliseconds(rtt_ipdv(rtt)));
+                milliseconds((double)rtt_quantile(rtt, 0.999)), milliseconds(rtt_jitter(rtt)));
+        if (rtt->variations > 0)
+            fprintf(out, ", ipdv %.3f ms", milliseconds(rtt_ipdv(rtt)));
+        fputc('\n', out);
+    }
 }
 
 static void put_source_port(FILE *out, const struct probe_link *link)

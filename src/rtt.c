@@ -18,31 +18,29 @@ void rtt_fini(struct rtt *rtt)
     rtt->histogram = NULL;
 }
 
-/* How the round trip differs from the one that arrived before it. */
-static void add_difference(struct rtt *rtt, uint64_t seq, uint64_t ns)
+static double difference(uint64_t a, uint64_t b)
 {
-    double difference = (double)(ns > rtt->latest ? ns - rtt->latest : rtt->latest - ns);
-
-    rtt->jitter += (difference - rtt->jitter) * JITTER_GAIN;
-    if (seq > rtt->latest_seq && seq - rtt->latest_seq == 1) {
-        rtt->variation += difference;
-        rtt->variations++;
-    }
+    return (double)(a > b ? a - b : b - a);
 }
 
-void rtt_add(struct rtt *rtt, uint64_t seq, uint64_t ns)
+void rtt_add_pair(struct rtt *rtt, uint64_t one, uint64_t other)
+{
+    rtt->variation += difference(one, other);
+    rtt->variations++;
+}
+
+void rtt_add(struct rtt *rtt, uint64_t ns)
 {
     double value = (double)ns;
     double distance = value - rtt->mean;
 
     if (rtt->count > 0)
-        add_difference(rtt, seq, ns);
+        rtt->jitter += (difference(ns, rtt->latest) - rtt->jitter) * JITTER_GAIN;
     if (rtt->count == 0 || ns < rtt->min)
         rtt->min = ns;
     if (ns > rtt->max)
         rtt->max = ns;
     rtt->latest = ns;
-    rtt->latest_seq = seq;
     rtt->count++;
     /* Welford's recurrence: a sum of squares would lose the digits that matter once times are long
      * and alike. */

@@ -15,10 +15,9 @@ struct rtt {
     double mean;
     double squares; /* sum of the squared distances from the mean */
     uint64_t latest;
-    uint64_t latest_seq;
     double jitter;       /* RFC 3550 section 6.4.1 */
     double variation;    /* sum of |differences| between the round trips of successive probes */
-    uint64_t variations; /* ... of so many pairs */
+    uint64_t variations; /* ... of so many pairs; 0: there is no IPDV */
     struct histogram *histogram; /* NULL: memory could not be had; then no quantiles */
 };
 
@@ -26,8 +25,11 @@ struct rtt {
 void rtt_init(struct rtt *rtt);
 void rtt_fini(struct rtt *rtt);
 
-/* The round trip of probe `seq`, in the order of their arrival. */
-void rtt_add(struct rtt *rtt, uint64_t seq, uint64_t ns);
+/* A round trip, in the order of their arrival. */
+void rtt_add(struct rtt *rtt, uint64_t ns);
+
+/* Two probes, one sent right after the other, took this long. */
+void rtt_add_pair(struct rtt *rtt, uint64_t one, uint64_t other);
 
 /* Nanoseconds; 0 while empty. */
 double rtt_mean(const struct rtt *rtt);

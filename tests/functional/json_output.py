@@ -107,6 +107,8 @@ def _():
     found = check_document(Udp, "udp", "--sources", 3)
     assert [source["sent"] for source in found["sources"]] == [2, 2, 1], found["sources"]
     assert len({source["port"] for source in found["sources"]} - {0}) == 3, found["sources"]
+    # Of each alone nothing is successive.
+    assert found["rtt_ns"]["ipdv"] is not None and {source["rtt_ns"]["ipdv"] for source in found["sources"]} == {None}, found
 
 
 @test("a document of a refusal, of a name that is not found, and of a connection that is reset")

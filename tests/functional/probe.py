@@ -140,6 +140,21 @@ def _():
             summary(3, 3, 0, ", +1 out of order"))
 
 
+@test("ipdv is that of successive probes, also where replies come in pairs and swapped, and is left out where there are none")
+def _():
+    held = []
+
+    def swap(n, data):
+        held.append(data)
+        return [data, held[-2]] if n % 2 == 0 else []
+
+    with Udp(swap) as server:
+        done = run("-c", 10, "-i", "0.05", *PATIENT, "udp", "127.0.0.1", server.port).expect(0, QUANTILES)
+    assert float(re.search(r"ipdv (\S+) ms", done.out)[1]) > 25, done
+    with Udp(lambda n, data: [data] if n % 2 == 1 else []) as server:
+        run("-c", 5, "-i", "0.05", "-W", 3, "udp", "127.0.0.1", server.port).expect(0, r"jitter \d+\.\d{3} ms\n\Z")
+
+
 @test("late replies are not received")
 def _():
     held = []

@@ -55,6 +55,40 @@ static void order_is_noticed(void **state)
     assert_int_equal(probe->counters.reordered, 1);
 }
 
+/* The differences of round trips of 1 and 2, 2 and 3, 3 and 4, each once, in whatever order the
+ * replies come and however often. */
+static void ipdv_is_of_successive_probes_also_out_of_order(void **state)
+{
+    struct probe *probe = *state;
+
+    START(probe, .interval = MS);
+    for (unsigned i = 0; i < 4; i++)
+        turn(probe, T0 + i * MS);
+    GOOD(probe, 2, T0 + 10 * MS); /* 9 ms */
+    assert_int_equal(probe->rtt.variations, 0);
+    GOOD(probe, 1, T0 + 12 * MS); /* 12 ms */
+    GOOD(probe, 4, T0 + 23 * MS); /* 20 ms */
+    GOOD(probe, 3, T0 + 42 * MS); /* 40 ms */
+    GOOD(probe, 3, T0 + 43 * MS);
+    assert_int_equal(probe->rtt.variations, 3);
+    assert_int_equal((uint64_t)rtt_ipdv(&probe->rtt), (3 + 31 + 20) * MS / 3);
+}
+
+static void ipdv_skips_what_was_lost_or_late(void **state)
+{
+    struct probe *probe = *state;
+
+    START(probe, .interval = 10 * MS, .timeout = 100 * MS);
+    for (unsigned i = 0; i < 5; i++)
+        turn(probe, T0 + i * 10 * MS);
+    GOOD(probe, 1, T0 + 50 * MS);
+    GOOD(probe, 3, T0 + 50 * MS);
+    GOOD(probe, 5, T0 + 50 * MS);
+    GOOD(probe, 4, T0 + 500 * MS);
+    assert_int_equal(last()->kind, PROBE_LATE);
+    assert_int_equal(probe->rtt.variations, 0);
+}
+
 static void late_replies_are_not_received(void **state)
 {
     struct probe *probe = *state;
@@ -354,6 +388,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_good_reply_counts_once),
         TEST(order_is_noticed),
+        TEST(ipdv_is_of_successive_probes_also_out_of_order),
+        TEST(ipdv_skips_what_was_lost_or_late),
         TEST(late_replies_are_not_received),
         TEST(bad_replies_settle_their_probe_but_are_not_received),
         TEST(a_reply_to_nothing_settles_nothing),

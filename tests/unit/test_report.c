@@ -232,8 +232,8 @@ static void running_figures_go_to_the_terminal(void **state)
     struct fixture *f = *state;
 
     f->probe.counters = (struct probe_counters){.sent = 3, .received = 2};
-    rtt_add(&f->probe.rtt, 1, 1 * MS);
-    rtt_add(&f->probe.rtt, 2, 3 * MS);
+    rtt_add(&f->probe.rtt, 1 * MS);
+    rtt_add(&f->probe.rtt, 3 * MS);
     EVENT(f, .kind = PROBE_STATUS);
     ASSERT_ERR(f, "2/3 packets, 33% loss, min/avg/max/mdev = 1.000/2.000/3.000/1.000 ms\n");
     ASSERT_OUT(f, "");
@@ -244,21 +244,36 @@ static void summary_of_a_clean_run(void **state)
     struct fixture *f = *state;
 
     f->probe.counters = (struct probe_counters){.sent = 2, .received = 2};
-    rtt_add(&f->probe.rtt, 1, 22000);
-    rtt_add(&f->probe.rtt, 2, 54000);
+    rtt_add(&f->probe.rtt, 22000);
+    rtt_add(&f->probe.rtt, 54000);
+    rtt_add_pair(&f->probe.rtt, 22000, 54000);
     report_summary(&f->report, 1001 * MS + 999999);
     ASSERT_OUT(f,
                "\n--- localhost echo-probe statistics ---\n"
                "2 packets transmitted, 2 received, 0% packet loss, time 1001ms\n"
                "rtt min/avg/max/mdev = 0.022/0.038/0.054/0.016 ms\n"
                "p50/p90/p99/p99.9 = 0.022/0.054/0.054/0.054 ms, jitter 0.002 ms, ipdv 0.032 ms\n");
-    rtt_add(&f->probe.connect, 0, 81000);
+    rtt_add(&f->probe.connect, 81000);
     report_summary(&f->report, 1001 * MS);
     ASSERT_OUT(f,
                "\n--- localhost echo-probe statistics ---\n"
                "2 packets transmitted, 2 received, 0% packet loss, time 1001ms\n"
                "rtt min/avg/max/mdev = 0.022/0.038/0.054/0.016 ms, connect 0.081 ms\n"
                "p50/p90/p99/p99.9 = 0.022/0.054/0.054/0.054 ms, jitter 0.002 ms, ipdv 0.032 ms\n");
+}
+
+static void without_successive_replies_there_is_no_ipdv(void **state)
+{
+    struct fixture *f = *state;
+
+    f->probe.counters = (struct probe_counters){.sent = 3, .received = 2};
+    rtt_add(&f->probe.rtt, 22000);
+    rtt_add(&f->probe.rtt, 54000);
+    report_summary(&f->report, 1001 * MS);
+    ASSERT_OUT(f, "\n--- localhost echo-probe statistics ---\n"
+                  "3 packets transmitted, 2 received, 33.3333% packet loss, time 1001ms\n"
+                  "rtt min/avg/max/mdev = 0.022/0.038/0.054/0.016 ms\n"
+                  "p50/p90/p99/p99.9 = 0.022/0.054/0.054/0.054 ms, jitter 0.002 ms\n");
 }
 
 static void one_reply_is_enough_for_statistics(void **state)
@@ -268,7 +283,7 @@ static void one_reply_is_enough_for_statistics(void **state)
     /* Interrupted: what was not sent yet is nobody's fault. */
     f->probe.settings.count = 5;
     f->probe.counters = (struct probe_counters){.sent = 1, .received = 1};
-    rtt_add(&f->probe.rtt, 1, MS);
+    rtt_add(&f->probe.rtt, MS);
     EVENT(f, .kind = PROBE_STATUS);
     ASSERT_ERR(f, "1/1 packets, 0% loss, min/avg/max/mdev = 1.000/1.000/1.000/0.000 ms\n");
     report_summary(&f->report, 0);
@@ -308,7 +323,7 @@ static void summary_of_a_connection_that_ended_early(void **state)
 
     f->probe.counters = (struct probe_counters){.sent = 1};
     f->probe.settings.count = 5;
-    rtt_add(&f->probe.connect, 0, 81000);
+    rtt_add(&f->probe.connect, 81000);
     f->probe.closed = true;
     report_summary(&f->report, 0);
     ASSERT_OUT(f, "\n--- localhost echo-probe statistics ---\n"
@@ -335,8 +350,8 @@ static void figures_of_each_connection_are_summed_up(void **state)
     EVENT(f, .kind = PROBE_RECEIVED, .seq = 1, .size = 56, .time = MS, .connect = 2 * MS);
     ASSERT_OUT(f, "56 bytes from 127.0.0.1: tcp_seq=1 connect=2.00 ms time=1.00 ms\n");
     f->probe.counters = (struct probe_counters){.sent = 2};
-    rtt_add(&f->probe.connect, 1, 1 * MS);
-    rtt_add(&f->probe.connect, 2, 3 * MS);
+    rtt_add(&f->probe.connect, 1 * MS);
+    rtt_add(&f->probe.connect, 3 * MS);
     report_summary(&f->report, 0);
     ASSERT_OUT(f, "\n--- localhost echo-probe statistics ---\n"
                   "2 packets transmitted, 0 received, 100% packet loss, time 0ms\n"
@@ -481,7 +496,7 @@ static void the_distribution_may_be_drawn(void **state)
 {
     struct fixture *f = *state;
 
-    rtt_add(&f->probe.rtt, 1, MS);
+    rtt_add(&f->probe.rtt, MS);
     report_summary(&f->report, 0);
     assert_null(strchr(text_of(f->report.out, &f->out), '#'));
     f->report.histogram = true;
@@ -494,7 +509,7 @@ static void set_link(struct fixture *f, unsigned i, uint64_t sent, uint64_t rece
     f->links[i].sent = sent;
     f->links[i].received = received;
     for (uint64_t n = 0; n < received; n++)
-        rtt_add(&f->links[i].rtt, n, time);
+        rtt_add(&f->links[i].rtt, time);
     f->probe.opened = i + 1;
 }
 
@@ -584,6 +599,7 @@ int main(void)
         TEST(quiet_leaves_out_replies_but_not_failures),
         TEST(running_figures_go_to_the_terminal),
         TEST(summary_of_a_clean_run),
+        TEST(without_successive_replies_there_is_no_ipdv),
         TEST(one_reply_is_enough_for_statistics),
         TEST(summary_names_every_trouble),
         TEST(summary_of_a_connection_that_ended_early),

@@ -320,9 +320,11 @@ static void times_are_rounded_to_nanoseconds(void **state)
     const json_t *times;
     json_t *found;
 
-    rtt_add(&f->probe.rtt, 1, 20000);
-    rtt_add(&f->probe.rtt, 2, 20001);
-    rtt_add(&f->probe.rtt, 3, 20001);
+    rtt_add(&f->probe.rtt, 20000);
+    rtt_add(&f->probe.rtt, 20001);
+    rtt_add(&f->probe.rtt, 20001);
+    rtt_add_pair(&f->probe.rtt, 20000, 20001);
+    rtt_add_pair(&f->probe.rtt, 20001, 20001);
     found = document(f);
     times = json_object_get(found, "rtt_ns");
     assert_int_equal(json_object_size(times), 10);
@@ -342,9 +344,9 @@ static void only_buckets_with_something_in_them_are_listed(void **state)
     struct fixture *f = *state;
     const json_t *buckets;
 
-    rtt_add(&f->probe.rtt, 1, 100);
-    rtt_add(&f->probe.rtt, 2, 45123);
-    rtt_add(&f->probe.rtt, 3, 45123);
+    rtt_add(&f->probe.rtt, 100);
+    rtt_add(&f->probe.rtt, 45123);
+    rtt_add(&f->probe.rtt, 45123);
     buckets = json_object_get(json_object_get(document(f), "histogram"), "buckets");
     assert_int_equal(json_array_size(buckets), 2);
     for (size_t i = 0; i < 2; i++) {
@@ -369,7 +371,7 @@ static void without_a_reply_there_are_no_times(void **state)
     assert_int_equal(json_array_size(json_object_get(found, "troubles")), 0);
     /* Memory for the histogram could not be had. */
     rtt_fini(&f->probe.rtt);
-    rtt_add(&f->probe.rtt, 1, MS);
+    rtt_add(&f->probe.rtt, MS);
     assert_int_equal(whole(json_object_get(document(f), "rtt_ns"), "mean"), MS);
 }
 
@@ -402,7 +404,7 @@ static void each_source_port_and_cpu_time_where_asked_for(void **state)
     json_t *found;
 
     rtt_init(&other.rtt);
-    rtt_add(&other.rtt, 2, MS);
+    rtt_add(&other.rtt, MS);
     f->probe.links = links;
     f->probe.opened = 2;
     f->report.sources = true;
@@ -417,6 +419,7 @@ static void each_source_port_and_cpu_time_where_asked_for(void **state)
     assert_int_equal(whole(sources, "received"), 3);
     assert_float_equal(json_real_value(json_object_get(sources, "loss_percent")), 25, 1e-9);
     assert_int_equal(whole(json_object_get(sources, "rtt_ns"), "max"), MS);
+    assert_true(json_is_null(json_object_get(json_object_get(sources, "rtt_ns"), "ipdv")));
     assert_float_equal(json_real_value(json_object_get(found, "cpu_us_per_echo")), 1.25, 1e-9);
     rtt_fini(&other.rtt);
 }
