@@ -211,11 +211,10 @@ static bool all_came_back(const struct tcp *tcp)
 
 static void print_figures(const struct tcp *tcp)
 {
-    const char *verdict =
-        tcp->different ? "different"
-        : tcp->received.count < tcp->sent.count || stream_digest_equal(&tcp->sent, &tcp->received)
-            ? "no difference"
-            : "different";
+    const char *verdict = tcp->different                                    ? "different"
+                          : tcp->received.count < tcp->sent.count           ? "incomplete"
+                          : stream_digest_equal(&tcp->sent, &tcp->received) ? "no difference"
+                                                                            : "different";
 
     fprintf(tcp->run.settings->err,
             "%" PRIu64 " bytes sent, %" PRIu64 " received, %s, time %" PRIu64 "ms\n",

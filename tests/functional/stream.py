@@ -272,7 +272,8 @@ def _():
         server.readable()
 
     with Tcp(handle) as server:
-        run(b"hello", "tcp", server.port, "-W", "0.2").expect(1, b"", r"sent nothing back for 0\.2 s", r"5 of the 5 bytes")
+        run(b"hello", "tcp", server.port, "-W", "0.2").expect(1, b"", r"sent nothing back for 0\.2 s", r"5 of the 5 bytes",
+                                                              r"^5 bytes sent, 0 received, incomplete, ")
         run(b"hello", "tcp", server.port, "-w", "0.2").expect(1, b"", r"5 of the 5 bytes")
 
 
