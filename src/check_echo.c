@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -160,8 +161,11 @@ static void parse_arguments(struct options *options, int argc, char *argv[])
                                                  {"version", no_argument, NULL, 'V'},
                                                  {"help", no_argument, NULL, 'h'},
                                                  {NULL, 0, NULL, 0}};
+    static char state[] = "ECHO UNKNOWN - check_echo";
     int option;
 
+    /* What getopt_long(3) says begins with this, and it is the line that counts. */
+    argv[0] = state;
     while ((option = getopt_long(argc, argv, "H:p:w:c:n:t:s:46vVh", long_options, NULL)) >= 0)
         parse_option(options, option);
     if (optind < argc)
@@ -384,6 +388,24 @@ static enum plugin_state put_result(const struct check *check)
     return fflush(stdout) == 0 ? state : PLUGIN_UNKNOWN;
 }
 
+/* ---- standard output and error ---- */
+
+static int real_stderr; /* before it became standard output */
+
+static void check_output(void)
+{
+    if (fflush(stdout) != 0 || ferror(stdout) || ferror(stderr))
+        dprintf(real_stderr, "check_echo: cannot write to standard output: %s\n", strerror(errno));
+}
+
+/* Monitors read standard output only, and refusals go to the other one. */
+static void redirect_errors(void)
+{
+    real_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    dup2(STDOUT_FILENO, STDERR_FILENO);
+    atexit(check_output);
+}
+
 int main(int argc, char *argv[])
 {
     struct options options = {.settings = probe_defaults,
@@ -399,8 +421,7 @@ int main(int argc, char *argv[])
     enum plugin_state state;
     int count;
 
-    /* Monitors read standard output only, and refusals go to the other one. */
-    dup2(STDOUT_FILENO, STDERR_FILENO);
+    redirect_errors();
     signal(SIGPIPE, SIG_IGN);
     options.settings.count = 5;
     parse_arguments(&options, argc, argv);

@@ -292,7 +292,7 @@ def _():
             done.expect(UNKNOWN, r"\AECHO UNKNOWN - port '0': .*\n\Z")
     for arguments, text in ((["-z"], "invalid option -- 'z'"), (["--nosuch"], "unrecognized option '--nosuch'"),
                             (["-H"], "option requires an argument -- 'H'")):
-        run(*arguments).expect(UNKNOWN, rf"\A\S*check_echo: {text}\nUsage: check_echo -H HOST [^|]*\Z")
+        expect_refusal(run(*arguments), f"check_echo: {text}")
 
 
 @test("-V and -h: UNKNOWN, lest a check that only asks for help looks good")
@@ -309,8 +309,9 @@ def _():
 @test("UNKNOWN where the result cannot be written")
 def _():
     with Udp() as server, open("/dev/full", "w", encoding="ascii") as full:
-        done = run("-H", "127.0.0.1", "-p", server.port, stdout=full)
-    assert done.status == UNKNOWN, done
+        for arguments in ([], ["-z"], ["-n", 0], ["-h"], ["-V"]):
+            done = run("-H", "127.0.0.1", "-p", server.port, *arguments, stdout=full)
+            done.expect(UNKNOWN, err=r"\Acheck_echo: cannot write to standard output: No space left on device\n\Z")
 
 
 run_all()
