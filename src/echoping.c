@@ -251,7 +251,8 @@ static bool on_event(void *context, const struct probe_event *event)
     case PROBE_FAILURE:
     case PROBE_CLOSED:
         fprintf(stderr, "echoping: %s: ", tests->options->host);
-        report_error(stderr, event->error);
+        report_error(stderr, &tests->probe, event->link ? &event->link->peer : event->from,
+                     event->error);
         break;
     default:
         break;

@@ -97,8 +97,25 @@ void report_status(const struct report *report)
 
 /* ---- trouble ---- */
 
+static bool lacks_zone(const struct net_addr *addr)
+{
+    return addr && addr->sa.sa_family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&addr->in6.sin6_addr) &&
+           addr->in6.sin6_scope_id == 0;
+}
+
+/* Whether it is -I that the kernel objects to. */
+static bool is_about_source(const struct probe_socket *how, const struct net_addr *peer, int error)
+{
+    if (error == ENODEV)
+        return how->device[0] != '\0';
+    if (how->source.len == 0 || !peer)
+        return false;
+    return error == EADDRNOTAVAIL || (error == EINVAL && lacks_zone(&how->source)) ||
+           (error == EAFNOSUPPORT && how->source.sa.sa_family != peer->sa.sa_family);
+}
+
 /* What to do about an errno of the network. */
-static const char *hint_for(int error)
+static const char *hint_for(const struct net_addr *peer, bool source, int error)
 {
     switch (error) {
     case ECONNREFUSED:
@@ -118,9 +135,13 @@ static const char *hint_for(int error)
         return "this host has no such address (see 'ip address', or try -4 or -6), or a connection "
                "from that source port was there a moment ago";
     case EAFNOSUPPORT:
-        return "this host lacks an address of that family; try -4 or -6";
+        return source ? "it is not of the family of the address that is probed; try -4 or -6"
+                      : "this host lacks an address of that family; try -4 or -6";
     case EINVAL:
-        return "a link-local IPv6 address needs its zone, as in fe80::1%eth0";
+        return source || lacks_zone(peer)
+                   ? "a link-local IPv6 address needs its zone, as in fe80::1%eth0"
+                   : "the route there is a blackhole, or does not begin at the address of -I; see "
+                     "'ip route get'";
     case EMSGSIZE:
         return "a smaller -s may pass";
     case EAGAIN:
@@ -139,11 +160,18 @@ static const char *hint_for(int error)
     }
 }
 
-void report_error(FILE *out, int error)
+void report_error(FILE *out, const struct probe *probe, const struct net_addr *peer, int error)
 {
-    const char *hint = hint_for(error);
+    const struct probe_socket *how = &probe->settings.socket;
+    bool source = is_about_source(how, peer, error);
+    const char *hint = hint_for(peer, source, error);
+    char address[NET_STRLEN];
 
-    fprintf(out, "%s%s%s\n", strerror(error), hint[0] != '\0' ? ": " : "", hint);
+    fputs(strerror(error), out);
+    if (source)
+        fprintf(out, ": -I %s",
+                how->source.len != 0 ? net_print_host(&how->source, address) : how->device);
+    fprintf(out, "%s%s\n", hint[0] != '\0' ? ": " : "", hint);
 }
 
 void report_closed(const struct report *report, const struct probe_event *event)
@@ -178,5 +206,5 @@ void report_failure(const struct report *report, const struct probe_event *event
     } else {
         fputs("echo-probe: cannot wait for the network: ", report->err);
     }
-    report_error(report->err, event->error);
+    report_error(report->err, report->probe, event->from, event->error);
 }

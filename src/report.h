@@ -80,8 +80,8 @@ void report_times(FILE *out, const struct rtt *rtt);
 void report_status(const struct report *report);
 
 /* What an errno of the network is, and what to do about it: "Connection refused: nothing listens
- * ...". */
-void report_error(FILE *out, int error);
+ * ...". `peer` is who was probed (NULL: nobody). */
+void report_error(FILE *out, const struct probe *probe, const struct net_addr *peer, int error);
 
 /* PROBE_CLOSED and PROBE_FAILURE as a sentence on `err`. */
 void report_closed(const struct report *report, const struct probe_event *event);

@@ -160,7 +160,7 @@ static void put_probe_error(const struct report *report, const struct probe_even
     fputc(':', report->out);
     put_seq(report, event->seq);
     fputc(' ', report->out);
-    report_error(report->out, event->error);
+    report_error(report->out, report->probe, report->peer, event->error);
 }
 
 static void put_connected(const struct report *report, const struct probe_event *event)

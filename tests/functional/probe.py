@@ -4,6 +4,7 @@
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import threading
@@ -325,6 +326,19 @@ def _():
             2, r"\APROBE .*\n\Z", err=rf"\Aecho-probe: cannot {tried} {protocol} 192.0.2.1:7: Network is unreachable: .*ip route")
 
 
+@test("a route that is a blackhole is not taken for a zone that is missing")
+def _():
+    if not shutil.which("ip"):
+        skip("needs ip(8) of iproute2")
+    bound(socket.SOCK_DGRAM, "::1").close()
+    routes = "ip link set lo up && ip route add blackhole 192.0.2.0/24 && ip -6 route add blackhole 2001:db8::/32"
+    prefix = [*without_network(), "sh", "-c", routes + ' && exec "$@"', "sh"]
+    for host, shown in (("192.0.2.1", "192.0.2.1"), ("2001:db8::1", r"\[2001:db8::1\]")):
+        for protocol in ("udp", "tcp"):
+            run("-c", 1, protocol, host, prefix=prefix).expect(
+                2, err=rf"\Aecho-probe: cannot .* {shown}:7: Invalid argument: the route there is a blackhole, .*ip route get'\n\Z")
+
+
 @test("broadcast is not probed")
 def _():
     run("udp", "255.255.255.255").expect(
@@ -574,7 +588,11 @@ def _():
 
 @test("a link-local address without zone is refused with a hint")
 def _():
-    run("udp", "fe80::1").expect(2, err=r"\Aecho-probe: cannot send to udp \[fe80::1\]:7: .*")
+    bound(socket.SOCK_DGRAM, "::1").close()
+    for arguments, said in ((("udp", "fe80::1"), r"cannot send to udp \[fe80::1\]:7: Invalid argument"),
+                            (("tcp", "fe80::1"), r"cannot connect to tcp \[fe80::1\]:7: Invalid argument"),
+                            (("-I", "fe80::1", "udp", "::1"), r"cannot send to udp \[::1\]:7: Invalid argument: -I fe80::1")):
+        run(*arguments).expect(2, err=rf"\Aecho-probe: {said}: a link-local IPv6 address needs its zone, as in fe80::1%eth0\n\Z")
 
 
 @test("--help fits on a screen, --version names the package")

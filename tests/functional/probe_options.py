@@ -182,9 +182,9 @@ def _():
 @test("-I with what this host has not got, or of the other family, is an error that says so")
 def _():
     for protocol, tried in (("udp", "send to"), ("tcp", "connect to")):
-        for source, said in (("192.0.2.1", "Cannot assign requested address: .*ip address"),
-                             ("::1", "Address family not supported by protocol: "),
-                             ("nosuch0", "No such device: there is no such interface; see 'ip link'")):
+        for source, said in (("192.0.2.1", "Cannot assign requested address: -I 192.0.2.1: .*ip address"),
+                             ("::1", "Address family not supported by protocol: -I ::1: it is not of the family of the address "),
+                             ("nosuch0", "No such device: -I nosuch0: there is no such interface; see 'ip link'")):
             run("-I", source, protocol, "127.0.0.1", 7).expect(
                 2, r"\APROBE .*\n\Z", err=rf"\Aecho-probe: cannot {tried} {protocol} 127.0.0.1:7: {said}")
 
