@@ -329,10 +329,13 @@ static void put_worst(FILE *out, const struct probe *probe)
             worst[at] = link;
     }
     fputs("worst source ports:", out);
-    for (unsigned i = 0; i < count; i++)
-        fprintf(out, "%s %u (%g%% loss, p99 %.3f ms)", i > 0 ? "," : "", (unsigned)worst[i]->port,
-                report_loss(worst[i]->sent, worst[i]->received),
-                milliseconds((double)rtt_quantile(&worst[i]->rtt, 0.99)));
+    for (unsigned i = 0; i < count; i++) {
+        fprintf(out, "%s %u (%g%% loss", i > 0 ? "," : "", (unsigned)worst[i]->port,
+                report_loss(worst[i]->sent, worst[i]->received));
+        if (worst[i]->rtt.count > 0)
+            fprintf(out, ", p99 %.3f ms", milliseconds((double)rtt_quantile(&worst[i]->rtt, 0.99)));
+        fputc(')', out);
+    }
     fputc('\n', out);
 }
 

@@ -285,7 +285,7 @@ def _():
         done = run("--sources", 3, "-c", 6, "-i", "0.01", "-W", 3, "udp", "127.0.0.1", server.port)
     bad = server.ports()[1]
     done.expect(0, summary(6, 4, "33.3333"), rf"^source port {bad}: 2 sent, 0 received, 100% loss$",
-                rf"^worst source ports: {bad} \(100% loss, p99 0.000 ms\), ")
+                rf"^worst source ports: {bad} \(100% loss\), ")
 
 
 @test("--sources with --source-port counts up from there")
