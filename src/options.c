@@ -384,6 +384,16 @@ static void combine(struct options *options, const struct given *given)
         settings->kernel_stamps = false;
 }
 
+/* "127.0.0.1:7007", "[::1]:7007", "localhost:7007": no name and no address has just one colon, or
+ * one after a bracket. */
+static bool has_port(const char *host)
+{
+    const char *colon = strrchr(host, ':');
+
+    return colon && colon > host &&
+           (host[0] == '[' ? colon[-1] == ']' : strchr(host, ':') == colon);
+}
+
 static void parse_operands(struct options *options, int argc, char *argv[])
 {
     if (argc < 2)
@@ -392,6 +402,9 @@ static void parse_operands(struct options *options, int argc, char *argv[])
         cli_refuse(&options_cli, "too many arguments: only tcp or udp, HOST and PORT are needed");
     options->ops = parse_protocol(argv[0]);
     options->host = argv[1];
+    if (has_port(options->host))
+        cli_refuse_value(&options_cli, "HOST", options->host,
+                         "PORT is an argument of its own, after HOST");
     if (argc == 3)
         options->port = argv[2];
 }
