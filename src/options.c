@@ -178,11 +178,12 @@ static void choose_kind(struct options *options, const struct report_kind *kind)
 
 /* What was given, where the value does not tell. */
 struct given {
+    bool connections;
     bool interval;
     bool timestamps;
 };
 
-static bool parse_socket_option(struct options *options, int option)
+static bool parse_socket_option(struct options *options, struct given *given, int option)
 {
     struct probe_socket *socket = &options->settings.socket;
 
@@ -214,6 +215,7 @@ static bool parse_socket_option(struct options *options, int option)
         return true;
     case OPTION_CONNECTIONS:
         options->settings.links = (unsigned)number("--connections", 1, PROBE_MAX_LINKS);
+        given->connections = true;
         return true;
     case OPTION_CONNECT:
         options->connect = true;
@@ -341,7 +343,7 @@ static void check_stream(const struct options *options)
                 "--json, --json-lines, --graph or --histogram");
 }
 
-static void check_combinations(const struct options *options)
+static void check_combinations(const struct options *options, const struct given *given)
 {
     const struct probe_settings *settings = &options->settings;
     bool many = settings->links > 1;
@@ -349,6 +351,7 @@ static void check_combinations(const struct options *options)
     refuse_both(options->message && options->size, "-m", "-s");
     refuse_both(options->message && options->pattern_size > 0, "-m", "-p");
     refuse_both(options->adaptive && options->flood, "-A", "-f");
+    refuse_both(options->sources && given->connections, "--sources", "--connections");
     refuse_both(options->connect && many, "--connect", "--sources or --connections");
     refuse_both(options->connect && settings->socket.port != 0, "--connect", "--source-port");
     refuse_both(options->mtu && options->message, "--mtu", "-m");
@@ -422,13 +425,13 @@ void options_parse(struct options *options, int argc, char *argv[])
             cli_print(&options_cli, help);
         if (option == 'V')
             cli_print(&options_cli, "echo-probe (" PACKAGE_NAME ") " PACKAGE_VERSION "\n");
-        if (!parse_socket_option(options, option) &&
+        if (!parse_socket_option(options, &given, option) &&
             !parse_schedule_option(options, &given, option) &&
             !parse_payload_option(options, option) && !parse_output_option(options, option))
             cli_refuse_option(&options_cli);
     }
     parse_operands(options, argc - optind, argv + optind);
-    check_combinations(options);
+    check_combinations(options, &given);
     combine(options, &given);
 }
 

@@ -546,6 +546,8 @@ USAGE = [
     (("-A", "-f", "udp", "::1"), "-A and -f cannot be had together"),
     (("-m", "x", "-s", "1", "udp", "::1"), "-m and -s cannot be had together"),
     (("-m", "x", "-p", "ff", "udp", "::1"), "-m and -p cannot be had together"),
+    (("--sources", "2", "--connections", "3", "udp", "::1"), "--sources and --connections cannot be had together"),
+    (("--connections", "3", "--sources", "2", "tcp", "::1"), "--sources and --connections cannot be had together"),
     (("--connect", "--sources", "2", "tcp", "::1"), "--connect and --sources or --connections cannot be had together"),
     (("--connect", "--source-port", "2000", "tcp", "::1"), "--connect and --source-port cannot be had together"),
     (("--connect", "udp", "::1"), "--connect is for tcp only"),
