@@ -116,7 +116,7 @@ static void parse_option(struct options *options, int option)
         break;
     case 'f':
         if (strlen(optarg) != 1)
-            cli_refuse_value(&cli, "-f", optarg, "one character is allowed");
+            cli_refuse_value(&cli, "-f", optarg, "one character of one octet is allowed");
         options->fill = optarg;
         break;
     case 'P':
@@ -177,8 +177,8 @@ static void parse_arguments(struct options *options, int argc, char *argv[])
                                                  {NULL, 0, NULL, 0}};
     int option;
 
-    while ((option = getopt_long(argc, argv, "un:w:t:s:f:P:p:46vVcdh:i:m:rRSCAa", long_options,
-                                 NULL)) >= 0)
+    while ((option =
+                getopt_long(argc, argv, "un:w:t:s:f:P:p:46vVcdhimrRSCAa", long_options, NULL)) >= 0)
         parse_option(options, option);
     if (argc - optind != 1)
         cli_refuse(&cli, argc == optind ? "HOST must be given"
@@ -234,6 +234,11 @@ static void put_trouble(const struct probe_event *event)
     }
 }
 
+static void put_target(const struct options *options)
+{
+    fprintf(stderr, "echoping: %s port %s: ", options->host, options->port);
+}
+
 static bool on_event(void *context, const struct probe_event *event)
 {
     struct tests *tests = context;
@@ -250,7 +255,7 @@ static bool on_event(void *context, const struct probe_event *event)
     case PROBE_ERROR:
     case PROBE_FAILURE:
     case PROBE_CLOSED:
-        fprintf(stderr, "echoping: %s: ", tests->options->host);
+        put_target(tests->options);
         report_error(stderr, &tests->probe, event->link ? &event->link->peer : event->from,
                      event->error);
         break;
@@ -307,11 +312,12 @@ static void put_timeouts(const struct tests *tests)
     uint64_t known = counters->received + counters->refused + counters->errors + counters->corrupt +
                      counters->truncated + counters->wrong_source;
 
-    if (counters->sent > known)
-        fprintf(stderr,
-                "echoping: Timeout: %" PRIu64 " of %" PRIu64 " tests had no echo after %g s\n",
-                counters->sent - known, counters->sent,
-                (double)tests->options->settings.timeout / (double)PROBE_SECOND);
+    if (counters->sent <= known)
+        return;
+    put_target(tests->options);
+    fprintf(stderr, "Timeout: %" PRIu64 " of %" PRIu64 " tests had no echo after %g s\n",
+            counters->sent - known, counters->sent,
+            (double)tests->options->settings.timeout / (double)PROBE_SECOND);
 }
 
 static int finish(struct tests *tests)

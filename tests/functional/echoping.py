@@ -147,15 +147,15 @@ def _():
     with Udp(lambda n, data: [data] if n in (1, 4) else []) as server:
         done = run("-u", "-n", "4", *FAST, "-t", "3", f"127.0.0.1:{server.port}")
     done.expect(0, rf"\A({ELAPSED}){{2}}---\nWarning: 2 message\(s\) lost \(50 %\)\n{STATISTICS}\Z",
-                err=r"\Aechoping: Timeout: 2 of 4 tests had no echo after 3 s\n\Z")
+                err=rf"\Aechoping: 127\.0\.0\.1 port {server.port}: Timeout: 2 of 4 tests had no echo after 3 s\n\Z")
 
 
 @test("status 1 where all are lost")
 def _():
     with Udp(lambda n, data: []) as udp, Tcp(Tcp.wait_end) as tcp:
-        for arguments in (("-u", f"127.0.0.1:{udp.port}"), (f"127.0.0.1:{tcp.port}",)):
+        for arguments, port in ((("-u", f"127.0.0.1:{udp.port}"), udp.port), (("--port", tcp.port, "127.0.0.1"), tcp.port)):
             run("-n", "2", *FAST, "-t", "1", *arguments).expect(
-                1, r"\A\Z", err=r"\Aechoping: Timeout: 2 of 2 tests had no echo after 1 s\n\Z")
+                1, r"\A\Z", err=rf"\Aechoping: 127\.0\.0\.1 port {port}: Timeout: 2 of 2 tests had no echo after 1 s\n\Z")
 
 
 @test("status 1 and the reason where nobody listens")
@@ -163,7 +163,7 @@ def _():
     port = free_port()
     for arguments in ((), ("-u",)):
         run(*arguments, *PATIENT, f"127.0.0.1:{port}").expect(
-            1, r"\A\Z", err=r"\Aechoping: 127\.0\.0\.1: Connection refused: .*\n\Z")
+            1, r"\A\Z", err=rf"\Aechoping: 127\.0\.0\.1 port {port}: Connection refused: .*\n\Z")
 
 
 @test("what is no echo is no success, and is named")
@@ -216,9 +216,10 @@ def _():
     for arguments, what in ((["-h", "/"], "HTTP"), (["-S"], "SMTP"), (["-d"], "the discard service"),
                             (["-c"], "the chargen service"), (["-i", "x"], "ICP"), (["-m", "x"], "plugins"), (["-C"], "SSL"),
                             (["-r"], "T/TCP"), (["-R"], "HTTP"), (["-A"], "HTTP through a cache"), (["-a"], "HTTP through a cache")):
-        run(*arguments, "127.0.0.1").expect(
-            1, r"\A\Z", err=rf"\Aechoping: {arguments[0]} \({what}\): only echo over TCP and, with -u, UDP is supported\n"
-                            r"Try 'echoping --help'\.\n\Z")
+        for command in ((*arguments, "127.0.0.1"), arguments[:1]):
+            run(*command).expect(
+                1, r"\A\Z", err=rf"\Aechoping: {arguments[0]} \({what}\): only echo over TCP and, with -u, UDP is supported\n"
+                                r"Try 'echoping --help'\.\n\Z")
 
 
 @test("what is not allowed is refused by name")
@@ -226,8 +227,10 @@ def _():
     for arguments, text in (([], "HOST must be given"), (["x", "y"], "too many arguments: one HOST is allowed"),
                             (["-n", "0", "x"], "-n '0': a whole number from 1 to 100000 is allowed"),
                             (["-w", "0", "x"], "-w '0': seconds from 0.001 to 100000000 are allowed, as in 0.5"),
-                            (["-t", "x", "x"], "-t 'x': seconds from 0.001 .*"), (["-f", "", "x"], "-f '': one character is allowed"),
-                            (["-f", "ab", "x"], "-f 'ab': .*"), (["-P", "256", "x"], "-P '256': 0 to 255, or 0x0 to 0xff, is allowed"),
+                            (["-t", "x", "x"], "-t 'x': seconds from 0.001 .*"),
+                            (["-f", "", "x"], "-f '': one character of one octet is allowed"), (["-f", "ab", "x"], "-f 'ab': .*"),
+                            (["-f", "é", "x"], "-f 'é': one character of one octet is allowed"),
+                            (["-P", "256", "x"], "-P '256': 0 to 255, or 0x0 to 0xff, is allowed"),
                             (["-p", "x", "x"], "-p 'x': a whole number .*"), (["-s", "0", "x"], "-s for tcp '0': .*"),
                             (["-u", "-s", "65508", "127.0.0.1"], "-s for udp over IPv4 '65508': .*")):
         run(*arguments).expect(1, r"\A\Z", err=rf"\Aechoping: {text}\nTry 'echoping --help'\.\n\Z")
