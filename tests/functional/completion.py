@@ -60,4 +60,17 @@ def _():
     assert words == WORDS, f"words differ: {words ^ WORDS}"
 
 
+@test("bash is offered the protocol, then host names, then nothing, whatever options stand between")
+def _():
+    script = f""". '{SRCDIR / "completions" / "echo-probe"}'
+        compgen() {{ echo "$2"; }}
+        COMP_WORDS=(echo-probe "$@" "") COMP_CWORD=$(($# + 1)); _echo_probe; printf '%s' "${{COMPREPLY[@]}}" """
+    for words, offered in (("", "tcp udp"), ("-m tcp", "tcp udp"), ("-qm tcp", "tcp udp"), ("-c3 -n", "tcp udp"),
+                           ("--message tcp", "tcp udp"), ("--message = tcp", "tcp udp"), ("--json", "tcp udp"),
+                           ("udp", "hostname"), ("-m tcp udp -q", "hostname"), ("udp --count = 3", "hostname"),
+                           ("udp localhost", ""), ("udp localhost -n 7", ""), ("-m", ""), ("udp -nc", ""), ("udp --pattern", "")):
+        out = subprocess.run(["bash", "-c", script, "bash", *words.split()], check=True, capture_output=True, text=True).stdout
+        assert out == offered, f"echo-probe {words} is offered '{out}', not '{offered}'"
+
+
 run_all()
