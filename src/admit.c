@@ -7,10 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "prefix.h"
 
 #define BUCKETS 4096
+
+/* The workers are not to be rung up more often than that. */
+#define RING_NS (250 * UINT64_C(1000000))
 
 struct admit_source {
     struct admit_source *next;
@@ -24,6 +28,10 @@ struct admit {
     _Atomic unsigned per_source;
     _Atomic unsigned v4_length;
     _Atomic unsigned v6_length;
+    _Atomic bool room_wanted;
+    _Atomic uint64_t rung_at;
+    int *bells;
+    size_t bell_count;
     struct admit_logs logs;
     pthread_mutex_t lock; /* the table's */
     uint64_t secret;
@@ -55,6 +63,7 @@ void admit_free(struct admit *admit)
             free(source);
         }
     pthread_mutex_destroy(&admit->lock);
+    free(admit->bells);
     free(admit);
 }
 
@@ -75,6 +84,42 @@ bool admit_reserve(struct admit *admit)
             return false;
     } while (!atomic_compare_exchange_weak(&admit->open, &open, open + 1));
     return true;
+}
+
+int admit_add_bell(struct admit *admit, int bell)
+{
+    int *bells = realloc(admit->bells, (admit->bell_count + 1) * sizeof *bells);
+
+    if (!bells)
+        return -1;
+    bells[admit->bell_count++] = bell;
+    admit->bells = bells;
+    return 0;
+}
+
+void admit_want_room(struct admit *admit, uint64_t now)
+{
+    uint64_t last = atomic_load(&admit->rung_at), once = 1;
+
+    if (admit->bell_count < 2 || now - last < RING_NS ||
+        !atomic_compare_exchange_strong(&admit->rung_at, &last, now))
+        return;
+    atomic_store(&admit->room_wanted, true);
+    for (size_t i = 0; i < admit->bell_count; i++) {
+        /* Who does not hear it hears the next one. */
+        ssize_t rung = write(admit->bells[i], &once, sizeof once);
+        (void)rung;
+    }
+}
+
+bool admit_room_is_wanted(const struct admit *admit)
+{
+    return atomic_load(&admit->room_wanted) && admit_open(admit) >= admit_total(admit);
+}
+
+bool admit_answer_want(struct admit *admit)
+{
+    return atomic_exchange(&admit->room_wanted, false);
 }
 
 void admit_release(struct admit *admit)

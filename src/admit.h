@@ -32,6 +32,16 @@ bool admit_reserve(struct admit *admit);
 /* Give it back. */
 void admit_release(struct admit *admit);
 
+/* Every worker's eventfd(2), before any of them begins to serve. -1 with errno for want of memory.
+ */
+int admit_add_bell(struct admit *admit, int bell);
+
+/* A worker has a client for whom there is no place, and nobody who could make room. It rings all
+ * the others, now and then; the first that answers is the one to do it. */
+void admit_want_room(struct admit *admit, uint64_t now);
+bool admit_room_is_wanted(const struct admit *admit);
+bool admit_answer_want(struct admit *admit);
+
 /* How scarce places are: each half of those that were left, when it is taken, counts one, up to
  * ADMIT_SCARCE_MAX. */
 #define ADMIT_SCARCE_MAX 3

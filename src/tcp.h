@@ -80,6 +80,10 @@ void tcp_set_idle_timeout(struct tcp *tcp, uint64_t timeout);
 /* Whom to let in from now on; the connections of all others end at once. */
 void tcp_set_access(struct tcp *tcp, const struct guard_access *access);
 
+/* Rung up by another worker, see admit_want_room(): end one that is to make room, if there is one.
+ */
+void tcp_make_room(struct tcp *tcp);
+
 /* Close every connection at once. */
 void tcp_close_all(struct tcp *tcp);
 

@@ -227,6 +227,7 @@ static void accept_some(struct loop_io *io, short revents)
     /* Somebody waits, and nothing that we could do now would let him in. */
     if (last == FULL) {
         log_full(listener->tcp);
+        admit_want_room(listener->tcp->admit, loop_now(listener->tcp->loop));
         mute(listener->tcp, RESUME_NS);
     } else if (last == TRY_AGAIN) {
         log_starved(listener->tcp, "accept");

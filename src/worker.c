@@ -63,6 +63,7 @@ static void answer_call(struct loop_io *io, short revents)
         pthread_cond_signal(&worker->answered);
     }
     pthread_mutex_unlock(&worker->lock);
+    tcp_make_room(&worker->tcp);
 }
 
 /* Without the ring nobody would answer. An eventfd refuses it only while its counter is full, and
@@ -115,9 +116,11 @@ struct worker *worker_new(struct admit *admit)
     worker->doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (worker->doorbell < 0 ||
         loop_add(&worker->loop, &worker->doorbell_io, worker->doorbell, POLLIN, answer_call) < 0 ||
-        tcp_init(&worker->tcp, &worker->loop, &worker->stats, admit) < 0) {
+        tcp_init(&worker->tcp, &worker->loop, &worker->stats, admit) < 0 ||
+        admit_add_bell(admit, worker->doorbell) < 0) {
         int saved = errno;
 
+        tcp_fini(&worker->tcp);
         if (worker->doorbell >= 0)
             close(worker->doorbell);
         loop_fini(&worker->loop);

@@ -121,6 +121,17 @@ def _():
         late.close()
 
 
+@test("a client is let in whichever worker it comes to, and whichever has the one that makes room")
+def _():
+    with Echod(top="workers = 2", tcp="max-connections = 1\nidle-timeout = 0") as echod:
+        clients = knock(echod, 1)
+        for _ in range(10):
+            check_let_in(clients[-1])
+            clients += knock(echod, 1)
+        check_let_in(clients[-1])
+        close_all(clients)
+
+
 @test("waiting clients that give up are no trouble")
 def _():
     with Echod(tcp="max-connections = 1") as echod:

@@ -126,7 +126,7 @@ check_PROGRAMS += $(module_tests)
 TESTS          += $(module_tests)
 EXTRA_DIST     += tests/unit/clock.h
 tests_unit_test_admit_CPPFLAGS = $(unit_cppflags)
-tests_unit_test_admit_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=calloc,--wrap=getrandom,--wrap=malloc
+tests_unit_test_admit_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=calloc,--wrap=getrandom,--wrap=malloc,--wrap=realloc
 tests_unit_test_budget_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_budget_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=calloc,--wrap=mmap
 tests_unit_test_conn_CPPFLAGS = $(unit_cppflags)

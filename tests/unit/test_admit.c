@@ -3,12 +3,16 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/eventfd.h>
 #include <sys/random.h>
 
 #include "unit.h"
 
+#define MS UINT64_C(1000000)
+
 WRAP_FAILING(void *, malloc, NULL, (size_t size), (size))
 WRAP_FAILING(void *, calloc, NULL, (size_t count, size_t size), (count, size))
+WRAP_FAILING(void *, realloc, NULL, (void *old, size_t size), (old, size))
 WRAP_FAILING(ssize_t, getrandom, -1, (void *buf, size_t size, unsigned flags), (buf, size, flags))
 
 static void set_limits(struct admit *admit, unsigned total, unsigned per_source)
@@ -354,6 +358,57 @@ static void places_get_scarce_by_halves(void **state)
     admit_free(admit);
 }
 
+static unsigned rings(int bell)
+{
+    uint64_t n = 0;
+
+    return read(bell, &n, sizeof n) == sizeof n ? (unsigned)n : 0;
+}
+
+static void who_wants_room_rings_for_all_now_and_then(void **state)
+{
+    struct admit *admit = new_admit(1, 0);
+    int bells[2];
+    uint64_t now = 1000 * MS;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(bells); i++) {
+        bells[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+        assert_true(bells[i] >= 0);
+        assert_int_equal(admit_add_bell(admit, bells[i]), 0);
+        admit_want_room(admit, i == 0 ? now : now - 1);
+        /* A worker alone has nobody to ring for. */
+        assert_int_equal(rings(bells[0]), i);
+    }
+    assert_int_equal(rings(bells[1]), 1);
+    assert_false(admit_room_is_wanted(admit));
+    assert_true(admit_reserve(admit));
+    assert_true(admit_room_is_wanted(admit));
+    admit_want_room(admit, now + 249 * MS - 1);
+    assert_int_equal(rings(bells[0]) + rings(bells[1]), 0);
+    assert_true(admit_answer_want(admit));
+    assert_false(admit_answer_want(admit));
+    assert_false(admit_room_is_wanted(admit));
+    admit_want_room(admit, now + 250 * MS);
+    assert_int_equal(rings(bells[0]), 1);
+    assert_int_equal(rings(bells[1]), 1);
+    assert_true(admit_room_is_wanted(admit));
+    admit_free(admit);
+    close(bells[0]);
+    close(bells[1]);
+}
+
+static void without_memory_there_is_no_bell(void **state)
+{
+    struct admit *admit = new_admit(1, 0);
+
+    (void)state;
+    SCRIPT(realloc_script, -ENOMEM);
+    assert_int_equal(admit_add_bell(admit, 1), -1);
+    assert_int_equal(errno, ENOMEM);
+    admit_free(admit);
+}
+
 static atomic_bool tried;
 
 static void *reserve_in_vain(void *argument)
@@ -402,6 +457,8 @@ int main(void)
         cmocka_unit_test(how_many_a_source_has_can_be_asked),
         cmocka_unit_test(places_get_scarce_by_halves),
         cmocka_unit_test(who_reserves_in_vain_is_never_counted),
+        cmocka_unit_test(who_wants_room_rings_for_all_now_and_then),
+        cmocka_unit_test(without_memory_there_is_no_bell),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

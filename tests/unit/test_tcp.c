@@ -4,6 +4,7 @@
 #include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 
 #include "clock.h"
@@ -1013,6 +1014,64 @@ static void where_too_few_can_make_room_after_that_the_next_waits(void **state)
     TURN_UNTIL(&loop, tcp.open == 0);
 }
 
+static void another_workers_client_is_made_room_for(void **state)
+{
+    int quiet, bells[2] = {eventfd(0, EFD_CLOEXEC), eventfd(0, EFD_CLOEXEC)};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(bells); i++)
+        assert_int_equal(admit_add_bell(admit, bells[i]), 0);
+    quiet = open_client();
+    set_limits(1, 0);
+    tcp_make_room(&tcp);
+    pass_time(&loop, SECOND);
+    tcp_make_room(&tcp);
+    assert_int_equal(tcp.open, 1);
+    admit_want_room(admit, loop_now(&loop));
+    set_limits(2, 0);
+    tcp_make_room(&tcp);
+    assert_int_equal(tcp.open, 1);
+    set_limits(1, 0);
+    tcp_make_room(&tcp);
+    assert_int_equal(tcp.open, 0);
+    assert_int_equal(admit_open(admit), 0);
+    assert_int_equal(stats.tcp_evicted, 1);
+    assert_closed(quiet);
+    quiet = open_client();
+    pass_time(&loop, SECOND);
+    tcp_make_room(&tcp);
+    assert_int_equal(tcp.open, 1);
+    close(quiet);
+    TURN_UNTIL(&loop, tcp.open == 0);
+    close(bells[0]);
+    close(bells[1]);
+}
+
+static void who_finds_no_place_and_no_victim_rings_for_the_others(void **state)
+{
+    int useful, late, bells[2] = {eventfd(0, EFD_NONBLOCK), eventfd(0, EFD_NONBLOCK)};
+    uint64_t rings;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(bells); i++)
+        assert_int_equal(admit_add_bell(admit, bells[i]), 0);
+    set_limits(1, 0);
+    useful = open_client();
+    pass_time(&loop, SECOND);
+    assert_echoes(useful);
+    late = connect_client();
+    TURN_UNTIL(&loop, tcp.muted);
+    for (size_t i = 0; i < COUNT(bells); i++) {
+        assert_int_equal(read(bells[i], &rings, sizeof rings), sizeof rings);
+        close(bells[i]);
+    }
+    assert_true(admit_room_is_wanted(admit));
+    close(useful);
+    assert_echoes(late);
+    close(late);
+    TURN_UNTIL(&loop, tcp.open == 0);
+}
+
 static void assert_echoes_of(const int clients[], unsigned count, size_t length)
 {
     char text[32] = {0}, back[32];
@@ -1397,6 +1456,8 @@ int main(void)
         TEST(after_the_limit_was_lowered_as_many_make_room_as_it_takes),
         TEST(where_too_few_can_make_room_after_that_the_next_waits),
         TEST(who_is_quiet_in_the_midst_of_many_makes_room),
+        TEST(another_workers_client_is_made_room_for),
+        TEST(who_finds_no_place_and_no_victim_rings_for_the_others),
         TEST(who_is_denied_is_turned_away),
         TEST(who_comes_to_be_denied_is_ended),
         TEST(a_dropped_listener_first_lets_in_who_is_waiting),
