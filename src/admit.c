@@ -28,7 +28,7 @@ struct admit {
     _Atomic unsigned per_source;
     _Atomic unsigned v4_length;
     _Atomic unsigned v6_length;
-    _Atomic bool room_wanted;
+    _Atomic int wanted_at; /* the listener where somebody waits, and 1; 0: nowhere */
     _Atomic uint64_t rung_at;
     int *bells;
     size_t bell_count;
@@ -97,14 +97,15 @@ int admit_add_bell(struct admit *admit, int bell)
     return 0;
 }
 
-void admit_want_room(struct admit *admit, uint64_t now)
+void admit_want_room(struct admit *admit, int listener, uint64_t now)
 {
     uint64_t last = atomic_load(&admit->rung_at), once = 1;
 
-    if (admit->bell_count < 2 || now - last < RING_NS ||
+    /* The workers' clocks differ a little. */
+    if (admit->bell_count < 2 || now < last + RING_NS ||
         !atomic_compare_exchange_strong(&admit->rung_at, &last, now))
         return;
-    atomic_store(&admit->room_wanted, true);
+    atomic_store(&admit->wanted_at, listener + 1);
     for (size_t i = 0; i < admit->bell_count; i++) {
         /* Who does not hear it hears the next one. */
         ssize_t rung = write(admit->bells[i], &once, sizeof once);
@@ -114,12 +115,12 @@ void admit_want_room(struct admit *admit, uint64_t now)
 
 bool admit_room_is_wanted(const struct admit *admit)
 {
-    return atomic_load(&admit->room_wanted) && admit_open(admit) >= admit_total(admit);
+    return atomic_load(&admit->wanted_at) != 0 && admit_open(admit) >= admit_total(admit);
 }
 
-bool admit_answer_want(struct admit *admit)
+int admit_answer_want(struct admit *admit)
 {
-    return atomic_exchange(&admit->room_wanted, false);
+    return atomic_exchange(&admit->wanted_at, 0) - 1;
 }
 
 void admit_release(struct admit *admit)

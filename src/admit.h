@@ -36,11 +36,13 @@ void admit_release(struct admit *admit);
  */
 int admit_add_bell(struct admit *admit, int bell);
 
-/* A worker has a client for whom there is no place, and nobody who could make room. It rings all
- * the others, now and then; the first that answers is the one to do it. */
-void admit_want_room(struct admit *admit, uint64_t now);
+/* At a worker's listener somebody seems to wait for whom there is no place, and no connection of
+ * that worker that could make room. It rings all the others, now and then. */
+void admit_want_room(struct admit *admit, int listener, uint64_t now);
 bool admit_room_is_wanted(const struct admit *admit);
-bool admit_answer_want(struct admit *admit);
+
+/* That listener, for the first that answers; -1 for who comes later. */
+int admit_answer_want(struct admit *admit);
 
 /* How scarce places are: each half of those that were left, when it is taken, counts one, up to
  * ADMIT_SCARCE_MAX. */

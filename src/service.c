@@ -123,7 +123,8 @@ static void drop_retired(struct service *service)
     loop_timer_stop(&service->retired_timer);
 }
 
-/* Clients in a backlog may have to wait for a connection to end; then so does the socket. */
+/* Clients in a backlog may have to wait for a connection to end; then so does the socket, but for
+ * an inherited one, where others may serve them. */
 static void end_retirement(struct loop_timer *timer)
 {
     struct service *service = SERVICE_OF(timer);
@@ -134,7 +135,8 @@ static void end_retirement(struct loop_timer *timer)
             const struct endpoint *endpoint = service->retired.list[i];
 
             empty &=
-                worker_empty_queue(service->workers[j], endpoint->type, endpoint_fd(endpoint, j));
+                worker_empty_queue(service->workers[j], endpoint->type, endpoint_fd(endpoint, j)) ||
+                endpoint->inherited;
         }
     if (empty)
         drop_retired(service);

@@ -287,16 +287,6 @@ void tcp_evict(struct tcp_conn *victim)
     tcp_resume(tcp);
 }
 
-void tcp_make_room(struct tcp *tcp)
-{
-    struct tcp_conn *victim = admit_room_is_wanted(tcp->admit) ? tcp_find_victim(tcp) : NULL;
-
-    if (!victim || !admit_answer_want(tcp->admit))
-        return;
-    tcp_evict(victim);
-    admit_release(tcp->admit);
-}
-
 /* ---- letting connections in ---- */
 
 static void turn_away(struct tcp *tcp, int fd, bool has_place)

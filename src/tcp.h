@@ -59,9 +59,9 @@ int tcp_init(struct tcp *tcp, struct loop *loop, struct stats *stats, struct adm
 /* Closes every connection at once; listeners must have been dropped. */
 void tcp_fini(struct tcp *tcp);
 
-/* Accept from a listening socket, which stays the caller's, as one of so many `sharers`; 0 is none
- * but us. One that has more than its share of all connections leaves the next clients to the others
- * for a moment. */
+/* Accept from a listening socket, which stays the caller's: as one of so many `sharers` that have
+ * inherited it, or 0 where it is our own. One that has more than its share of all connections
+ * leaves the next clients to the others for a moment. */
 int tcp_add_listener(struct tcp *tcp, int fd, unsigned sharers);
 
 /* Let in only those whose handshake has begun, see net_retire(). */
@@ -70,8 +70,9 @@ void tcp_retire_listener(struct tcp *tcp, int fd);
 /* Let in who is waiting in its backlog. False if there is no room for all of them. */
 bool tcp_empty_queue(struct tcp *tcp, int fd);
 
-/* Accept from it no longer, after one more tcp_empty_queue(): closing the socket resets whoever
- * waits there still. Nothing is done for a socket that is none of its listeners. */
+/* Accept from it no longer; from one of our own after one more tcp_empty_queue(), as closing the
+ * socket resets whoever waits there still. Nothing is done for a socket that is none of its
+ * listeners. */
 void tcp_drop_listener(struct tcp *tcp, int fd);
 
 /* Nanoseconds without an octet either way; 0: never. Takes effect for open connections too. */
@@ -80,8 +81,8 @@ void tcp_set_idle_timeout(struct tcp *tcp, uint64_t timeout);
 /* Whom to let in from now on; the connections of all others end at once. */
 void tcp_set_access(struct tcp *tcp, const struct guard_access *access);
 
-/* Rung up by another worker, see admit_want_room(): end one that is to make room, if there is one.
- */
+/* Rung up by another worker, see admit_want_room(): if one of ours can make room, let in who waits
+ * there. */
 void tcp_make_room(struct tcp *tcp);
 
 /* Close every connection at once. */

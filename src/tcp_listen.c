@@ -227,11 +227,31 @@ static void accept_some(struct loop_io *io, short revents)
     /* Somebody waits, and nothing that we could do now would let him in. */
     if (last == FULL) {
         log_full(listener->tcp);
-        admit_want_room(listener->tcp->admit, loop_now(listener->tcp->loop));
+        admit_want_room(listener->tcp->admit, io->fd, loop_now(listener->tcp->loop));
         mute(listener->tcp, RESUME_NS);
     } else if (last == TRY_AGAIN) {
         log_starved(listener->tcp, "accept");
         mute(listener->tcp, RESUME_NS);
+    }
+}
+
+/* Only who is accepted is known to wait, and not to be denied: before that nobody has to go. What
+ * was that listener may be another one by now, or none, which accept4(2) refuses. */
+void tcp_make_room(struct tcp *tcp)
+{
+    struct tcp_conn *victim = admit_room_is_wanted(tcp->admit) ? tcp_find_victim(tcp) : NULL;
+    int listener = victim ? admit_answer_want(tcp->admit) : -1;
+    uint64_t evicted = tcp->stats->tcp_evicted;
+
+    for (int i = 0; listener >= 0 && i < ACCEPT_BATCH && tcp->stats->tcp_evicted == evicted; i++) {
+        struct net_addr peer = {.len = sizeof peer.in6};
+        int fd = accept4(listener, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+        if (fd < 0)
+            return;
+        net_welcome(fd);
+        if (tcp_begin(tcp, fd, &peer, victim) < 0)
+            return;
     }
 }
 
@@ -297,7 +317,8 @@ void tcp_drop_listener(struct tcp *tcp, int fd)
 
     if (!l)
         return;
-    tcp_empty_queue(tcp, fd);
+    if (l->sharers == 0)
+        tcp_empty_queue(tcp, fd);
     *link = l->next;
     loop_del(tcp->loop, &l->io);
     free(l);

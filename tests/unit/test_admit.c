@@ -376,7 +376,7 @@ static void who_wants_room_rings_for_all_now_and_then(void **state)
         bells[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         assert_true(bells[i] >= 0);
         assert_int_equal(admit_add_bell(admit, bells[i]), 0);
-        admit_want_room(admit, i == 0 ? now : now - 1);
+        admit_want_room(admit, 7, i == 0 ? now : now - 1);
         /* A worker alone has nobody to ring for. */
         assert_int_equal(rings(bells[0]), i);
     }
@@ -384,15 +384,17 @@ static void who_wants_room_rings_for_all_now_and_then(void **state)
     assert_false(admit_room_is_wanted(admit));
     assert_true(admit_reserve(admit));
     assert_true(admit_room_is_wanted(admit));
-    admit_want_room(admit, now + 249 * MS - 1);
+    admit_want_room(admit, 8, now + 249 * MS - 1);
+    admit_want_room(admit, 8, now - 100 * MS);
     assert_int_equal(rings(bells[0]) + rings(bells[1]), 0);
-    assert_true(admit_answer_want(admit));
-    assert_false(admit_answer_want(admit));
+    assert_int_equal(admit_answer_want(admit), 7);
+    assert_int_equal(admit_answer_want(admit), -1);
     assert_false(admit_room_is_wanted(admit));
-    admit_want_room(admit, now + 250 * MS);
+    admit_want_room(admit, 0, now + 250 * MS);
     assert_int_equal(rings(bells[0]), 1);
     assert_int_equal(rings(bells[1]), 1);
     assert_true(admit_room_is_wanted(admit));
+    assert_int_equal(admit_answer_want(admit), 0);
     admit_free(admit);
     close(bells[0]);
     close(bells[1]);

@@ -1014,37 +1014,68 @@ static void where_too_few_can_make_room_after_that_the_next_waits(void **state)
     TURN_UNTIL(&loop, tcp.open == 0);
 }
 
-static void another_workers_client_is_made_room_for(void **state)
+static struct prefix_set *deny(const char *text)
 {
-    int quiet, bells[2] = {eventfd(0, EFD_CLOEXEC), eventfd(0, EFD_CLOEXEC)};
+    struct prefix_set *set = prefix_set_new();
+    struct prefix prefix;
+
+    assert_non_null(set);
+    assert_int_equal(prefix_parse(text, &prefix), 0);
+    assert_int_equal(prefix_set_add(set, &prefix, GUARD_DENY), 0);
+    return set;
+}
+
+/* The other worker's listener is one that our loop does not know. */
+static void another_workers_client_is_let_in_where_one_can_make_room(void **state)
+{
+    int quiet, late, other, bells[2] = {eventfd(0, EFD_CLOEXEC), eventfd(0, EFD_CLOEXEC)};
+    struct prefix_set *set = deny("127.0.0.3");
 
     (void)state;
     for (size_t i = 0; i < COUNT(bells); i++)
         assert_int_equal(admit_add_bell(admit, bells[i]), 0);
     quiet = open_client();
+    tcp_drop_listener(&tcp, listener);
     set_limits(1, 0);
-    tcp_make_room(&tcp);
     pass_time(&loop, SECOND);
+    late = connect_client();
+    WAIT_UNTIL(in_backlog() == 1);
     tcp_make_room(&tcp);
-    assert_int_equal(tcp.open, 1);
-    admit_want_room(admit, loop_now(&loop));
+    assert_int_equal(stats.tcp_evicted, 0);
+    admit_want_room(admit, listener, loop_now(&loop));
     set_limits(2, 0);
     tcp_make_room(&tcp);
-    assert_int_equal(tcp.open, 1);
+    assert_int_equal(stats.tcp_evicted, 0);
     set_limits(1, 0);
     tcp_make_room(&tcp);
-    assert_int_equal(tcp.open, 0);
-    assert_int_equal(admit_open(admit), 0);
     assert_int_equal(stats.tcp_evicted, 1);
     assert_closed(quiet);
-    quiet = open_client();
+    assert_echoes(late);
+    assert_int_equal(admit_open(admit), 1);
+    /* Nobody goes for nobody, */
     pass_time(&loop, SECOND);
+    admit_want_room(admit, listener, loop_now(&loop));
     tcp_make_room(&tcp);
-    assert_int_equal(tcp.open, 1);
-    close(quiet);
+    pass_time(&loop, SECOND);
+    admit_want_room(admit, 1000000, loop_now(&loop));
+    tcp_make_room(&tcp);
+    /* nor for who is denied. */
+    tcp_set_access(&tcp, &(struct guard_access){.set = set});
+    other = connect_from("127.0.0.3");
+    WAIT_UNTIL(in_backlog() == 1);
+    pass_time(&loop, SECOND);
+    admit_want_room(admit, listener, loop_now(&loop));
+    tcp_make_room(&tcp);
+    assert_closed(other);
+    assert_int_equal(stats.tcp_denied, 1);
+    assert_int_equal(stats.tcp_evicted, 1);
+    assert_echoes(late);
+    close(late);
     TURN_UNTIL(&loop, tcp.open == 0);
     close(bells[0]);
     close(bells[1]);
+    tcp_set_access(&tcp, &(struct guard_access){0});
+    prefix_set_free(set);
 }
 
 static void who_finds_no_place_and_no_victim_rings_for_the_others(void **state)
@@ -1065,7 +1096,7 @@ static void who_finds_no_place_and_no_victim_rings_for_the_others(void **state)
         assert_int_equal(read(bells[i], &rings, sizeof rings), sizeof rings);
         close(bells[i]);
     }
-    assert_true(admit_room_is_wanted(admit));
+    assert_int_equal(admit_answer_want(admit), listener);
     close(useful);
     assert_echoes(late);
     close(late);
@@ -1127,17 +1158,6 @@ static void who_is_quiet_in_the_midst_of_many_makes_room(void **state)
 }
 
 /* ---- access ---- */
-
-static struct prefix_set *deny(const char *text)
-{
-    struct prefix_set *set = prefix_set_new();
-    struct prefix prefix;
-
-    assert_non_null(set);
-    assert_int_equal(prefix_parse(text, &prefix), 0);
-    assert_int_equal(prefix_set_add(set, &prefix, GUARD_DENY), 0);
-    return set;
-}
 
 static void who_is_denied_is_turned_away(void **state)
 {
@@ -1456,7 +1476,7 @@ int main(void)
         TEST(after_the_limit_was_lowered_as_many_make_room_as_it_takes),
         TEST(where_too_few_can_make_room_after_that_the_next_waits),
         TEST(who_is_quiet_in_the_midst_of_many_makes_room),
-        TEST(another_workers_client_is_made_room_for),
+        TEST(another_workers_client_is_let_in_where_one_can_make_room),
         TEST(who_finds_no_place_and_no_victim_rings_for_the_others),
         TEST(who_is_denied_is_turned_away),
         TEST(who_comes_to_be_denied_is_ended),
