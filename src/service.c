@@ -216,8 +216,11 @@ void service_fini(struct service *service)
     for (size_t i = service->worker_count; i-- > 0;)
         worker_stop(service->workers[i]);
     drop_retired(service);
+    /* After a start that failed: who waits where we have inherited waits for the next one. */
     for (size_t i = 0; i < service->endpoints.count; i++)
-        drop_from_workers(service, service->endpoints.list[i]);
+        if (service->endpoints.list[i]->type == SOCK_DGRAM ||
+            !service->endpoints.list[i]->inherited)
+            drop_from_workers(service, service->endpoints.list[i]);
     endpoints_close(&service->endpoints, false);
     endpoints_close(&service->inherited, true);
     for (size_t i = 0; i < service->worker_count; i++)

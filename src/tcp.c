@@ -38,6 +38,7 @@ int tcp_init(struct tcp *tcp, struct loop *loop, struct stats *stats, struct adm
 
 void tcp_fini(struct tcp *tcp)
 {
+    tcp_forget_listeners(tcp);
     tcp_close_all(tcp);
     free(tcp->scratch);
     tcp->scratch = NULL;

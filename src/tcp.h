@@ -56,7 +56,7 @@ struct tcp {
 /* loop, stats and admit are borrowed and must outlive it. */
 int tcp_init(struct tcp *tcp, struct loop *loop, struct stats *stats, struct admit *admit);
 
-/* Closes every connection at once; listeners must have been dropped. */
+/* Closes every connection at once, and leaves whoever waits at a listener to others. */
 void tcp_fini(struct tcp *tcp);
 
 /* Accept from a listening socket, which stays the caller's: as one of so many `sharers` that have
@@ -70,9 +70,8 @@ void tcp_retire_listener(struct tcp *tcp, int fd);
 /* Let in who is waiting in its backlog. False if there is no room for all of them. */
 bool tcp_empty_queue(struct tcp *tcp, int fd);
 
-/* Accept from it no longer; from one of our own after one more tcp_empty_queue(), as closing the
- * socket resets whoever waits there still. Nothing is done for a socket that is none of its
- * listeners. */
+/* Accept from it no longer, after one more tcp_empty_queue(): closing the socket resets whoever
+ * waits there still. Nothing is done for a socket that is none of its listeners. */
 void tcp_drop_listener(struct tcp *tcp, int fd);
 
 /* Nanoseconds without an octet either way; 0: never. Takes effect for open connections too. */

@@ -30,6 +30,7 @@ struct tcp_conn {
 int tcp_begin(struct tcp *tcp, int fd, const struct net_addr *peer, struct tcp_conn *victim);
 
 void tcp_listen_init(struct tcp *tcp);
+void tcp_forget_listeners(struct tcp *tcp);
 
 /* There may be a place again, or a descriptor, or memory: accept, if the listeners rest. */
 void tcp_resume(struct tcp *tcp);

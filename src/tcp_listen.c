@@ -317,9 +317,19 @@ void tcp_drop_listener(struct tcp *tcp, int fd)
 
     if (!l)
         return;
-    if (l->sharers == 0)
-        tcp_empty_queue(tcp, fd);
+    tcp_empty_queue(tcp, fd);
     *link = l->next;
     loop_del(tcp->loop, &l->io);
     free(l);
+}
+
+void tcp_forget_listeners(struct tcp *tcp)
+{
+    while (tcp->listeners) {
+        struct tcp_listener *l = tcp->listeners;
+
+        tcp->listeners = l->next;
+        loop_del(tcp->loop, &l->io);
+        free(l);
+    }
 }
