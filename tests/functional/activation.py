@@ -22,6 +22,7 @@ from lib import free_port, note, run_all, skip, test, wait_for
 
 IP_PKTINFO = 8
 IP_RECVERR = 11
+CAP_SETGID, CAP_SETUID, PR_CAPBSET_DROP = 6, 7, 24
 
 
 def stream(host, port=0, dual=False):
@@ -134,6 +135,25 @@ def _():
         used = echod.cpu()
         time.sleep(0.5)
         assert echod.cpu() - used < 0.2
+
+
+def keep_account():
+    """In the child: it may not become anybody else."""
+    for capability in (CAP_SETGID, CAP_SETUID):
+        assert ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0
+
+
+@test("a start that fails leaves who waits at an inherited socket to the next one")
+def _():
+    if os.geteuid() != 0:
+        skip("needs root, to forbid the change of account")
+    tcp = stream("127.0.0.1")
+    with socket.create_connection(tcp.getsockname(), PATIENCE) as s:
+        s.sendall(b"first of all")
+        with Echod(sockets=(tcp,), user=keep_account, wait=False, status=os.EX_NOPERM) as echod:
+            assert echod.wait() == os.EX_NOPERM
+        with activated(tcp):
+            assert receive(s, 12) == b"first of all"
 
 
 @test("several workers share a socket, bursts and all")
