@@ -5,4 +5,4 @@ dist_schema_DATA = doc/echo-probe.schema.json
 uninstall-hook: uninstall-schema
 .PHONY: uninstall-schema
 uninstall-schema:
-	-rmdir '$(DESTDIR)$(schemadir)' 2>/dev/null
+	rmdir '$(DESTDIR)$(schemadir)' 2>/dev/null || :
