@@ -197,16 +197,6 @@ void loop_set_spin(struct loop *loop, uint64_t ns)
     loop->spin = ns;
 }
 
-uint64_t loop_turn_number(const struct loop *loop)
-{
-    return loop->turn;
-}
-
-uint64_t loop_now(const struct loop *loop)
-{
-    return loop->now;
-}
-
 static void run_timers(struct loop *loop)
 {
     if (loop->now < loop->next_due)
@@ -281,21 +271,25 @@ static void abandon_poll(struct loop *loop)
 
 static void note_busy(struct loop *loop, struct loop_io *io)
 {
-    loop->busy += io->busy_in != loop->review;
+    if (io->busy_in == loop->review)
+        return;
     io->busy_in = loop->review;
+    loop->met++;
+    loop->busy++;
 }
 
-/* Let poll(2) wait where all that are busy fit into its array, and epoll_wait(2) where not. */
+/* Let poll(2) wait where all that are busy fit into its array, and epoll_wait(2) where not, or
+ * where only one was: beside one the set itself, as another to be looked at, costs too much. */
 static void review(struct loop *loop)
 {
-    bool few = loop->busy < LOOP_SLOTS && loop->shared == 0;
+    bool few = loop->met > 1 && loop->busy < LOOP_SLOTS && loop->shared == 0;
 
     if (++loop->turns < REVIEW_TURNS)
         return;
     move_to_epoll(loop, few);
     loop->slots = few ? LOOP_SLOTS : loop->used;
     loop->review++;
-    loop->turns = loop->busy = 0;
+    loop->turns = loop->met = loop->busy = 0;
 }
 
 static void promote(struct loop *loop, struct loop_io *io)

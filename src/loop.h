@@ -10,9 +10,9 @@
 
 /* Descriptors and timers of one thread. While few are busy, those are in a short array that poll(2)
  * waits on, and all others in an epoll set, which is itself slot 0 of that array. While more are
- * busy than the array holds, or a descriptor is shared with other loops, all are in the set and
- * epoll_wait(2) does the waiting. So what is idle costs nothing. All is level-triggered, so a
- * callback may leave work for the next turn. */
+ * busy than the array holds, or one only, or a descriptor is shared with other loops, all are in
+ * the set and epoll_wait(2) does the waiting. So what is idle costs nothing. All is
+ * level-triggered, so a callback may leave work for the next turn. */
 
 #define LOOP_SLOTS 8
 #define LOOP_BATCH 64
@@ -47,7 +47,8 @@ struct loop {
     unsigned shared; /* descriptors, see loop_add_shared() */
     unsigned review;
     unsigned turns; /* that brought something since the last review, */
-    unsigned busy;  /* and the descriptors that it was about, as far as they are still watched */
+    unsigned met;   /* the descriptors that it was about, */
+    unsigned busy;  /* and those of them that are still watched */
     int epoll;
     struct epoll_event batch[LOOP_BATCH];
     int batch_left; /* events of the batch that were not delivered yet, at its end */
@@ -93,10 +94,16 @@ void loop_timer_stop(struct loop_timer *timer);
 void loop_set_spin(struct loop *loop, uint64_t ns);
 
 /* The number of this turn. */
-uint64_t loop_turn_number(const struct loop *loop);
+static inline uint64_t loop_turn_number(const struct loop *loop)
+{
+    return loop->turn;
+}
 
 /* The time when this turn began. */
-uint64_t loop_now(const struct loop *loop);
+static inline uint64_t loop_now(const struct loop *loop)
+{
+    return loop->now;
+}
 
 /* Wait once, for at most `max_ms` milliseconds (-1: until something is due), and deliver. */
 void loop_turn(struct loop *loop, int max_ms);

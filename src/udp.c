@@ -58,7 +58,10 @@ struct udp {
     struct net_addr source[BATCH];
     struct udp_control control[BATCH];
     unsigned alone;         /* turns in a row that found one message */
-    struct udp_reply reply; /* as judged last */
+    struct udp_reply reply; /* as judged last, */
+    struct msghdr judged;   /* for this request, without its data: flags of -1 for none */
+    struct net_addr judged_source;
+    struct udp_control judged_control;
     struct outbox out;
 };
 
@@ -168,9 +171,19 @@ static void count_drops(struct udp *udp, uint32_t dropped)
     udp->dropped = dropped;
 }
 
+/* The buffers are needed again. Whom one meets next is mostly whom one met last. */
+static void remember_judged(struct udp *udp, const struct msghdr *request)
+{
+    udp->judged.msg_namelen = request->msg_namelen;
+    udp->judged.msg_controllen = request->msg_controllen;
+    udp->judged.msg_flags = request->msg_flags;
+    memcpy(udp->judged.msg_name, request->msg_name, request->msg_namelen);
+    memcpy(udp->judged.msg_control, request->msg_control, request->msg_controllen);
+}
+
 static void compose_replies(struct udp *udp, unsigned received)
 {
-    const struct msghdr *before = NULL;
+    const struct msghdr *before = &udp->judged;
 
     outbox_begin(&udp->out, loop_now(udp->loop));
     for (unsigned i = 0; i < received; i++) {
@@ -179,10 +192,14 @@ static void compose_replies(struct udp *udp, unsigned received)
         if (!udp_judge(udp->params, udp->answers_groups, before, request, &udp->reply)) {
             outbox_part(&udp->out);
             count_drops(udp, udp->reply.dropped);
+            before = request;
         }
+        /* The same source, but where it stays until the reply has left. */
+        udp->reply.header.msg_name = request->msg_name;
         answer(udp, &udp->in[i]);
-        before = request;
     }
+    if (before != &udp->judged)
+        remember_judged(udp, before);
 }
 
 static void reset_slots(struct udp *udp, unsigned used)
@@ -325,6 +342,9 @@ struct udp *udp_new(struct loop *loop, struct stats *stats, const struct udp_par
                                              .msg_control = udp->control[i].octets};
     }
     reset_slots(udp, BATCH);
+    udp->judged = (struct msghdr){.msg_name = &udp->judged_source,
+                                  .msg_control = udp->judged_control.octets,
+                                  .msg_flags = -1};
     if ((heirs > 1 ? loop_add_shared : loop_add)(loop, &udp->io, fd, POLLIN, serve) < 0) {
         munmap(udp->buffers, BATCH * BUFFER_STRIDE);
         free(udp);
@@ -350,6 +370,11 @@ void udp_free(struct udp *udp)
     loop_del(udp->loop, &udp->io);
     munmap(udp->buffers, BATCH * BUFFER_STRIDE);
     free(udp);
+}
+
+void udp_params_changed(struct udp *udp)
+{
+    udp->judged.msg_flags = -1;
 }
 
 void udp_retire(struct udp *udp)

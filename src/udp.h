@@ -18,10 +18,12 @@ struct udp;
  * an address one is `first`: what was sent to a group of hosts the kernel delivers to all of them,
  * and the others pass over it in silence. Where there are `heirs`, the socket was inherited and
  * is served by so many, of which one is `first`: it counts what the kernel drops. params, loop and
- * stats are borrowed and must outlive it; the params may change between turns. NULL with errno on
- * failure. */
+ * stats are borrowed and must outlive it. NULL with errno on failure. */
 struct udp *udp_new(struct loop *loop, struct stats *stats, const struct udp_params *params, int fd,
                     bool first, unsigned heirs);
+
+/* To be called after params have changed, between turns. */
+void udp_params_changed(struct udp *udp);
 
 /* Let no new client reach it, see net_retire(). */
 void udp_retire(struct udp *udp);

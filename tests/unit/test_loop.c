@@ -495,6 +495,36 @@ static void poll_waits_again_once_few_are_busy(void **state)
     assert_int_equal(epoll_wait_script.calls, 0);
 }
 
+static void for_one_that_is_busy_alone_epoll_waits_alone(void **state)
+{
+    (void)state;
+    add_watched(LOOP_SLOTS - 1, POLLIN);
+    keep_busy(2, 1, 200);
+    assert_int_equal(in_array(), 0);
+    script_clear(&poll_script);
+    script_clear(&epoll_ctl_script);
+    keep_busy(2, 1, 200);
+    assert_int_equal(poll_script.calls, 0);
+    assert_int_equal(epoll_ctl_script.calls, 0);
+    assert_int_equal(all[2].calls, 400);
+}
+
+/* As a listener and a connection an echo. */
+static void one_that_is_busy_with_others_that_end_is_not_alone(void **state)
+{
+    (void)state;
+    add_watched(1, POLLIN);
+    for (unsigned i = 1; i <= 100; i++) {
+        keep_busy(0, 1, 2);
+        add_watched(1, POLLIN);
+        poke(i);
+        turn(1);
+        assert_int_equal(all[i].calls, 1);
+        assert_true(all[i].io.slot > 0);
+        remove_watched(&all[i]);
+    }
+}
+
 static void those_that_end_do_not_count_as_busy(void **state)
 {
     (void)state;
@@ -978,6 +1008,8 @@ int main(void)
         TEST(what_is_idle_leaves_the_array),
         TEST(where_more_are_busy_than_the_array_holds_epoll_waits_alone),
         TEST(poll_waits_again_once_few_are_busy),
+        TEST(for_one_that_is_busy_alone_epoll_waits_alone),
+        TEST(one_that_is_busy_with_others_that_end_is_not_alone),
         TEST(those_that_end_do_not_count_as_busy),
         TEST(what_a_shared_descriptor_is_watched_for_can_be_changed),
         TEST(while_one_is_shared_epoll_waits_alone),

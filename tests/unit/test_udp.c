@@ -300,6 +300,7 @@ static void the_tos_of_the_request_is_the_replys(void **state)
         const struct cmsghdr *c;
 
         params.reflect_tos = reflect;
+        udp_params_changed(udp);
         ask("", 0);
         TURN_UNTIL(&loop, readable(client, 0));
         assert_int_equal(recvmsg(client, &back, 0), 0);
@@ -327,6 +328,7 @@ static void a_broadcast_is_answered_only_if_asked_for(void **state)
     assert_int_equal(stats.udp_refused_group, 1);
     assert_int_equal(stats.udp_echoes, 0);
     params.answer_broadcast = true;
+    udp_params_changed(udp);
     ask("y", 1);
     server = one;
     assert_reply("y", 1);
@@ -508,6 +510,31 @@ static void equal_datagrams_of_several_clients_go_back_each_to_its_own(void **st
         assert_int_equal(back, n);
     }
     close(other);
+}
+
+static void who_comes_again_among_others_is_answered(void **state)
+{
+    static const unsigned orders[][3] = {{0, 1, 2}, {2, 1, 0}, {0, 0, 2}, {1, 2, 0}};
+    int clients[3] = {client};
+
+    (void)state;
+    for (unsigned i = 1; i < COUNT(clients); i++)
+        clients[i] = bound_socket(SOCK_DGRAM, "127.0.0.1");
+    for (unsigned o = 0; o < COUNT(orders); o++) {
+        uint64_t before = stats.udp_echoes;
+        unsigned told;
+
+        for (unsigned i = 0; i < 3; i++)
+            assert_int_equal(sendto(clients[orders[o][i]], &i, sizeof i, 0, &server.sa, server.len),
+                             sizeof i);
+        TURN_UNTIL(&loop, stats.udp_echoes == before + 3);
+        for (unsigned i = 0; i < 3; i++) {
+            read_all(clients[orders[o][i]], &told, sizeof told);
+            assert_int_equal(told, i);
+        }
+    }
+    for (unsigned i = 1; i < COUNT(clients); i++)
+        close(clients[i]);
 }
 
 static void segments_that_cannot_leave_together_leave_one_by_one(void **state)
@@ -882,9 +909,11 @@ static void params_may_change_between_turns(void **state)
     ask_number(1);
     assert_number(1);
     guard_refuse_port(&params.guard, net_port(&addr));
+    udp_params_changed(udp);
     ask_number(2);
     TURN_UNTIL(&loop, stats.udp_refused_port == 1);
     set_up_params(state);
+    udp_params_changed(udp);
     ask_number(3);
     assert_number(3);
 }
@@ -1033,6 +1062,7 @@ int main(void)
         TEST(segments_take_one_call_each_way),
         TEST(equal_datagrams_go_back_in_one_message),
         TEST(equal_datagrams_of_several_clients_go_back_each_to_its_own),
+        TEST(who_comes_again_among_others_is_answered),
         TEST(segments_that_cannot_leave_together_leave_one_by_one),
         TEST(a_segment_that_fails_costs_no_other),
         TEST(a_batch_sent_in_pieces_is_sent_whole),
