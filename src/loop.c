@@ -163,6 +163,13 @@ bool loop_is_readable(int fd)
     return poll(&pollfd, 1, 0) != 0;
 }
 
+bool loop_is_shut_down(int fd)
+{
+    struct pollfd pollfd = {.fd = fd, .events = POLLRDHUP};
+
+    return poll(&pollfd, 1, 0) > 0 && pollfd.revents & (POLLRDHUP | POLLHUP);
+}
+
 void loop_timer_init(struct loop *loop, struct loop_timer *timer, loop_timer_fn *fn)
 {
     timer->fn = fn;

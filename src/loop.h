@@ -82,6 +82,9 @@ void loop_del(struct loop *loop, struct loop_io *io);
 /* Whether fd could be read at once, be it an end or an error; also if that cannot be told. */
 bool loop_is_readable(int fd);
 
+/* Whether shutdown(2) has ended receiving from it, or its peer has. */
+bool loop_is_shut_down(int fd);
+
 /* A timer belongs to its loop from init to fini; setting it again moves it. It must
  * not be ended from its own callback. */
 void loop_timer_init(struct loop *loop, struct loop_timer *timer, loop_timer_fn *fn);

@@ -367,6 +367,15 @@ void net_welcome(int fd)
     set_min_ttl(fd, 0);
 }
 
+const char *net_print_own(int fd, char buf[static NET_STRLEN])
+{
+    struct net_addr addr = {.len = sizeof addr.in6};
+
+    if (getsockname(fd, &addr.sa, &addr.len) < 0)
+        return strcpy(buf, "?");
+    return net_print(&addr, buf);
+}
+
 int net_own(int fd, uid_t uid, gid_t gid)
 {
     return fchown(fd, uid, gid);

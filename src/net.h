@@ -36,6 +36,9 @@ const char *net_print(const struct net_addr *addr, char buf[static NET_STRLEN]);
 /* The same without brackets and port. Returns buf. */
 const char *net_print_host(const struct net_addr *addr, char buf[static NET_STRLEN]);
 
+/* A socket's own address and port, or "?". Returns buf. */
+const char *net_print_own(int fd, char buf[static NET_STRLEN]);
+
 /* Same family, address, zone and port. */
 bool net_equal(const struct net_addr *a, const struct net_addr *b);
 

@@ -101,6 +101,15 @@ static void log_full(struct tcp *tcp)
                     admit_open(tcp->admit), suppressed);
 }
 
+static void log_shut_down(int fd)
+{
+    char text[NET_STRLEN];
+
+    log_error("tcp: another process has shut down the socket of %s, which it shares with us, so "
+              "nobody can be let in there; restart what made it, and then echod",
+              net_print_own(fd, text));
+}
+
 /* accept(2) hands on what went wrong with the one connection that it was about to return; the next
  * one may be well. */
 static bool is_transient(int error)
@@ -129,7 +138,8 @@ enum accepted {
     TRY_AGAIN, /* that one failed (errno); the next may be well */
     QUEUE_EMPTY,
     FULL,
-    STARVED /* of descriptors or memory: the listeners rest */
+    STARVED,  /* of descriptors or memory: the listeners rest */
+    SHUT_DOWN /* shutdown(2) has made it a listener no more */
 };
 
 static bool is_overfull(const struct tcp *tcp)
@@ -180,6 +190,8 @@ static enum accepted accept_one(struct tcp_listener *listener)
         listener->plain = listener->retired;
         return QUEUE_EMPTY;
     }
+    if (errno == EINVAL)
+        return SHUT_DOWN;
     if (is_transient(errno))
         return TRY_AGAIN;
     log_starved(tcp, "accept");
@@ -200,6 +212,25 @@ static int accept_many(struct tcp_listener *listener, int most, enum accepted *l
         let_in += *last == LET_IN;
     }
     return let_in;
+}
+
+/* The link to it, or to NULL. */
+static struct tcp_listener **find_listener(struct tcp *tcp, int fd)
+{
+    struct tcp_listener **link = &tcp->listeners;
+
+    while (*link && (*link)->io.fd != fd)
+        link = &(*link)->next;
+    return link;
+}
+
+static void end_listener(struct tcp_listener **link)
+{
+    struct tcp_listener *l = *link;
+
+    *link = l->next;
+    loop_del(l->tcp->loop, &l->io);
+    free(l);
 }
 
 static bool has_more_than_its_share(const struct tcp *tcp, unsigned workers)
@@ -232,6 +263,9 @@ static void accept_some(struct loop_io *io, short revents)
     } else if (last == TRY_AGAIN) {
         log_starved(listener->tcp, "accept");
         mute(listener->tcp, RESUME_NS);
+    } else if (last == SHUT_DOWN) {
+        log_shut_down(io->fd);
+        end_listener(find_listener(listener->tcp, io->fd));
     }
 }
 
@@ -279,16 +313,6 @@ int tcp_add_listener(struct tcp *tcp, int fd, unsigned sharers)
     return 0;
 }
 
-/* The link to it, or to NULL. */
-static struct tcp_listener **find_listener(struct tcp *tcp, int fd)
-{
-    struct tcp_listener **link = &tcp->listeners;
-
-    while (*link && (*link)->io.fd != fd)
-        link = &(*link)->next;
-    return link;
-}
-
 void tcp_retire_listener(struct tcp *tcp, int fd)
 {
     struct tcp_listener *l = *find_listener(tcp, fd);
@@ -313,23 +337,15 @@ bool tcp_empty_queue(struct tcp *tcp, int fd)
 void tcp_drop_listener(struct tcp *tcp, int fd)
 {
     struct tcp_listener **link = find_listener(tcp, fd);
-    struct tcp_listener *l = *link;
 
-    if (!l)
+    if (!*link)
         return;
     tcp_empty_queue(tcp, fd);
-    *link = l->next;
-    loop_del(tcp->loop, &l->io);
-    free(l);
+    end_listener(link);
 }
 
 void tcp_forget_listeners(struct tcp *tcp)
 {
-    while (tcp->listeners) {
-        struct tcp_listener *l = tcp->listeners;
-
-        tcp->listeners = l->next;
-        loop_del(tcp->loop, &l->io);
-        free(l);
-    }
+    while (tcp->listeners)
+        end_listener(&tcp->listeners);
 }

@@ -41,6 +41,8 @@
 
 struct udp {
     struct loop_io io;
+    int fd;
+    bool shut_down; /* by somebody else who has it: watched no more */
     struct loop *loop;
     struct stats *stats;
     const struct udp_params *params;
@@ -214,7 +216,7 @@ static void look(struct udp *udp, bool on, uint64_t until)
 {
     udp->looking = on;
     udp->look_changes = until;
-    net_show_more(udp->io.fd, on);
+    net_show_more(udp->fd, on);
 }
 
 static void begin_look(struct udp *udp, uint64_t now)
@@ -246,7 +248,7 @@ static int receive_batch(struct udp *udp)
     int n;
 
     begin_look(udp, now);
-    n = recvmmsg(udp->io.fd, udp->in, choose_count(udp), 0, NULL);
+    n = recvmmsg(udp->fd, udp->in, choose_count(udp), 0, NULL);
     if (n > 0) {
         udp->alone = n == 1 ? udp->alone + 1 : 0;
         compose_replies(udp, (unsigned)n);
@@ -280,9 +282,21 @@ static void end_rest(struct loop_timer *timer)
         loop_timer_set(udp->loop, timer, loop_now(udp->loop) + REST_NS);
 }
 
+/* It would be readable for ever. */
+static void end_watch(struct udp *udp)
+{
+    char text[NET_STRLEN];
+
+    log_error("udp: another process has shut down the socket of %s, which it shares with us, so "
+              "nobody is answered there; restart what made it, and then echod",
+              net_print_own(udp->fd, text));
+    loop_del(udp->loop, &udp->io);
+    udp->shut_down = true;
+}
+
 static bool send_waiting(struct udp *udp)
 {
-    return outbox_send(&udp->out, udp->io.fd, udp->stats, loop_now(udp->loop));
+    return outbox_send(&udp->out, udp->fd, udp->stats, loop_now(udp->loop));
 }
 
 static void serve(struct loop_io *io, short revents)
@@ -292,13 +306,16 @@ static void serve(struct loop_io *io, short revents)
     (void)revents;
     if (udp->out.waiting == 0) {
         int n = receive_batch(udp);
+        bool none = n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 
         /* ICMP errors for earlier replies come up here too; reading one clears it. */
-        if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR &&
-            errno != ECONNREFUSED)
+        if (n < 0 && !none && errno != EINTR && errno != ECONNREFUSED)
             rest(udp);
-        if (n <= 0 && io->events != POLLOUT)
+        if (n <= 0 && io->events != POLLOUT) {
+            if (none && loop_is_shut_down(udp->fd))
+                end_watch(udp);
             return;
+        }
     }
     if (send_waiting(udp)) {
         loop_timer_stop(&udp->rest_timer);
@@ -327,6 +344,7 @@ struct udp *udp_new(struct loop *loop, struct stats *stats, const struct udp_par
         return NULL;
     }
     udp->buffers = buffers;
+    udp->fd = fd;
     udp->loop = loop;
     udp->stats = stats;
     udp->params = params;
@@ -367,7 +385,8 @@ void udp_free(struct udp *udp)
 {
     empty_queue(udp);
     loop_timer_fini(udp->loop, &udp->rest_timer);
-    loop_del(udp->loop, &udp->io);
+    if (!udp->shut_down)
+        loop_del(udp->loop, &udp->io);
     munmap(udp->buffers, BATCH * BUFFER_STRIDE);
     free(udp);
 }
@@ -379,10 +398,10 @@ void udp_params_changed(struct udp *udp)
 
 void udp_retire(struct udp *udp)
 {
-    net_retire(SOCK_DGRAM, udp->io.fd);
+    net_retire(SOCK_DGRAM, udp->fd);
 }
 
 int udp_fd(const struct udp *udp)
 {
-    return udp->io.fd;
+    return udp->fd;
 }

@@ -137,6 +137,26 @@ def _():
         assert echod.cpu() - used < 0.2
 
 
+@test("an inherited socket that somebody else shuts down is left alone, and the others are served")
+def _():
+    for workers, how in ((1, socket.SHUT_RDWR), (2, socket.SHUT_RDWR), (1, socket.SHUT_RD), (2, socket.SHUT_RD)):
+        tcp, udp, other_tcp, other_udp = stream("127.0.0.1"), datagram("127.0.0.1"), stream("127.0.0.1"), datagram("127.0.0.1")
+        with activated(tcp, udp, other_tcp, other_udp, top=f"workers = {workers}") as echod:
+            tcp.shutdown(how)
+            with contextlib.suppress(OSError):  # ENOTCONN, but it is done (inet_shutdown() of the kernel).
+                udp.shutdown(how)
+            for protocol, s in ("tcp", tcp), ("udp", udp):
+                said = f"{protocol}: another process has shut down the socket of 127.0.0.1:{port_of(s)}"
+                wait_for(lambda said=said: echod.log().count(said) == workers, PATIENCE, said)
+            used = echod.cpu()
+            time.sleep(0.5)
+            assert echod.cpu() - used < 0.2, echod.cpu() - used
+            echod.check_tcp(port=port_of(other_tcp))
+            echod.check_udp(port=port_of(other_udp))
+            echod.reload()
+            echod.check_udp(port=port_of(other_udp))
+
+
 def keep_account():
     """In the child: it may not become anybody else."""
     for capability in (CAP_SETGID, CAP_SETUID):
