@@ -91,6 +91,7 @@ static void init_io(struct loop_io *io, int fd, loop_io_fn *fn, bool shared)
 int loop_add(struct loop *loop, struct loop_io *io, int fd, short events, loop_io_fn *fn)
 {
     init_io(io, fd, fn, false);
+    loop->met++;
     if (loop->used >= loop->slots)
         return put_in_epoll(loop, io, events, EPOLL_CTL_ADD);
     put_in_slot(loop, io, events);

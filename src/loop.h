@@ -47,8 +47,8 @@ struct loop {
     unsigned shared; /* descriptors, see loop_add_shared() */
     unsigned review;
     unsigned turns; /* that brought something since the last review, */
-    unsigned met;   /* the descriptors that it was about, */
-    unsigned busy;  /* and those of them that are still watched */
+    unsigned met;   /* the descriptors that came since then, and those that it was about, */
+    unsigned busy;  /* and those of the latter that are still watched */
     int epoll;
     struct epoll_event batch[LOOP_BATCH];
     int batch_left; /* events of the batch that were not delivered yet, at its end */

@@ -64,6 +64,10 @@ void tcp_fini(struct tcp *tcp);
  * leaves the next clients to the others for a moment. */
 int tcp_add_listener(struct tcp *tcp, int fd, unsigned sharers);
 
+/* One that another process shuts down is left alone; after listen(2) has revived it, here or there,
+ * this makes us accept from it again. */
+void tcp_look_again(struct tcp *tcp);
+
 /* Let in only those whose handshake has begun, see net_retire(). */
 void tcp_retire_listener(struct tcp *tcp, int fd);
 

@@ -33,6 +33,8 @@
 
 struct tcp_listener {
     struct loop_io io;
+    int fd;
+    bool shut_down; /* by somebody: not watched */
     struct tcp *tcp;
     struct tcp_listener *next;
     uint64_t last_turn; /* that had somebody to let in */
@@ -47,7 +49,8 @@ static void mute(struct tcp *tcp, uint64_t ns)
 {
     tcp->muted = true;
     for (struct tcp_listener *l = tcp->listeners; l; l = l->next)
-        (void)loop_set(tcp->loop, &l->io, 0); /* or it is told again that there are no places */
+        if (!l->shut_down)
+            (void)loop_set(tcp->loop, &l->io, 0); /* or it is told again that there are no places */
     loop_timer_set(tcp->loop, &tcp->resume_timer, loop_now(tcp->loop) + ns);
 }
 
@@ -58,7 +61,7 @@ void tcp_resume(struct tcp *tcp)
     tcp->muted = false;
     loop_timer_stop(&tcp->resume_timer);
     for (struct tcp_listener *l = tcp->listeners; l; l = l->next)
-        tcp->muted |= loop_set(tcp->loop, &l->io, POLLIN) < 0;
+        tcp->muted |= !l->shut_down && loop_set(tcp->loop, &l->io, POLLIN) < 0;
     if (tcp->muted)
         loop_timer_set(tcp->loop, &tcp->resume_timer, loop_now(tcp->loop) + RESUME_NS);
 }
@@ -101,13 +104,16 @@ static void log_full(struct tcp *tcp)
                     admit_open(tcp->admit), suppressed);
 }
 
-static void log_shut_down(int fd)
+/* The kernel would tell of it without end, and of nothing else. */
+static void end_watch(struct tcp_listener *listener)
 {
     char text[NET_STRLEN];
 
-    log_error("tcp: another process has shut down the socket of %s, which it shares with us, so "
-              "nobody can be let in there; restart what made it, and then echod",
-              net_print_own(fd, text));
+    log_error("tcp: another process has shut down the socket of %s, and nobody is let in there "
+              "until a reload finds it listening again",
+              net_print_own(listener->fd, text));
+    loop_del(listener->tcp->loop, &listener->io);
+    listener->shut_down = true;
 }
 
 /* accept(2) hands on what went wrong with the one connection that it was about to return; the next
@@ -138,8 +144,7 @@ enum accepted {
     TRY_AGAIN, /* that one failed (errno); the next may be well */
     QUEUE_EMPTY,
     FULL,
-    STARVED,  /* of descriptors or memory: the listeners rest */
-    SHUT_DOWN /* shutdown(2) has made it a listener no more */
+    STARVED /* of descriptors or memory: the listeners rest */
 };
 
 static bool is_overfull(const struct tcp *tcp)
@@ -174,7 +179,7 @@ static enum accepted accept_one(struct tcp_listener *listener)
 
     if (!find_place(tcp, &victim))
         return FULL;
-    fd = accept4(listener->io.fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    fd = accept4(listener->fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
         if (listener->plain)
             net_welcome(fd);
@@ -190,8 +195,6 @@ static enum accepted accept_one(struct tcp_listener *listener)
         listener->plain = listener->retired;
         return QUEUE_EMPTY;
     }
-    if (errno == EINVAL)
-        return SHUT_DOWN;
     if (is_transient(errno))
         return TRY_AGAIN;
     log_starved(tcp, "accept");
@@ -214,25 +217,6 @@ static int accept_many(struct tcp_listener *listener, int most, enum accepted *l
     return let_in;
 }
 
-/* The link to it, or to NULL. */
-static struct tcp_listener **find_listener(struct tcp *tcp, int fd)
-{
-    struct tcp_listener **link = &tcp->listeners;
-
-    while (*link && (*link)->io.fd != fd)
-        link = &(*link)->next;
-    return link;
-}
-
-static void end_listener(struct tcp_listener **link)
-{
-    struct tcp_listener *l = *link;
-
-    *link = l->next;
-    loop_del(l->tcp->loop, &l->io);
-    free(l);
-}
-
 static bool has_more_than_its_share(const struct tcp *tcp, unsigned workers)
 {
     unsigned total = admit_open(tcp->admit);
@@ -248,7 +232,10 @@ static void accept_some(struct loop_io *io, short revents)
     bool shared = listener->sharers > 1;
     enum accepted last;
 
-    (void)revents;
+    if (revents & POLLHUP) {
+        end_watch(listener);
+        return;
+    }
     listener->last_turn = turn;
     if (accept_many(listener, rush && !shared ? ACCEPT_BATCH : 1, &last) > 0) {
         if (shared && has_more_than_its_share(listener->tcp, listener->sharers))
@@ -258,14 +245,11 @@ static void accept_some(struct loop_io *io, short revents)
     /* Somebody waits, and nothing that we could do now would let him in. */
     if (last == FULL) {
         log_full(listener->tcp);
-        admit_want_room(listener->tcp->admit, io->fd, loop_now(listener->tcp->loop));
+        admit_want_room(listener->tcp->admit, listener->fd, loop_now(listener->tcp->loop));
         mute(listener->tcp, RESUME_NS);
     } else if (last == TRY_AGAIN) {
         log_starved(listener->tcp, "accept");
         mute(listener->tcp, RESUME_NS);
-    } else if (last == SHUT_DOWN) {
-        log_shut_down(io->fd);
-        end_listener(find_listener(listener->tcp, io->fd));
     }
 }
 
@@ -291,26 +275,54 @@ void tcp_make_room(struct tcp *tcp)
 
 /* ---- which there are ---- */
 
+static int watch(struct tcp_listener *l)
+{
+    return (l->sharers > 1 ? loop_add_shared : loop_add)(l->tcp->loop, &l->io, l->fd,
+                                                         l->tcp->muted ? 0 : POLLIN, accept_some);
+}
+
 int tcp_add_listener(struct tcp *tcp, int fd, unsigned sharers)
 {
     struct tcp_listener *l = malloc(sizeof *l);
 
     if (!l)
         return -1;
-    if ((sharers > 1 ? loop_add_shared : loop_add)(tcp->loop, &l->io, fd, tcp->muted ? 0 : POLLIN,
-                                                   accept_some) < 0) {
+    /* What has queued up before we were handed the socket has inherited what it was then. */
+    *l = (struct tcp_listener){.fd = fd, .tcp = tcp, .sharers = sharers, .plain = true};
+    if (watch(l) < 0) {
         free(l);
         return -1;
     }
-    l->tcp = tcp;
-    l->sharers = sharers;
-    l->last_turn = 0;
-    l->retired = false;
-    /* What has queued up before we were handed the socket has inherited what it was then. */
-    l->plain = true;
     l->next = tcp->listeners;
     tcp->listeners = l;
     return 0;
+}
+
+void tcp_look_again(struct tcp *tcp)
+{
+    for (struct tcp_listener *l = tcp->listeners; l; l = l->next)
+        if (l->shut_down && !loop_is_shut_down(l->fd))
+            l->shut_down = watch(l) < 0;
+}
+
+/* The link to it, or to NULL. */
+static struct tcp_listener **find_listener(struct tcp *tcp, int fd)
+{
+    struct tcp_listener **link = &tcp->listeners;
+
+    while (*link && (*link)->fd != fd)
+        link = &(*link)->next;
+    return link;
+}
+
+static void end_listener(struct tcp_listener **link)
+{
+    struct tcp_listener *l = *link;
+
+    *link = l->next;
+    if (!l->shut_down)
+        loop_del(l->tcp->loop, &l->io);
+    free(l);
 }
 
 void tcp_retire_listener(struct tcp *tcp, int fd)
@@ -328,7 +340,7 @@ bool tcp_empty_queue(struct tcp *tcp, int fd)
     struct tcp_listener *l = *find_listener(tcp, fd);
     enum accepted last;
 
-    if (!l || !loop_is_readable(fd))
+    if (!l || l->shut_down || !loop_is_readable(fd))
         return true;
     accept_many(l, QUEUE_MAX, &last);
     return !loop_is_readable(fd);

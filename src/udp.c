@@ -42,7 +42,7 @@
 struct udp {
     struct loop_io io;
     int fd;
-    bool shut_down; /* by somebody else who has it: watched no more */
+    bool shut_down; /* by somebody: not watched */
     struct loop *loop;
     struct stats *stats;
     const struct udp_params *params;
@@ -196,7 +196,7 @@ static void compose_replies(struct udp *udp, unsigned received)
             count_drops(udp, udp->reply.dropped);
             before = request;
         }
-        /* The same source, but where it stays until the reply has left. */
+        /* The same name, in a buffer that is not used again before the reply has left. */
         udp->reply.header.msg_name = request->msg_name;
         answer(udp, &udp->in[i]);
     }
@@ -287,9 +287,10 @@ static void end_watch(struct udp *udp)
 {
     char text[NET_STRLEN];
 
-    log_error("udp: another process has shut down the socket of %s, which it shares with us, so "
-              "nobody is answered there; restart what made it, and then echod",
+    log_error("udp: another process has shut down the socket of %s, and nobody is answered there "
+              "any more; restart what made it, and then echod",
               net_print_own(udp->fd, text));
+    loop_timer_stop(&udp->rest_timer);
     loop_del(udp->loop, &udp->io);
     udp->shut_down = true;
 }
@@ -383,10 +384,11 @@ static void empty_queue(struct udp *udp)
 
 void udp_free(struct udp *udp)
 {
-    empty_queue(udp);
-    loop_timer_fini(udp->loop, &udp->rest_timer);
-    if (!udp->shut_down)
+    if (!udp->shut_down) {
+        empty_queue(udp);
         loop_del(udp->loop, &udp->io);
+    }
+    loop_timer_fini(udp->loop, &udp->rest_timer);
     munmap(udp->buffers, BATCH * BUFFER_STRIDE);
     free(udp);
 }

@@ -22,7 +22,7 @@ struct udp;
 struct udp *udp_new(struct loop *loop, struct stats *stats, const struct udp_params *params, int fd,
                     bool first, unsigned heirs);
 
-/* To be called after params have changed, between turns. */
+/* To be called after params have changed; not while it serves. */
 void udp_params_changed(struct udp *udp);
 
 /* Let no new client reach it, see net_retire(). */

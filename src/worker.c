@@ -298,6 +298,7 @@ static int do_set_params(struct worker *worker, void *argument)
     loop_set_spin(&worker->loop, worker->params.busy_poll);
     tcp_set_access(&worker->tcp, &worker->params.udp.guard.access);
     tcp_set_idle_timeout(&worker->tcp, worker->params.tcp_idle_timeout);
+    tcp_look_again(&worker->tcp);
     for (struct udp_entry *entry = worker->udps; entry; entry = entry->next)
         udp_params_changed(entry->udp);
     return 0;

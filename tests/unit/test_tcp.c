@@ -1408,6 +1408,68 @@ static void a_listener_that_cannot_be_added_is_an_error(void **state)
 
 /* ---- the whole ---- */
 
+/* Also where nobody could be let in anyhow. */
+static void a_listener_that_somebody_shuts_down_is_left_alone(void **state)
+{
+    int second = open_listener();
+    int quiet;
+
+    (void)state;
+    assert_int_equal(tcp_add_listener(&tcp, second, 0), 0);
+    quiet = open_client();
+    for (unsigned full = 0; full < 2; full++) {
+        int client;
+
+        set_limits(full ? 1 : 1000, 0);
+        assert_int_equal(shutdown(listener, SHUT_RDWR), 0);
+        TURN_UNTIL(&loop, logged(LEVEL_ERROR, "shut down") == 1);
+        for (int i = 0; i < 10; i++)
+            pass_time(&loop, 100 * MS);
+        tcp_look_again(&tcp);
+        assert_true(tcp_empty_queue(&tcp, listener));
+        assert_int_equal(logbook.count, 1);
+        assert_int_equal(stats.tcp_full + stats.tcp_starved, 0);
+        assert_false(tcp.muted);
+
+        set_limits(1000, 0);
+        server = local_address(second);
+        SCRIPT(accept4_script, -EMFILE);
+        client = connect_client();
+        TURN_UNTIL(&loop, tcp.muted);
+        assert_echoes(quiet);
+        pass_time(&loop, SECOND);
+        assert_false(tcp.muted);
+        assert_echoes(quiet);
+        TURN_UNTIL(&loop, tcp.open == 2);
+        close(client);
+        TURN_UNTIL(&loop, tcp.open == 1);
+        stats.tcp_starved = 0;
+        logbook_open(LEVEL_INFO);
+        assert_int_equal(listen(listener, 128), 0);
+        server = local_address(listener); /* a port of the kernel's choice is not kept */
+        SCRIPT(loop_add_script, -ENOMEM);
+        tcp_look_again(&tcp);
+        tcp_look_again(&tcp);
+        client = open_client();
+        assert_echoes(client);
+        close(client);
+        TURN_UNTIL(&loop, tcp.open == 1);
+        for (int i = 0; i < 100; i++) /* and all leave the array */
+            assert_echoes(quiet);
+    }
+    server = local_address(second);
+    SCRIPT(accept4_script, -EMFILE);
+    close(connect_client());
+    TURN_UNTIL(&loop, tcp.muted);
+    assert_int_equal(shutdown(listener, SHUT_RDWR), 0);
+    TURN_UNTIL(&loop, logged(LEVEL_ERROR, "shut down") == 1);
+    pass_time(&loop, SECOND);
+    assert_false(tcp.muted);
+    tcp_drop_listener(&tcp, second);
+    close(second);
+    close(quiet);
+}
+
 static void all_connections_can_be_closed_at_once(void **state)
 {
     int a = open_client();
@@ -1494,6 +1556,7 @@ int main(void)
         TEST(several_listeners_serve_and_rest_together),
         TEST(a_listener_added_while_they_rest_rests_too),
         TEST(a_listener_that_cannot_be_added_is_an_error),
+        TEST(a_listener_that_somebody_shuts_down_is_left_alone),
         TEST(all_connections_can_be_closed_at_once),
         TEST(want_of_memory_at_the_start_is_an_error),
     };

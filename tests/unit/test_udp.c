@@ -757,6 +757,30 @@ static void look(void)
     }
 }
 
+static void a_socket_that_somebody_shuts_down_is_left_alone(void **state)
+{
+    (void)state;
+    script_always(&recvmmsg_script, -ENOMEM);
+    ask_number(1);
+    TURN_UNTIL(&loop, recvmmsg_script.calls > 0);
+    script_clear(&recvmmsg_script);
+    pass_time(&loop, 100 * MS);
+    assert_number(1);
+    SCRIPT(recvmmsg_script, -ENOMEM);
+    ask_number(2);
+    TURN_UNTIL(&loop, script_done(&recvmmsg_script));
+    assert_int_equal(recv(endpoint, NULL, 0, 0), 0);
+    shutdown(endpoint, SHUT_RDWR); /* ENOTCONN, but done */
+    TURN_UNTIL(&loop, logged(LEVEL_ERROR, "shut down") == 1);
+    assert_int_equal(loop.timers->due, 0);
+    pass_time(&loop, 100 * MS);
+    script_clear(&recvmmsg_script);
+    turn(10);
+    ask_number(3);
+    close_endpoint();
+    assert_int_equal(recvmmsg_script.calls, 0);
+}
+
 static void what_the_kernel_drops_is_counted(void **state)
 {
     unsigned dropped = 0;
@@ -1073,6 +1097,7 @@ int main(void)
         TEST(who_cannot_be_told_to_receive_again_is_told_later),
         TEST(nothing_to_receive_is_no_failure),
         TEST(a_socket_that_cannot_receive_rests_and_tries_again),
+        TEST(a_socket_that_somebody_shuts_down_is_left_alone),
         TEST(what_the_kernel_drops_is_counted),
         TEST(what_was_dropped_from_an_inherited_socket_before_is_not_counted),
         TEST(what_an_inherited_socket_drops_is_counted_by_one_worker),
