@@ -39,6 +39,7 @@
 
 /* clock_gettime: where the vDSO has no clock. restart_syscall: poll(2) after SIGSTOP and SIGCONT.
  */
+/* clang-format off */
 static const int plain[] = {
     SCMP_SYS(accept4),
     SCMP_SYS(bind),
@@ -52,7 +53,6 @@ static const int plain[] = {
     SCMP_SYS(exit_group),
     SCMP_SYS(futex),
     SCMP_SYS(getpeername),
-    SCMP_SYS(getrandom),
     SCMP_SYS(listen),
     SCMP_SYS(getsockname),
     SCMP_SYS(munmap),
@@ -62,9 +62,11 @@ static const int plain[] = {
     SCMP_SYS(recvmmsg),
     SCMP_SYS(sendmmsg),
     SCMP_SYS(sendto),
+    SCMP_SYS(timerfd_settime),
     SCMP_SYS(write),
     SCMP_SYS(restart_syscall),
 };
+/* clang-format on */
 
 /* A call with arguments: those under the mask must be as given. The kernel takes int arguments from
  * the low half of a register. */

@@ -53,6 +53,9 @@ struct loop {
     struct epoll_event batch[LOOP_BATCH];
     int batch_left; /* events of the batch that were not delivered yet, at its end */
     int batch_end;
+    int alarm;          /* timerfd_create(2), in the set */
+    bool alarm_works;   /* until it cannot be set, once */
+    uint64_t alarm_due; /* 0: not set */
     struct loop_timer *timers;
     uint64_t turn;
     uint64_t next_due;

@@ -3,8 +3,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
 #include <sys/random.h>
-#include <time.h>
 
 static int add_all(struct prefix_set *set, const struct conf_prefixes *prefixes, uint8_t value)
 {
@@ -35,21 +36,9 @@ static int make_sets(struct policy *policy, const struct conf *conf)
     return 0;
 }
 
-/* The kernel may have no randomness yet, early at boot; then what a stranger cannot see either must
- * do. */
-static void choose_key(uint64_t key[2], const void *here)
-{
-    struct timespec now;
-
-    if (getrandom(key, 2 * sizeof *key, GRND_NONBLOCK) == (ssize_t)(2 * sizeof *key))
-        return;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    key[0] = (uintptr_t)here;
-    key[1] = (uint64_t)now.tv_nsec << 32 ^ (uintptr_t)&now;
-}
-
 /* The sets must have been made. */
-static int make_budgets(struct policy *policy, const struct conf_limits *limits, size_t workers)
+static int make_budgets(struct policy *policy, const struct conf_limits *limits, size_t workers,
+                        uint64_t key[static 2])
 {
     struct budget_params params = {.rate = limits->udp_rate,
                                    .burst = limits->udp_burst,
@@ -63,7 +52,8 @@ static int make_budgets(struct policy *policy, const struct conf_limits *limits,
         return -1;
     policy->workers = workers;
     for (size_t i = 0; i < workers; i++) {
-        choose_key(params.key, policy->budgets);
+        params.key[0] = key[0];
+        params.key[1] = key[1]++;
         policy->budgets[i] = budget_new(&params);
         if (!policy->budgets[i])
             return -1;
@@ -71,7 +61,15 @@ static int make_budgets(struct policy *policy, const struct conf_limits *limits,
     return 0;
 }
 
-struct policy *policy_new(const struct conf *conf, size_t workers)
+/* The kernel may have no randomness yet, early at boot; then what it gave this process must do,
+ * which a stranger cannot see either (getauxval(3)). */
+void policy_choose_key(uint64_t key[static 2])
+{
+    if (getrandom(key, 2 * sizeof *key, GRND_NONBLOCK) != (ssize_t)(2 * sizeof *key))
+        memcpy(key, (const void *)(uintptr_t)getauxval(AT_RANDOM), 2 * sizeof *key);
+}
+
+struct policy *policy_new(const struct conf *conf, size_t workers, uint64_t key[static 2])
 {
     struct policy *policy = calloc(1, sizeof *policy);
     int saved;
@@ -80,7 +78,7 @@ struct policy *policy_new(const struct conf *conf, size_t workers)
         return NULL;
     if (make_sets(policy, conf) == 0 &&
         (conf->limits.udp_rate == 0 || conf->limits.udp_burst == 0 ||
-         make_budgets(policy, &conf->limits, workers) == 0))
+         make_budgets(policy, &conf->limits, workers, key) == 0))
         return policy;
     saved = errno;
     policy_free(policy);

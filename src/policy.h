@@ -3,6 +3,7 @@
 #define ECHOD_POLICY_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "budget.h"
 #include "conf.h"
@@ -21,8 +22,11 @@ struct policy {
     size_t workers;
 };
 
-/* NULL with errno. */
-struct policy *policy_new(const struct conf *conf, size_t workers);
+/* What a stranger cannot foretell, so that he cannot choose whose budget his sources share. */
+void policy_choose_key(uint64_t key[static 2]);
+
+/* Changes the key, so that no two tables have the same. NULL with errno. */
+struct policy *policy_new(const struct conf *conf, size_t workers, uint64_t key[static 2]);
 
 /* Nobody may consult it any more. NULL is allowed. */
 void policy_free(struct policy *policy);

@@ -20,11 +20,11 @@
 #define SERVICE_OF(timer)                                                                          \
     ((struct service *)(void *)((char *)(timer)-offsetof(struct service, retired_timer)))
 
-/* Each worker has an epoll and an event descriptor; a reload may open every socket anew beside the
- * present ones. */
+/* Each worker has an epoll, an event and a timer descriptor; a reload may open every socket anew
+ * beside the present ones. */
 static rlim_t reserved_descriptors(const struct service *service)
 {
-    rlim_t reserved = RESERVED_DESCRIPTORS + service->worker_count * 2;
+    rlim_t reserved = RESERVED_DESCRIPTORS + service->worker_count * 3;
 
     for (size_t i = 0; i < service->endpoints.count; i++)
         reserved += service->endpoints.list[i]->count * 2;
@@ -147,7 +147,7 @@ static void end_retirement(struct loop_timer *timer)
 /* Serve what conf asks for; what can fail comes before what takes effect. */
 int service_apply(struct service *service, const struct conf *conf, const char *file)
 {
-    struct policy *policy = policy_new(conf, service->worker_count);
+    struct policy *policy = policy_new(conf, service->worker_count, service->key);
     struct endpoints next;
 
     if (!policy) {
@@ -189,6 +189,7 @@ void service_withdraw(struct service *service)
 int service_init(struct service *service, size_t workers, rlim_t descriptors)
 {
     service->descriptors = descriptors;
+    policy_choose_key(service->key);
     service->admit = admit_new();
     service->workers = calloc(workers, sizeof *service->workers);
     if (!service->admit || !service->workers)

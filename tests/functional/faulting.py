@@ -15,7 +15,7 @@ _LIBRARY = f"{os.environ['BUILDDIR']}/tests/functional/faulty.so"
 
 # In the order of faulty.c.
 _CALLS = ("none accept4 clock_gettime close epoll_ctl epoll_wait getpeername ioctl poll poll_log read recv recvmmsg send sendmmsg "
-          "setsockopt write_bell write_log").split()
+          "setsockopt timerfd_settime write_bell write_log").split()
 
 
 class Faults(ctypes.Structure):

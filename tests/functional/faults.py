@@ -61,6 +61,7 @@ TABLE = {
                     "ENOTCONN ENOTSOCK EOPNOTSUPP EPIPE ECONNREFUSED EHOSTUNREACH ENETUNREACH ENETDOWN EPERM SHORT",
                     harmless="all"),
     "setsockopt": Row("EBADF EFAULT EINVAL ENOPROTOOPT ENOTSOCK EDOM EISCONN ENOMEM ENOBUFS", harmless="all", hits=5),
+    "timerfd_settime": Row("EBADF ECANCELED EFAULT EINVAL", harmless="all", fresh=True, hits=1),
     "write_bell": Row("EAGAIN EBADF EFAULT EINTR EINVAL EIO", harmless="all", always=False, reloads=True, hits=5),
     "write_log": Row("EAGAIN EBADF EDESTADDRREQ EDQUOT EFAULT EFBIG EINTR EINVAL EIO ENOSPC EPERM EPIPE SHORT", harmless="all"),
 }

@@ -20,6 +20,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -53,6 +54,7 @@ enum call {
     SEND,
     SENDMMSG,
     SETSOCKOPT,
+    TIMERFD_SETTIME,
     WRITE_BELL,
     WRITE_LOG
 };
@@ -165,7 +167,7 @@ extern int seccomp_load(void *filter);
 #define EACH_CALL(X)                                                                               \
     X(accept4) X(cfg_init) X(cfg_parse_buf) X(clock_gettime) X(close) X(epoll_ctl) X(epoll_wait)   \
     X(getgrnam) X(getpeername) X(getpwnam) X(ioctl) X(mmap) X(munmap) X(poll) X(read) X(recv)      \
-    X(recvmmsg) X(seccomp_load) X(send) X(sendmmsg) X(setsockopt) X(write)
+    X(recvmmsg) X(seccomp_load) X(send) X(sendmmsg) X(setsockopt) X(timerfd_settime) X(write)
 /* clang-format on */
 
 #define DECLARE(name) static __typeof__(&name) real_##name;
@@ -328,6 +330,11 @@ int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 int setsockopt(int fd, int level, int option, const void *value, socklen_t length)
 {
     return strikes(SETSOCKOPT, false) ? -1 : REAL(setsockopt)(fd, level, option, value, length);
+}
+
+int timerfd_settime(int fd, int flags, const struct itimerspec *at, struct itimerspec *was)
+{
+    return strikes(TIMERFD_SETTIME, false) ? -1 : REAL(timerfd_settime)(fd, flags, at, was);
 }
 
 ssize_t write(int fd, const void *data, size_t length)

@@ -139,7 +139,7 @@ tests_unit_test_log_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_log_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=connect,--wrap=write
 tests_unit_test_loop_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_loop_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=clock_gettime,--wrap=epoll_create1,--wrap=epoll_ctl \
-    -Wl,--wrap=epoll_wait,--wrap=poll
+    -Wl,--wrap=epoll_wait,--wrap=poll,--wrap=timerfd_create,--wrap=timerfd_settime
 tests_unit_test_net_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_net_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=bind,--wrap=fchown,--wrap=fcntl,--wrap=getsockopt,--wrap=listen \
     -Wl,--wrap=setsockopt,--wrap=socket

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 #include "loop.h"
 
+#include <sys/timerfd.h>
+
 #include "unit.h"
 
 #define MS UINT64_C(1000000)
@@ -30,6 +32,15 @@ WRAP(int, epoll_wait, int fd, struct epoll_event *events, int count, int timeout
 WRAP_FAILING(int, epoll_ctl, -1, (int fd, int operation, int io, struct epoll_event *event),
              (fd, operation, io, event))
 WRAP_FAILING(int, epoll_create1, -1, (int flags), (flags))
+WRAP_FAILING(int, timerfd_create, -1, (int clock, int flags), (clock, flags))
+
+static struct itimerspec alarm_set;
+WRAP(int, timerfd_settime, int fd, int flags, const struct itimerspec *at, struct itimerspec *was)
+{
+    assert_int_equal(flags, TFD_TIMER_ABSTIME);
+    alarm_set = *at;
+    return script_fails(&timerfd_settime_script) ? -1 : __real_timerfd_settime(fd, flags, at, was);
+}
 
 /* The time that tests set; 0: the real one. */
 static uint64_t fake_now;
@@ -174,6 +185,12 @@ static void a_loop_that_cannot_begin_leaves_nothing_open(void **state)
     SCRIPT(epoll_create1_script, -EMFILE);
     assert_int_equal(loop_init(&other), -1);
     assert_int_equal(errno, EMFILE);
+    SCRIPT(timerfd_create_script, -ENFILE);
+    assert_int_equal(loop_init(&other), -1);
+    assert_int_equal(errno, ENFILE);
+    SCRIPT(epoll_ctl_script, -ENOSPC);
+    assert_int_equal(loop_init(&other), -1);
+    assert_int_equal(errno, ENOSPC);
     assert_int_equal(open_descriptors(), before);
     assert_int_equal(loop_init(&other), 0);
     loop_fini(&other);
@@ -269,6 +286,7 @@ static void few_descriptors_need_no_epoll(void **state)
     add_watched(LOOP_SLOTS - 1, POLLIN);
     poke_all();
     script_clear(&epoll_wait_script);
+    script_clear(&epoll_ctl_script);
     turn(2);
     assert_int_equal(epoll_wait_script.calls, 0);
     assert_int_equal(epoll_ctl_script.calls, 0);
@@ -935,10 +953,99 @@ static int wait_for(uint64_t due, int max_ms)
     return waited;
 }
 
+static void the_kernel_wakes_us_for_the_next_timer(void **state)
+{
+    struct clocked c = {0};
+
+    (void)state;
+    /* Where poll(2) waits, and where epoll_wait(2) does. */
+    for (unsigned round = 0; round < 2; round++) {
+        loop_turn(&loop, 0);
+        loop_timer_init(&loop, &c.timer, on_timer);
+        loop_timer_set(&loop, &c.timer, loop_now(&loop) + 20 * MS);
+        for (int turns = 0; turns < 2 && c.calls == round; turns++)
+            loop_turn(&loop, 20000);
+        assert_int_equal(c.calls, round + 1);
+        assert_int_equal(round == 0 ? poll_timeout : epoll_timeout, 20000);
+        loop_timer_fini(&loop, &c.timer);
+        add_watched(LOOP_SLOTS, POLLIN);
+        keep_busy(0, 1, 200);
+    }
+}
+
+static uint64_t alarm_due(void)
+{
+    return (uint64_t)alarm_set.it_value.tv_sec * 1000 * MS + (uint64_t)alarm_set.it_value.tv_nsec;
+}
+
+static void the_alarm_is_set_anew_only_if_it_must_be(void **state)
+{
+    static const struct {
+        uint64_t now, due, expected;
+        bool set;
+    } steps[] = {
+        {100 * MS, 0, 0, false},
+        {100 * MS, 3000 * MS + 1, 3000 * MS + 1, true},
+        {101 * MS, 3000 * MS + 1, 0, false},
+        {102 * MS, 5000 * MS, 0, false}, /* put off: the alarm comes early */
+        {3000 * MS, 5000 * MS, 0, false},
+        {3000 * MS + 1, 5000 * MS, 5000 * MS, true},
+        {3001 * MS, 4000 * MS, 4000 * MS, true},
+        {3002 * MS, 0, 0, false}, /* given up: it comes for nothing, */
+        {4000 * MS, 0, 0, true},  /* and is silenced */
+        {4001 * MS, 0, 0, false},
+        {4002 * MS, 4002 * MS, 0, false}, /* due at once */
+    };
+    struct clocked c = {0};
+
+    (void)state;
+    loop_timer_init(&loop, &c.timer, on_timer);
+    for (unsigned i = 0; i < COUNT(steps); i++) {
+        /* A turn begins with the time of the one before. */
+        loop.now = fake_now = steps[i].now;
+        loop.next_due = UINT64_MAX;
+        loop_timer_stop(&c.timer);
+        if (steps[i].due > 0)
+            loop_timer_set(&loop, &c.timer, steps[i].due);
+        script_clear(&timerfd_settime_script);
+        turn(1);
+        assert_int_equal(timerfd_settime_script.calls, steps[i].set);
+        if (steps[i].set)
+            assert_int_equal(alarm_due(), steps[i].expected);
+    }
+    loop_timer_fini(&loop, &c.timer);
+}
+
+/* What the loop takes for 100 ms is long past for the kernel, so each wait ends. */
+static void an_alarm_is_nothing_that_came(void **state)
+{
+    struct clocked c = {0};
+
+    (void)state;
+    fake_now = 50 * MS;
+    turn(1);
+    loop_timer_init(&loop, &c.timer, on_timer);
+    loop_timer_set(&loop, &c.timer, 100 * MS);
+    loop_set_spin(&loop, 1000 * MS);
+    for (unsigned i = 0; i < 2; i++) {
+        loop_turn(&loop, 1000);
+        assert_int_equal(poll_timeout, 1000);
+    }
+    loop_set_spin(&loop, 0);
+    add_watched(20, POLLIN);
+    keep_busy(0, 1, 200);
+    assert_int_equal(in_array(), 0);
+    keep_busy(0, LOOP_SLOTS - 1, 210);
+    assert_int_equal(in_array(), LOOP_SLOTS - 1);
+    assert_int_equal(c.calls, 0);
+    loop_timer_fini(&loop, &c.timer);
+}
+
 /* Rounded up: a wait that ends a moment early would be a turn for nothing. */
-static void the_wait_lasts_until_the_next_timer(void **state)
+static void without_an_alarm_the_wait_lasts_until_the_next_timer(void **state)
 {
     (void)state;
+    SCRIPT(timerfd_settime_script, -EINVAL);
     assert_int_equal(wait_for(0, -1), -1);
     assert_int_equal(wait_for(0, 50), 50);
     assert_int_equal(wait_for(110 * MS, -1), 10);
@@ -1029,7 +1136,10 @@ int main(void)
         TEST(several_timers_each_fire_at_their_time),
         TEST(a_timer_may_set_itself_and_stop_others),
         TEST(a_timer_that_ended_is_forgotten),
-        TEST(the_wait_lasts_until_the_next_timer),
+        TEST(the_kernel_wakes_us_for_the_next_timer),
+        TEST(the_alarm_is_set_anew_only_if_it_must_be),
+        TEST(an_alarm_is_nothing_that_came),
+        TEST(without_an_alarm_the_wait_lasts_until_the_next_timer),
         TEST(it_runs_until_it_is_stopped),
         TEST(the_time_is_that_of_the_turn),
     };

@@ -30,6 +30,8 @@ static struct conf example(void)
     return conf;
 }
 
+static uint64_t key[2] = {1, 2};
+
 static bool admits(const struct policy *policy, const char *host)
 {
     struct net_addr addr = address(host, 5000);
@@ -50,7 +52,7 @@ static unsigned answered(struct budget *budget, const char *host)
 static void a_configuration_is_put_into_force(void **state)
 {
     struct conf conf = example();
-    struct policy *policy = policy_new(&conf, 2);
+    struct policy *policy = policy_new(&conf, 2, key);
 
     (void)state;
     assert_non_null(policy);
@@ -73,13 +75,13 @@ static void without_a_rate_or_burst_there_are_no_budgets(void **state)
 
     (void)state;
     conf.limits.udp_rate = 0;
-    policy = policy_new(&conf, 2);
+    policy = policy_new(&conf, 2, key);
     assert_non_null(policy);
     assert_null(policy_budget(policy, 1));
     policy_free(policy);
     conf.limits.udp_rate = 1;
     conf.limits.udp_burst = 0;
-    policy = policy_new(&conf, 2);
+    policy = policy_new(&conf, 2, key);
     assert_non_null(policy);
     assert_null(policy_budget(policy, 1));
     policy_free(policy);
@@ -92,7 +94,7 @@ static void empty_lists_admit_everybody_and_exempt_nobody(void **state)
 
     (void)state;
     conf.access.allow.count = conf.access.deny.count = conf.limits.exempt.count = 0;
-    policy = policy_new(&conf, 1);
+    policy = policy_new(&conf, 1, key);
     assert_non_null(policy);
     assert_true(admits(policy, "192.0.3.1"));
     assert_int_equal(answered(policy_budget(policy, 0), "192.0.2.2"), 5);
@@ -101,15 +103,15 @@ static void empty_lists_admit_everybody_and_exempt_nobody(void **state)
 
 static void a_kernel_without_randomness_is_no_obstacle(void **state)
 {
-    struct conf conf = example();
-    struct policy *policy;
+    uint64_t random[2][2] = {{0}}, other[2] = {0};
 
     (void)state;
+    for (int i = 0; i < 2; i++)
+        policy_choose_key(random[i]);
+    assert_memory_not_equal(random[0], random[1], sizeof random[0]);
     SCRIPT(getrandom_script, -EAGAIN);
-    policy = policy_new(&conf, 1);
-    assert_non_null(policy);
-    assert_int_equal(answered(policy_budget(policy, 0), "192.0.2.3"), 5);
-    policy_free(policy);
+    policy_choose_key(other);
+    assert_true(other[0] != 0 && other[1] != 0);
 }
 
 static void want_of_memory_is_an_error(void **state)
@@ -120,7 +122,7 @@ static void want_of_memory_is_an_error(void **state)
     (void)state;
     for (unsigned n = 0;; n++) {
         script_fail_after(&calloc_script, n, ENOMEM);
-        policy = policy_new(&conf, 2);
+        policy = policy_new(&conf, 2, key);
         if (policy)
             break;
         assert_int_equal(errno, ENOMEM);
@@ -130,10 +132,10 @@ static void want_of_memory_is_an_error(void **state)
     script_clear(&calloc_script);
     for (unsigned n = 0; n < 2; n++) {
         script_fail_after(&mmap_script, n, ENOMEM);
-        assert_null(policy_new(&conf, 2));
+        assert_null(policy_new(&conf, 2, key));
         script_clear(&mmap_script);
         script_fail_after(&reallocarray_script, n, ENOMEM);
-        assert_null(policy_new(&conf, 2));
+        assert_null(policy_new(&conf, 2, key));
         script_clear(&reallocarray_script);
     }
 }

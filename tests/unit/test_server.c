@@ -770,7 +770,7 @@ static void more_connections_than_descriptors_is_worth_a_warning(void **state)
                  "tcp { listen = { \"127.0.0.1:7001\" } max-connections = 1000 }\n"
                  "udp { enabled = false }\n");
     start();
-    expect("max-connections is 1000, but RLIMIT_NOFILE leaves room for 220");
+    expect("max-connections is 1000, but RLIMIT_NOFILE leaves room for 219");
     stop();
 }
 

@@ -522,15 +522,15 @@ static void who_comes_again_among_others_is_answered(void **state)
         clients[i] = bound_socket(SOCK_DGRAM, "127.0.0.1");
     for (unsigned o = 0; o < COUNT(orders); o++) {
         uint64_t before = stats.udp_echoes;
-        unsigned told;
+        unsigned back;
 
         for (unsigned i = 0; i < 3; i++)
             assert_int_equal(sendto(clients[orders[o][i]], &i, sizeof i, 0, &server.sa, server.len),
                              sizeof i);
         TURN_UNTIL(&loop, stats.udp_echoes == before + 3);
         for (unsigned i = 0; i < 3; i++) {
-            read_all(clients[orders[o][i]], &told, sizeof told);
-            assert_int_equal(told, i);
+            read_all(clients[orders[o][i]], &back, sizeof back);
+            assert_int_equal(back, i);
         }
     }
     for (unsigned i = 1; i < COUNT(clients); i++)
