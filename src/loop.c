@@ -105,10 +105,11 @@ int loop_add(struct loop *loop, struct loop_io *io, int fd, short events, loop_i
 {
     init_io(io, fd, fn, false);
     loop->met++;
-    if (loop->used >= loop->slots)
-        return put_in_epoll(loop, io, events, EPOLL_CTL_ADD);
-    put_in_slot(loop, io, events);
-    return 0;
+    if (loop->used < loop->slots)
+        put_in_slot(loop, io, events);
+    else if (put_in_epoll(loop, io, events, EPOLL_CTL_ADD) < 0)
+        io->fd = -1;
+    return loop_is_watched(io) ? 0 : -1;
 }
 
 /* To the end of the line. EPOLL_CTL_MOD knows no EPOLLEXCLUSIVE (epoll_ctl(2)), so it is taken out
@@ -130,7 +131,7 @@ static int requeue(struct loop *loop, struct loop_io *io, short events)
 
 int loop_set(struct loop *loop, struct loop_io *io, short events)
 {
-    if (io->events == events)
+    if (io->events == events || !loop_is_watched(io))
         return 0;
     if (io->slot == 0 && io->shared)
         return requeue(loop, io, events);
@@ -161,6 +162,8 @@ static void leave_epoll(struct loop *loop, struct loop_io *io)
 
 void loop_del(struct loop *loop, struct loop_io *io)
 {
+    if (!loop_is_watched(io))
+        return;
     if (io->slot > 0)
         empty_slot(loop, (unsigned)io->slot);
     else
@@ -248,13 +251,14 @@ static int set_alarm(struct loop *loop)
     return timerfd_settime(loop->alarm, TFD_TIMER_ABSTIME, &at, NULL);
 }
 
+/* Of a wait for a timer that is not due yet, or for none. */
 static int timeout_ms(const struct loop *loop, int max_ms)
 {
     uint64_t ms;
 
     if (loop->next_due == NEVER)
         return max_ms;
-    ms = loop->next_due <= loop->now ? 0 : (loop->next_due - loop->now + MS - 1) / MS;
+    ms = (loop->next_due - loop->now + MS - 1) / MS;
     if (max_ms >= 0 && ms > (uint64_t)max_ms)
         return max_ms;
     return ms > INT32_MAX ? INT32_MAX : (int)ms;
@@ -287,8 +291,10 @@ static void move_to_epoll(struct loop *loop, bool idle_only)
 int loop_add_shared(struct loop *loop, struct loop_io *io, int fd, short events, loop_io_fn *fn)
 {
     init_io(io, fd, fn, true);
-    if (put_in_epoll(loop, io, events, EPOLL_CTL_ADD) < 0)
+    if (put_in_epoll(loop, io, events, EPOLL_CTL_ADD) < 0) {
+        io->fd = -1;
         return -1;
+    }
     loop->shared++;
     move_to_epoll(loop, false);
     loop->slots = loop->used;

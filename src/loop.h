@@ -22,7 +22,7 @@ struct loop_io;
 typedef void loop_io_fn(struct loop_io *io, short revents);
 struct loop_io {
     loop_io_fn *fn;
-    int fd;
+    int fd;     /* -1: not watched any more */
     short slot; /* place in the array, or 0 in the epoll set */
     short events;
     bool shared;
@@ -76,11 +76,18 @@ int loop_add(struct loop *loop, struct loop_io *io, int fd, short events, loop_i
  * all of them, and each in its turn. */
 int loop_add_shared(struct loop *loop, struct loop_io *io, int fd, short events, loop_io_fn *fn);
 
-/* Watch it for other events. -1 with errno: it is watched for the same as before. */
+/* Watch it for other events, if it is watched. -1 with errno: it is, for the same as before. */
 int loop_set(struct loop *loop, struct loop_io *io, short events);
 
-/* Stop watching; also from within a callback, for any descriptor. To be called before close(2). */
+/* Stop watching, if it is watched; also from within a callback, for any descriptor. To be called
+ * before close(2). */
 void loop_del(struct loop *loop, struct loop_io *io);
+
+/* Of one that was added once, or could not be. */
+static inline bool loop_is_watched(const struct loop_io *io)
+{
+    return io->fd >= 0;
+}
 
 /* Whether fd could be read at once, be it an end or an error; also if that cannot be told. */
 bool loop_is_readable(int fd);

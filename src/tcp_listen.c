@@ -33,8 +33,7 @@
 
 struct tcp_listener {
     struct loop_io io;
-    int fd;
-    bool shut_down; /* by somebody: not watched */
+    int fd; /* watched, unless somebody has shut it down */
     struct tcp *tcp;
     struct tcp_listener *next;
     uint64_t last_turn; /* that had somebody to let in */
@@ -49,8 +48,7 @@ static void mute(struct tcp *tcp, uint64_t ns)
 {
     tcp->muted = true;
     for (struct tcp_listener *l = tcp->listeners; l; l = l->next)
-        if (!l->shut_down)
-            (void)loop_set(tcp->loop, &l->io, 0); /* or it is told again that there are no places */
+        (void)loop_set(tcp->loop, &l->io, 0); /* or it is told again that there are no places */
     loop_timer_set(tcp->loop, &tcp->resume_timer, loop_now(tcp->loop) + ns);
 }
 
@@ -61,7 +59,7 @@ void tcp_resume(struct tcp *tcp)
     tcp->muted = false;
     loop_timer_stop(&tcp->resume_timer);
     for (struct tcp_listener *l = tcp->listeners; l; l = l->next)
-        tcp->muted |= !l->shut_down && loop_set(tcp->loop, &l->io, POLLIN) < 0;
+        tcp->muted |= loop_set(tcp->loop, &l->io, POLLIN) < 0;
     if (tcp->muted)
         loop_timer_set(tcp->loop, &tcp->resume_timer, loop_now(tcp->loop) + RESUME_NS);
 }
@@ -113,7 +111,6 @@ static void end_watch(struct tcp_listener *listener)
               "until a reload finds it listening again",
               net_print_own(listener->fd, text));
     loop_del(listener->tcp->loop, &listener->io);
-    listener->shut_down = true;
 }
 
 /* accept(2) hands on what went wrong with the one connection that it was about to return; the next
@@ -301,8 +298,8 @@ int tcp_add_listener(struct tcp *tcp, int fd, unsigned sharers)
 void tcp_look_again(struct tcp *tcp)
 {
     for (struct tcp_listener *l = tcp->listeners; l; l = l->next)
-        if (l->shut_down && !loop_is_shut_down(l->fd))
-            l->shut_down = watch(l) < 0;
+        if (!loop_is_watched(&l->io) && !loop_is_shut_down(l->fd))
+            (void)watch(l); /* or the next reload finds it */
 }
 
 /* The link to it, or to NULL. */
@@ -320,8 +317,7 @@ static void end_listener(struct tcp_listener **link)
     struct tcp_listener *l = *link;
 
     *link = l->next;
-    if (!l->shut_down)
-        loop_del(l->tcp->loop, &l->io);
+    loop_del(l->tcp->loop, &l->io);
     free(l);
 }
 
@@ -340,7 +336,7 @@ bool tcp_empty_queue(struct tcp *tcp, int fd)
     struct tcp_listener *l = *find_listener(tcp, fd);
     enum accepted last;
 
-    if (!l || l->shut_down || !loop_is_readable(fd))
+    if (!l || !loop_is_watched(&l->io) || !loop_is_readable(fd))
         return true;
     accept_many(l, QUEUE_MAX, &last);
     return !loop_is_readable(fd);

@@ -41,8 +41,7 @@
 
 struct udp {
     struct loop_io io;
-    int fd;
-    bool shut_down; /* by somebody: not watched */
+    int fd; /* watched, unless somebody has shut it down */
     struct loop *loop;
     struct stats *stats;
     const struct udp_params *params;
@@ -292,7 +291,6 @@ static void end_watch(struct udp *udp)
               net_print_own(udp->fd, text));
     loop_timer_stop(&udp->rest_timer);
     loop_del(udp->loop, &udp->io);
-    udp->shut_down = true;
 }
 
 static bool send_waiting(struct udp *udp)
@@ -384,10 +382,9 @@ static void empty_queue(struct udp *udp)
 
 void udp_free(struct udp *udp)
 {
-    if (!udp->shut_down) {
+    if (loop_is_watched(&udp->io))
         empty_queue(udp);
-        loop_del(udp->loop, &udp->io);
-    }
+    loop_del(udp->loop, &udp->io);
     loop_timer_fini(udp->loop, &udp->rest_timer);
     munmap(udp->buffers, BATCH * BUFFER_STRIDE);
     free(udp);

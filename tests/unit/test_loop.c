@@ -541,6 +541,41 @@ static void one_that_is_busy_with_others_that_end_is_not_alone(void **state)
         assert_true(all[i].io.slot > 0);
         remove_watched(&all[i]);
     }
+    /* Nor where they end before they have an event. */
+    for (unsigned i = 101; i < 201; i++) {
+        keep_busy(0, 1, 2);
+        add_watched(1, POLLIN);
+        assert_true(all[i].io.slot > 0);
+        remove_watched(&all[i]);
+    }
+}
+
+static void what_is_not_watched_can_be_left_alone_twice(void **state)
+{
+    struct loop_io io;
+
+    (void)state;
+    add_watched(3 * LOOP_SLOTS, POLLIN);
+    for (unsigned i = 0; i < count; i += 2)
+        remove_watched(&all[i]);
+    for (unsigned i = 0; i < count; i += 2) {
+        assert_false(loop_is_watched(&all[i].io));
+        assert_int_equal(loop_set(&loop, &all[i].io, POLLOUT), 0);
+        loop_del(&loop, &all[i].io);
+    }
+    keep_busy(1, 1, 200);
+    assert_int_equal(in_array(), 0); /* so nor do new ones come in */
+    for (unsigned shared = 0; shared < 2; shared++) {
+        SCRIPT(epoll_ctl_script, -ENOSPC);
+        assert_int_equal((shared ? loop_add_shared : loop_add)(&loop, &io, all[0].fd, POLLIN, NULL),
+                         -1);
+        assert_int_equal(errno, ENOSPC);
+        assert_false(loop_is_watched(&io));
+    }
+    poke_all();
+    turn(3);
+    for (unsigned i = 0; i < count; i++)
+        assert_int_equal(all[i].calls > 0, i % 2);
 }
 
 static void those_that_end_do_not_count_as_busy(void **state)
@@ -1117,6 +1152,7 @@ int main(void)
         TEST(poll_waits_again_once_few_are_busy),
         TEST(for_one_that_is_busy_alone_epoll_waits_alone),
         TEST(one_that_is_busy_with_others_that_end_is_not_alone),
+        TEST(what_is_not_watched_can_be_left_alone_twice),
         TEST(those_that_end_do_not_count_as_busy),
         TEST(what_a_shared_descriptor_is_watched_for_can_be_changed),
         TEST(while_one_is_shared_epoll_waits_alone),

@@ -52,10 +52,12 @@ static unsigned answered(struct budget *budget, const char *host)
 static void a_configuration_is_put_into_force(void **state)
 {
     struct conf conf = example();
+    uint64_t before = key[1];
     struct policy *policy = policy_new(&conf, 2, key);
 
     (void)state;
     assert_non_null(policy);
+    assert_int_equal(key[1], before + 2); /* a key for each table */
     assert_true(admits(policy, "192.0.2.2"));
     assert_false(admits(policy, "192.0.2.1"));
     assert_false(admits(policy, "192.0.3.1"));
