@@ -181,7 +181,7 @@ struct admit_logs *admit_logs(struct admit *admit)
     return &admit->logs;
 }
 
-struct admit_source *admit_enter(struct admit *admit, const struct net_addr *peer)
+struct admit_source *admit_enter(struct admit *admit, const struct addr *peer)
 {
     unsigned limit = atomic_load(&admit->per_source);
     struct prefix prefix =

@@ -4,8 +4,8 @@
 
 #include <stdbool.h>
 
+#include "addr.h"
 #include "log.h"
-#include "net.h"
 
 /* How many TCP connections may be open, in all and from one source. Shared by all workers,
  * consulted when a connection comes and when it goes, never on the path of an echo. A source is a
@@ -65,7 +65,7 @@ struct admit_logs *admit_logs(struct admit *admit);
 
 /* Count a connection to its source. NULL with errno EUSERS where the source has its share already,
  * ENOMEM for want of memory. */
-struct admit_source *admit_enter(struct admit *admit, const struct net_addr *peer);
+struct admit_source *admit_enter(struct admit *admit, const struct addr *peer);
 void admit_leave(struct admit *admit, struct admit_source *source);
 
 /* How many connections it has now. */

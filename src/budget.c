@@ -58,7 +58,7 @@ struct budget {
     uint64_t set_count;
     const struct prefix_set *exempt;
     /* The last source and its entries: a burst of one source is looked up once. */
-    struct net_addr last;
+    struct addr last;
     const struct level *last_levels;
     unsigned last_count;
     bool last_exempt;
@@ -311,9 +311,9 @@ static bool leak(struct budget *budget, uint64_t time)
     return true;
 }
 
-static bool is_last(const struct budget *budget, const struct net_addr *source)
+static bool is_last(const struct budget *budget, const struct addr *source)
 {
-    const struct net_addr *last = &budget->last;
+    const struct addr *last = &budget->last;
 
     if (source->sa.sa_family != last->sa.sa_family)
         return false;
@@ -322,7 +322,7 @@ static bool is_last(const struct budget *budget, const struct net_addr *source)
     return memcmp(&source->in6.sin6_addr, &last->in6.sin6_addr, sizeof last->in6.sin6_addr) == 0;
 }
 
-static void look_up(struct budget *budget, const struct net_addr *source, uint64_t now)
+static void look_up(struct budget *budget, const struct addr *source, uint64_t now)
 {
     struct prefix address = prefix_of(source, 32, 128);
 
@@ -337,8 +337,8 @@ static void look_up(struct budget *budget, const struct net_addr *source, uint64
     }
 }
 
-enum budget_verdict budget_spend(struct budget *budget, const struct net_addr *source,
-                                 uint32_t mark, uint64_t now)
+enum budget_verdict budget_spend(struct budget *budget, const struct addr *source, uint32_t mark,
+                                 uint64_t now)
 {
     struct entry **entries = budget->last_entries;
     uint64_t time = now * TICKS_PER_NS;

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "net.h"
+#include "addr.h"
 #include "prefix.h"
 
 /* How many datagrams a source gets answered: token buckets in a table of fixed size, and an eye for
@@ -69,7 +69,7 @@ enum budget_verdict {
 /* Judge one datagram, and charge its source for the answer. `now` is the time in nanoseconds, which
  * must not run backwards, the same for all datagrams that arrived together. An exempt source is
  * watched for loops only. */
-enum budget_verdict budget_spend(struct budget *budget, const struct net_addr *source,
-                                 uint32_t mark, uint64_t now);
+enum budget_verdict budget_spend(struct budget *budget, const struct addr *source, uint32_t mark,
+                                 uint64_t now);
 
 #endif

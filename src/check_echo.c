@@ -72,13 +72,13 @@ struct options {
 struct check {
     const struct options *options;
     struct probe probe;
-    uint64_t end;          /* when to have finished */
-    int untried;           /* addresses */
-    int error;             /* the latest that the network reported */
-    bool failed;           /* there was no link, or the engine could not go on */
-    bool closed;           /* the peer ended the connection */
-    bool interrupted;      /* by a signal */
-    char peer[NET_STRLEN]; /* the address that was tried last */
+    uint64_t end;           /* when to have finished */
+    int untried;            /* addresses */
+    int error;              /* the latest that the network reported */
+    bool failed;            /* there was no link, or the engine could not go on */
+    bool closed;            /* the peer ended the connection */
+    bool interrupted;       /* by a signal */
+    char peer[ADDR_STRLEN]; /* the address that was tried last */
 };
 
 /* ---- the command line ---- */
@@ -211,7 +211,7 @@ static void set_alarm(uint64_t ns)
 }
 
 /* The name service may take longer than the whole check may. */
-static int resolve_in_time(const struct options *options, struct net_addr list[RESOLVE_MAX])
+static int resolve_in_time(const struct options *options, struct addr list[RESOLVE_MAX])
 {
     char why[RESOLVE_WHY];
     bool numeric;
@@ -266,16 +266,16 @@ static bool on_event(void *context, const struct probe_event *event)
 }
 
 /* No address may use up the time of the others. */
-static bool announce(void *context, const struct net_addr *peer)
+static bool announce(void *context, const struct addr *peer)
 {
     struct check *check = context;
 
-    net_print(peer, check->peer);
+    addr_print(peer, check->peer);
     check->probe.settings.timeout = time_left(check) / (uint64_t)check->untried--;
     return probe_now() < check->end;
 }
 
-static void run(struct check *check, const struct net_addr list[], int count)
+static void run(struct check *check, const struct addr list[], int count)
 {
     struct probe *probe = &check->probe;
 
@@ -416,7 +416,7 @@ int main(int argc, char *argv[])
                               .limit = 10 * PROBE_SECOND,
                               .family = AF_UNSPEC};
     struct check check = {.options = &options};
-    struct net_addr list[RESOLVE_MAX];
+    struct addr list[RESOLVE_MAX];
     uint64_t started = probe_now();
     enum plugin_state state;
     int count;

@@ -144,8 +144,8 @@ size_t cli_size(const struct cli *cli, const char *option, const char *text,
 
 /* ---- addresses ---- */
 
-int cli_open(struct probe *probe, const struct probe_ops *ops, const struct net_addr list[],
-             int count, bool (*announce)(void *context, const struct net_addr *peer), void *context)
+int cli_open(struct probe *probe, const struct probe_ops *ops, const struct addr list[], int count,
+             bool (*announce)(void *context, const struct addr *peer), void *context)
 {
     if (ops->type == SOCK_DGRAM)
         count = 1;

@@ -56,8 +56,7 @@ const char *cli_decimal(const char *text, uint64_t scale, uint64_t max, uint64_t
 /* Open all links to the first address of a list that can be reached. A datagram reaches any, so
  * only one is tried. `announce` (NULL: nothing) is told each address before, and false from it ends
  * that. -1: the probe's listener was told why. */
-int cli_open(struct probe *probe, const struct probe_ops *ops, const struct net_addr list[],
-             int count, bool (*announce)(void *context, const struct net_addr *peer),
-             void *context);
+int cli_open(struct probe *probe, const struct probe_ops *ops, const struct addr list[], int count,
+             bool (*announce)(void *context, const struct addr *peer), void *context);
 
 #endif

@@ -163,9 +163,9 @@ static void take_address(struct loader *loader, const struct item *item)
     struct conf_listen *listen = item->at, grown = *listen;
     unsigned port =
         item->key->text.section == TCP ? loader->conf->tcp.port : loader->conf->udp.port;
-    struct net_addr addr;
+    struct addr addr;
 
-    if (net_parse(item->value, (uint16_t)port, &addr) < 0) {
+    if (addr_parse(item->value, (uint16_t)port, &addr) < 0) {
         refuse(loader, item,
                errno == ENODEV   ? "there is no such network interface on this host"
                : errno == ERANGE ? "the port must be a number from 1 to 65535"
@@ -185,7 +185,7 @@ static void take_address(struct loader *loader, const struct item *item)
         return;
     }
     for (size_t i = 0; i < listen->count; i++) {
-        if (net_overlap(&listen->addr[i], &addr)) {
+        if (addr_overlap(&listen->addr[i], &addr)) {
             refuse(loader, item, "must not repeat or overlap another address of the list");
             return;
         }
@@ -394,14 +394,14 @@ static void finish_listen(struct loader *loader, enum section section, struct co
                   "%s.listen: value {}: at least one address must be given while %s is enabled",
                   section_names[section], section_names[section]);
     for (size_t i = 0; port && i < listen->count; i++) {
-        struct net_addr addr = listen->addr[i];
+        struct addr addr = listen->addr[i];
         bool repeated = false;
 
-        net_set_port(&addr, (uint16_t)port);
+        addr_set_port(&addr, (uint16_t)port);
         for (size_t j = 0; j < kept; j++) {
-            if (net_equal(&listen->addr[j], &addr)) {
+            if (addr_equal(&listen->addr[j], &addr)) {
                 repeated = true;
-            } else if (net_overlap(&listen->addr[j], &addr)) {
+            } else if (addr_overlap(&listen->addr[j], &addr)) {
                 text_fail(&loader->text, found->line,
                           "%s.listen: addresses overlap once all have port %u",
                           section_names[section], port);

@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "addr.h"
 #include "log.h"
-#include "net.h"
 #include "prefix.h"
 
 /* The configuration: text in, one immutable struct out. The only user of libConfuse. */
@@ -19,7 +19,7 @@ struct conf_ports {
 
 /* Where one protocol is served. */
 struct conf_listen {
-    struct net_addr *addr; /* ports filled in; no two of them overlap */
+    struct addr *addr; /* ports filled in; no two of them overlap */
     size_t count;
     unsigned line;   /* of the file, for an error when a socket is opened: the list's, else the
                         port's, else 0 */

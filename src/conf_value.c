@@ -32,10 +32,10 @@ static void print_ports(FILE *out, const struct conf_ports *ports)
 
 static void print_listen(FILE *out, const struct conf_listen *listen)
 {
-    char buf[NET_STRLEN];
+    char buf[ADDR_STRLEN];
 
     for (size_t i = 0; i < listen->count; i++)
-        fprintf(out, "%s %s", i ? "," : "", net_print(&listen->addr[i], buf));
+        fprintf(out, "%s %s", i ? "," : "", addr_print(&listen->addr[i], buf));
 }
 
 static void print_prefixes(FILE *out, const struct conf_prefixes *prefixes)

@@ -11,19 +11,19 @@ static int set(int fd, int level, int option, int value)
     return setsockopt(fd, level, option, &value, sizeof value);
 }
 
-size_t dgram_max(const struct net_addr *peer)
+size_t dgram_max(const struct addr *peer)
 {
     return peer->sa.sa_family == AF_INET ? DGRAM_MAX_V4 : DGRAM_MAX_V6;
 }
 
-size_t dgram_headers(const struct net_addr *peer)
+size_t dgram_headers(const struct addr *peer)
 {
     return peer->sa.sa_family == AF_INET ? 20 + 8 : 40 + 8;
 }
 
 /* Connecting tells, and sends nothing. It is done to another socket, bound to the same device: a
  * socket forgets its device when it is disconnected. */
-static int find_route(int fd, struct net_addr *peer)
+static int find_route(int fd, struct addr *peer)
 {
     int probe = socket(peer->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     int device = 0;
@@ -45,7 +45,7 @@ static int find_route(int fd, struct net_addr *peer)
     return rc;
 }
 
-int dgram_prepare(int fd, struct net_addr *peer)
+int dgram_prepare(int fd, struct addr *peer)
 {
     bool v4 = peer->sa.sa_family == AF_INET;
 
@@ -77,7 +77,7 @@ static const void *find_control(struct msghdr *msg, int type_v4, int type_v6)
 }
 
 /* The address that reported an error follows it; there is none where this host did. */
-static void get_offender(const struct sock_extended_err *error, struct net_addr *from)
+static void get_offender(const struct sock_extended_err *error, struct addr *from)
 {
     const struct sockaddr *sa = SO_EE_OFFENDER(error);
 
@@ -117,7 +117,7 @@ bool dgram_take_error(int fd, struct dgram_error *error, uint8_t *octets, size_t
     return true;
 }
 
-ssize_t dgram_receive(int fd, uint8_t octets[static DGRAM_ROOM], struct net_addr *from,
+ssize_t dgram_receive(int fd, uint8_t octets[static DGRAM_ROOM], struct addr *from,
                       size_t *fragment)
 {
     char control[128] __attribute__((aligned(8)));

@@ -18,14 +18,14 @@
 /* What a run needs, and what the report is told of an address before it is tried. */
 struct run {
     struct options options;
-    struct net_addr list[RESOLVE_MAX]; /* of the host; the report refers to them to its end */
+    struct addr list[RESOLVE_MAX]; /* of the host; the report refers to them to its end */
     struct probe probe;
     struct report report;
     bool names;
     char name[NI_MAXHOST];
 };
 
-static bool announce(void *context, const struct net_addr *peer)
+static bool announce(void *context, const struct addr *peer)
 {
     struct run *run = context;
 
@@ -97,7 +97,7 @@ static void set_up_report(struct run *run)
 
 /* ---- what is not a run of probes ---- */
 
-static int stream_over(const struct run *run, int fd, const struct net_addr *peer)
+static int stream_over(const struct run *run, int fd, const struct addr *peer)
 {
     const struct options *options = &run->options;
     uint64_t timeout = options->settings.timeout;
@@ -120,7 +120,7 @@ static void show_size(void *context, const struct mtu_probe *probe)
     mtu_print_probe(context, probe);
 }
 
-static int mtu_over(const struct run *run, int fd, const struct net_addr *peer)
+static int mtu_over(const struct run *run, int fd, const struct addr *peer)
 {
     const struct options *options = &run->options;
     struct mtu_settings settings = mtu_defaults;
@@ -138,7 +138,7 @@ static int mtu_over(const struct run *run, int fd, const struct net_addr *peer)
     return status;
 }
 
-static int over_datagrams(struct run *run, const struct net_addr *peer)
+static int over_datagrams(struct run *run, const struct addr *peer)
 {
     int fd = probe_socket(&run->probe, peer->sa.sa_family, SOCK_DGRAM, 0);
     int status;

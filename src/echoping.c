@@ -335,18 +335,18 @@ static int finish(struct tests *tests)
     return tests->rtt.count > 0 && !tests->probe.stopped ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-static bool announce(void *context, const struct net_addr *peer)
+static bool announce(void *context, const struct addr *peer)
 {
     struct tests *tests = context;
-    char address[NET_STRLEN];
+    char address[ADDR_STRLEN];
 
     if (tests->options->verbose)
         printf("Trying to send %zu bytes to internet address %s by %s...\n",
-               tests->options->settings.size, net_print(peer, address), tests->options->ops->name);
+               tests->options->settings.size, addr_print(peer, address), tests->options->ops->name);
     return fflush(stdout) == 0;
 }
 
-static int run(const struct options *options, const struct net_addr list[], int count)
+static int run(const struct options *options, const struct addr list[], int count)
 {
     struct tests tests = {.options = options};
     int status = EXIT_FAILURE;
@@ -374,7 +374,7 @@ int main(int argc, char *argv[])
 {
     struct options options = {
         .settings = probe_defaults, .ops = &probe_connect_ops, .port = "7", .family = AF_UNSPEC};
-    struct net_addr list[RESOLVE_MAX];
+    struct addr list[RESOLVE_MAX];
     char why[RESOLVE_WHY];
     bool numeric;
     int count;

@@ -16,10 +16,10 @@ int endpoint_fd(const struct endpoint *endpoint, size_t worker)
 
 const char *endpoint_print(const struct endpoint *endpoint, char buf[static ENDPOINT_STRLEN])
 {
-    char address[NET_STRLEN];
+    char address[ADDR_STRLEN];
 
     snprintf(buf, ENDPOINT_STRLEN, "%s %s", endpoint->type == SOCK_STREAM ? "tcp" : "udp",
-             net_print(&endpoint->addr, address));
+             addr_print(&endpoint->addr, address));
     return buf;
 }
 
@@ -28,7 +28,7 @@ const char *endpoints_describe(const struct endpoints *set, char *buf, size_t si
     static const int types[] = {SOCK_STREAM, SOCK_DGRAM};
     static const char *const names[] = {"tcp", "udp"};
     FILE *out = fmemopen(buf, size, "w");
-    char text[NET_STRLEN];
+    char text[ADDR_STRLEN];
     const char *between = "";
 
     buf[0] = '\0';
@@ -39,7 +39,7 @@ const char *endpoints_describe(const struct endpoints *set, char *buf, size_t si
 
         for (size_t i = 0; i < set->count; i++)
             if (set->list[i]->type == types[t]) {
-                fprintf(out, "%s%s %s%s", between, name, net_print(&set->list[i]->addr, text),
+                fprintf(out, "%s%s %s%s", between, name, addr_print(&set->list[i]->addr, text),
                         set->list[i]->inherited ? " (inherited)" : "");
                 between = name = "";
             }
@@ -52,7 +52,7 @@ const char *endpoints_describe(const struct endpoints *set, char *buf, size_t si
 }
 
 /* NULL, which has been logged, for want of memory. */
-static struct endpoint *new_endpoint(int type, const struct net_addr *addr, size_t count)
+static struct endpoint *new_endpoint(int type, const struct addr *addr, size_t count)
 {
     struct endpoint *endpoint = calloc(1, sizeof *endpoint + count * sizeof endpoint->fds[0]);
 
@@ -93,11 +93,11 @@ static void close_endpoint(struct endpoint *endpoint)
 int endpoints_adopt(struct endpoints *set, int first, int count)
 {
     for (int fd = first; fd < first + count; fd++) {
-        struct net_addr addr;
+        struct addr addr;
         struct endpoint *endpoint;
         int type;
 
-        if (net_adopt(fd, &type, &addr) < 0) {
+        if (socket_adopt(fd, &type, &addr) < 0) {
             log_error("cannot serve descriptor %d, which the service manager handed over: %s (a "
                       "listening TCP or a bound UDP "
                       "socket is wanted)",
@@ -123,10 +123,10 @@ bool endpoints_has(const struct endpoints *set, const struct endpoint *endpoint)
     return false;
 }
 
-static struct endpoint *find(const struct endpoints *set, int type, const struct net_addr *addr)
+static struct endpoint *find(const struct endpoints *set, int type, const struct addr *addr)
 {
     for (size_t i = 0; i < set->count; i++)
-        if (set->list[i]->type == type && net_equal(&set->list[i]->addr, addr))
+        if (set->list[i]->type == type && addr_equal(&set->list[i]->addr, addr))
             return set->list[i];
     return NULL;
 }
@@ -134,20 +134,19 @@ static struct endpoint *find(const struct endpoints *set, int type, const struct
 static void set_sharing(const struct endpoint *endpoint, bool on)
 {
     for (size_t i = 0; i < endpoint->count; i++)
-        net_share(endpoint->fds[i], on);
+        socket_share(endpoint->fds[i], on);
 }
 
 /* An address may give way to one that overlaps it, such as a wildcard to one interface's: both must
  * be bound for a moment. */
-static bool share_with_current(const struct endpoints *current, int type,
-                               const struct net_addr *addr)
+static bool share_with_current(const struct endpoints *current, int type, const struct addr *addr)
 {
     bool any = false;
 
     for (size_t i = 0; i < current->count; i++) {
         struct endpoint *endpoint = current->list[i];
 
-        if (endpoint->type == type && !endpoint->inherited && net_overlap(&endpoint->addr, addr)) {
+        if (endpoint->type == type && !endpoint->inherited && addr_overlap(&endpoint->addr, addr)) {
             set_sharing(endpoint, true);
             any = true;
         }
@@ -196,8 +195,7 @@ static void log_failure(const struct endpoint *endpoint, const char *file, unsig
 }
 
 /* The defaults name IPv6; a host without it serves IPv4 all the same. */
-static bool is_missing_ipv6(const struct conf_listen *listen, const struct net_addr *addr,
-                            int error)
+static bool is_missing_ipv6(const struct conf_listen *listen, const struct addr *addr, int error)
 {
     return listen->is_default && addr->sa.sa_family == AF_INET6 &&
            (error == EAFNOSUPPORT || error == EADDRNOTAVAIL);
@@ -210,7 +208,7 @@ struct wanted {
 };
 
 static int open_endpoint(struct endpoints *next, const struct endpoints *current,
-                         const struct wanted *wanted, const struct net_addr *addr, const char *file,
+                         const struct wanted *wanted, const struct addr *addr, const char *file,
                          size_t workers)
 {
     struct endpoint *endpoint = new_endpoint(wanted->type, addr, workers);
@@ -219,7 +217,7 @@ static int open_endpoint(struct endpoints *next, const struct endpoints *current
 
     if (!endpoint)
         return -1;
-    if (net_open(wanted->type, addr, wanted->backlog, share, workers, endpoint->fds) < 0) {
+    if (socket_open(wanted->type, addr, wanted->backlog, share, workers, endpoint->fds) < 0) {
         bool harmless = is_missing_ipv6(wanted->listen, addr, errno);
 
         if (harmless)
@@ -245,7 +243,7 @@ static int plan_protocol(struct endpoints *next, const struct endpoints *current
     int error = 0;
 
     for (size_t i = 0; i < wanted->listen->count; i++) {
-        const struct net_addr *addr = &wanted->listen->addr[i];
+        const struct addr *addr = &wanted->listen->addr[i];
         struct endpoint *kept = find(current, wanted->type, addr);
         int status =
             kept ? append(next, kept) : open_endpoint(next, current, wanted, addr, file, workers);
@@ -343,7 +341,7 @@ int endpoints_own(const struct endpoints *set, uid_t uid, gid_t gid)
 {
     for (size_t i = 0; i < set->count; i++)
         for (size_t j = 0; j < set->list[i]->count; j++)
-            if (!set->list[i]->inherited && net_own(set->list[i]->fds[j], uid, gid) < 0)
+            if (!set->list[i]->inherited && socket_chown(set->list[i]->fds[j], uid, gid) < 0)
                 return -1;
     return 0;
 }

@@ -5,15 +5,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "addr.h"
 #include "conf.h"
-#include "net.h"
+#include "socket.h"
 
 /* The sockets that a configuration asks for, and how to get from one set to the next without
  * closing what both have. */
 
 struct endpoint {
     int type; /* SOCK_STREAM or SOCK_DGRAM */
-    struct net_addr addr;
+    struct addr addr;
     bool inherited; /* handed over by the service manager: one socket, which all workers share */
     bool fresh;     /* in the new set only */
     size_t count;
@@ -29,7 +30,7 @@ struct endpoints {
 int endpoint_fd(const struct endpoint *endpoint, size_t worker);
 
 /* "tcp 192.0.2.1:7"; returns buf. */
-#define ENDPOINT_STRLEN (NET_STRLEN + 4)
+#define ENDPOINT_STRLEN (ADDR_STRLEN + 4)
 const char *endpoint_print(const struct endpoint *endpoint, char buf[static ENDPOINT_STRLEN]);
 
 /* "tcp 0.0.0.0:7 [::]:7; udp 0.0.0.0:7", cut to fit; returns buf. */
@@ -59,7 +60,7 @@ void endpoints_commit(struct endpoints *current, struct endpoints *next, struct 
 
 bool endpoints_has(const struct endpoints *set, const struct endpoint *endpoint);
 
-/* Give every socket to that user, see net_own(). */
+/* Give every socket to that user, see socket_chown(). */
 int endpoints_own(const struct endpoints *set, uid_t uid, gid_t gid);
 
 /* Close and free all but, unless asked, the inherited ones. */

@@ -28,7 +28,7 @@ static in_addr_t mapped_v4(const struct in6_addr *address)
     return v4;
 }
 
-bool guard_is_group(const struct net_addr *address)
+bool guard_is_group(const struct addr *address)
 {
     if (address->sa.sa_family == AF_INET)
         return v4_is_group(address->in.sin_addr.s_addr);
@@ -39,7 +39,7 @@ bool guard_is_group(const struct net_addr *address)
 
 /* Sending to the unspecified address would reach this host itself (RFC 1122 3.2.1.3 forbids it as a
  * destination). */
-static bool is_unspecified(const struct net_addr *source)
+static bool is_unspecified(const struct addr *source)
 {
     if (source->sa.sa_family == AF_INET)
         return source->in.sin_addr.s_addr == htonl(INADDR_ANY);
@@ -48,16 +48,16 @@ static bool is_unspecified(const struct net_addr *source)
             mapped_v4(&source->in6.sin6_addr) == htonl(INADDR_ANY));
 }
 
-bool guard_admits(const struct guard_access *access, const struct net_addr *source)
+bool guard_admits(const struct guard_access *access, const struct addr *source)
 {
     uint8_t listed = access->set ? prefix_set_find(access->set, source) : 0;
 
     return listed == 0 ? !access->only_listed : listed == GUARD_ALLOW;
 }
 
-enum guard_verdict guard_judge(const struct guard *guard, const struct net_addr *source)
+enum guard_verdict guard_judge(const struct guard *guard, const struct addr *source)
 {
-    uint16_t port = net_port(source);
+    uint16_t port = addr_port(source);
 
     if (guard->refused_ports[port / 8] & 1U << port % 8)
         return GUARD_REFUSE_PORT;

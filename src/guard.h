@@ -5,8 +5,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "net.h"
+#include "addr.h"
 #include "prefix.h"
+#include "socket.h"
 
 /* Who may be served, by address. The set is borrowed; without one, everybody. */
 struct guard_access {
@@ -14,7 +15,7 @@ struct guard_access {
     bool only_listed;             /* who is in no prefix is denied */
 };
 enum { GUARD_ALLOW = 1, GUARD_DENY }; /* denying wins a tie */
-bool guard_admits(const struct guard_access *access, const struct net_addr *source);
+bool guard_admits(const struct guard_access *access, const struct addr *source);
 
 /* May a datagram from this source be answered? Decided from its address alone; a loop of two echo
  * services, or of echo and another service that answers anything (CERT CA-1996-01, CVE-2024-2169),
@@ -37,16 +38,16 @@ enum guard_verdict {
     GUARD_REFUSE_ADDRESS, /* none that a reply can go to */
     GUARD_REFUSE_ACCESS
 };
-enum guard_verdict guard_judge(const struct guard *guard, const struct net_addr *source);
+enum guard_verdict guard_judge(const struct guard *guard, const struct addr *source);
 
 /* True for an address that stands for a group of hosts: multicast, or 255.255.255.255. */
-bool guard_is_group(const struct net_addr *address);
+bool guard_is_group(const struct addr *address);
 
 /* Replies of ours set out with GUARD_HOPS to go, which no client's datagram does: those have at
  * most GUARD_HOPS_USUAL left, or started with 255 and have far more. So a reply of another echod is
  * known up to 40 hops away, and not answered: two of them do not go on with each other, at whatever
  * ports, rate and distance, and at no cost to anybody else. */
-#define GUARD_HOPS       NET_REPLY_HOPS
+#define GUARD_HOPS       SOCKET_REPLY_TTL
 #define GUARD_HOPS_USUAL 128
 
 /* True if a datagram that has so many hops left to go is such a reply. */

@@ -127,7 +127,7 @@ void probe_reply(struct probe_link *link, const struct payload_identity *identit
     if (identity->verdict == PAYLOAD_FOREIGN) {
         probe->counters.foreign++;
         event.kind = PROBE_FOREIGN;
-    } else if (!net_equal(arrival->from, &link->peer) || (slot && slot->link != link->index)) {
+    } else if (!addr_equal(arrival->from, &link->peer) || (slot && slot->link != link->index)) {
         probe->counters.wrong_source++;
         event.kind = PROBE_WRONG_SOURCE;
     } else if (identity->verdict == PAYLOAD_TRUNCATED) {
@@ -147,7 +147,7 @@ void probe_reply(struct probe_link *link, const struct payload_identity *identit
     probe_emit(probe, &event);
 }
 
-void probe_error(struct probe_link *link, uint64_t seq, int error, const struct net_addr *from,
+void probe_error(struct probe_link *link, uint64_t seq, int error, const struct addr *from,
                  uint64_t now)
 {
     struct probe *probe = link->probe;

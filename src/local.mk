@@ -12,7 +12,7 @@ libechod_sources = \
     src/guard.c src/guard.h \
     src/log.c src/log.h \
     src/loop.c src/loop.h \
-    src/net.c src/net.h \
+    src/addr.c src/addr.h src/socket.c src/socket.h \
     src/notify.h \
     src/outbox.c src/outbox.h \
     src/policy.c src/policy.h \
@@ -47,16 +47,16 @@ sbin_PROGRAMS += src/echod
 src_echod_SOURCES = src/main.c
 src_echod_LDADD   = src/libechod.a $(libechod_libs)
 
-# The client shares net.c with the daemon, nothing else.
+# The client shares addr.c with the daemon, nothing else.
 noinst_LIBRARIES += src/libprobe.a
 libprobe_sources = \
+    src/addr.c src/addr.h \
     src/cli.c src/cli.h \
     src/dgram.c src/dgram.h \
     src/draw.c \
     src/histogram.c src/histogram.h \
     src/ledger.c src/ledger.h \
     src/mtu.c src/mtu.h src/mtu_print.c \
-    src/net.c src/net.h \
     src/payload.c src/payload.h \
     src/plugin.c src/plugin.h \
     src/probe.c src/probe.h \

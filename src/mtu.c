@@ -18,7 +18,7 @@ struct search {
     const struct mtu_settings *settings;
     struct mtu_result *result;
     struct waiter waiter;
-    struct net_addr peer;
+    struct addr peer;
     size_t headers;
     uint64_t nonce;
     uint64_t seq;   /* of the latest try */
@@ -142,7 +142,7 @@ static bool send_try(struct search *search, struct mtu_probe *probe)
 /* Returns whether it decides on the size. */
 static bool receive(struct search *search, struct mtu_probe *probe)
 {
-    struct net_addr from;
+    struct addr from;
     size_t fragment;
     ssize_t len = dgram_receive(search->socket, search->in, &from, &fragment);
     enum payload_verdict verdict;
@@ -150,7 +150,7 @@ static bool receive(struct search *search, struct mtu_probe *probe)
     if (len < 0)
         return false;
     verdict = identify(search, probe->size, (size_t)len);
-    if (!net_equal(&from, &search->peer) ||
+    if (!addr_equal(&from, &search->peer) ||
         (verdict != PAYLOAD_GOOD && verdict != PAYLOAD_TRUNCATED)) {
         search->result->foreign++;
         return false;
@@ -326,7 +326,7 @@ static void run(struct search *search)
     search->result->complete = !search->over;
 }
 
-static int start(struct search *search, int socket, const struct net_addr *peer)
+static int start(struct search *search, int socket, const struct addr *peer)
 {
     search->socket = socket;
     search->peer = *peer;
@@ -341,7 +341,7 @@ static int start(struct search *search, int socket, const struct net_addr *peer)
     return 0;
 }
 
-int mtu_find(int socket, const struct net_addr *peer, const struct mtu_settings *settings,
+int mtu_find(int socket, const struct addr *peer, const struct mtu_settings *settings,
              struct mtu_result *result)
 {
     struct search *search = calloc(1, sizeof *search);

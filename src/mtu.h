@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "net.h"
+#include "addr.h"
 
 /* Find the largest datagram that reaches a UDP echo service unfragmented and comes back, by binary
  * search (RFC 8899 calls it probing of the path layer), and what stops larger ones. The way there
@@ -30,11 +30,11 @@ struct mtu_probe {
     size_t size;
     enum mtu_outcome outcome;
     unsigned tries;
-    size_t mtu;           /* MTU_REPORTED, MTU_INTERFACE: what is told to pass; 0: it is not told */
-    size_t fragment;      /* MTU_FRAGMENTED: the largest piece, with IP header */
-    size_t len;           /* MTU_TRUNCATED: what came back */
-    int error;            /* MTU_ERROR: errno */
-    struct net_addr from; /* MTU_REPORTED, MTU_ERROR: who told; len 0: this host */
+    size_t mtu;       /* MTU_REPORTED, MTU_INTERFACE: what is told to pass; 0: it is not told */
+    size_t fragment;  /* MTU_FRAGMENTED: the largest piece, with IP header */
+    size_t len;       /* MTU_TRUNCATED: what came back */
+    int error;        /* MTU_ERROR: errno */
+    struct addr from; /* MTU_REPORTED, MTU_ERROR: who told; len 0: this host */
 };
 
 struct mtu_settings {
@@ -50,7 +50,7 @@ struct mtu_settings {
 extern const struct mtu_settings mtu_defaults;
 
 struct mtu_result {
-    struct net_addr peer;
+    struct addr peer;
     bool found;      /* something came back; else `limit` tells about the smallest size */
     bool complete;   /* false: the user, the deadline or an error ended it */
     size_t largest;  /* that came back */
@@ -65,7 +65,7 @@ struct mtu_result {
 /* The socket is a datagram one, not connected; it may be bound and have options set; DF gets set.
  * SIGINT and SIGTERM end it. Returns what to exit with: 0 found; 1 no reply, or ended before it was
  * found; 2 any other error. */
-int mtu_find(int socket, const struct net_addr *peer, const struct mtu_settings *settings,
+int mtu_find(int socket, const struct addr *peer, const struct mtu_settings *settings,
              struct mtu_result *result);
 
 /* For people: a result, and one probe on one line (a listener may call it). */

@@ -3,14 +3,14 @@
 
 #include "mtu.h"
 
-static const char *source(const struct net_addr *from, char text[static NET_STRLEN])
+static const char *source(const struct addr *from, char text[static ADDR_STRLEN])
 {
-    return from->len != 0 ? net_print_host(from, text) : "this host";
+    return from->len != 0 ? addr_print_host(from, text) : "this host";
 }
 
 void mtu_print_probe(FILE *out, const struct mtu_probe *probe)
 {
-    char from[NET_STRLEN];
+    char from[ADDR_STRLEN];
 
     fprintf(out, "%zu bytes: ", probe->size);
     switch (probe->outcome) {
@@ -43,15 +43,15 @@ void mtu_print_probe(FILE *out, const struct mtu_probe *probe)
 
 static void print_nothing_found(FILE *out, const struct mtu_result *result)
 {
-    char peer[NET_STRLEN];
+    char peer[ADDR_STRLEN];
 
     if (result->limit.size == 0) {
-        fprintf(out, "path MTU to %s: not found: %s\n", net_print(&result->peer, peer),
+        fprintf(out, "path MTU to %s: not found: %s\n", addr_print(&result->peer, peer),
                 result->error != 0 ? strerror(result->error) : "ended before anything came back");
         return;
     }
     fprintf(out, "path MTU to %s: not found, not even the smallest datagram comes back: ",
-            net_print(&result->peer, peer));
+            addr_print(&result->peer, peer));
     if (result->limit.outcome == MTU_SILENT)
         fputs("there is no echo service, or something filters its datagrams; ", out);
     mtu_print_probe(out, &result->limit);
@@ -76,14 +76,14 @@ static bool is_lower_bound(const struct mtu_result *result)
 
 void mtu_print(FILE *out, const struct mtu_result *result)
 {
-    char peer[NET_STRLEN];
+    char peer[ADDR_STRLEN];
 
     if (!result->found) {
         print_nothing_found(out, result);
         return;
     }
     fprintf(out, "path MTU to %s: %s%zu, for %zu bytes of payload\n",
-            net_print(&result->peer, peer), is_lower_bound(result) ? "at least " : "", result->mtu,
+            addr_print(&result->peer, peer), is_lower_bound(result) ? "at least " : "", result->mtu,
             result->largest);
     if (!result->complete) {
         fputs("limit: not found, it was ended before\n", out);

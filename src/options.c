@@ -123,7 +123,7 @@ static void parse_pattern(struct options *options)
 
 static void parse_source(struct probe_socket *socket)
 {
-    if (net_parse(optarg, 0, &socket->source) == 0)
+    if (addr_parse(optarg, 0, &socket->source) == 0)
         return;
     socket->source.len = 0;
     if (strlen(optarg) == 0 || strlen(optarg) >= sizeof socket->device)

@@ -43,7 +43,7 @@ static bool is_mapped(const struct prefix *v6)
     return v6->hi == 0 && v6->lo >> 32 == 0xffff;
 }
 
-static struct prefix whole(const struct net_addr *addr)
+static struct prefix whole(const struct addr *addr)
 {
     struct prefix prefix;
 
@@ -53,7 +53,7 @@ static struct prefix whole(const struct net_addr *addr)
     return is_mapped(&prefix) ? from_v4((uint32_t)prefix.lo) : prefix;
 }
 
-struct prefix prefix_of(const struct net_addr *addr, unsigned v4_length, unsigned v6_length)
+struct prefix prefix_of(const struct addr *addr, unsigned v4_length, unsigned v6_length)
 {
     struct prefix prefix = whole(addr);
 
@@ -245,7 +245,7 @@ int prefix_set_add(struct prefix_set *set, const struct prefix *prefix, uint8_t 
     return 0;
 }
 
-uint8_t prefix_set_find(const struct prefix_set *set, const struct net_addr *addr)
+uint8_t prefix_set_find(const struct prefix_set *set, const struct addr *addr)
 {
     struct prefix address = whole(addr);
     uint32_t at = address.is_v4 ? V4_ROOT : V6_ROOT;

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "net.h"
+#include "addr.h"
 
 /* Address prefixes, and sets of them in which the longest one that matches is found. An IPv4-mapped
  * IPv6 address or prefix (RFC 4291 2.5.5.2) is the IPv4 one, here and everywhere in a set; no IPv6
@@ -21,7 +21,7 @@ struct prefix {
 };
 
 /* The first bits of an address: so many of them, by its family. */
-struct prefix prefix_of(const struct net_addr *addr, unsigned v4_length, unsigned v6_length);
+struct prefix prefix_of(const struct addr *addr, unsigned v4_length, unsigned v6_length);
 
 /* The first bits of a prefix that is at least that long. */
 struct prefix prefix_cut(const struct prefix *prefix, unsigned length);
@@ -51,6 +51,6 @@ void prefix_set_free(struct prefix_set *set);
 int prefix_set_add(struct prefix_set *set, const struct prefix *prefix, uint8_t value);
 
 /* The value of the longest prefix that the address is in; 0: there is none. */
-uint8_t prefix_set_find(const struct prefix_set *set, const struct net_addr *addr);
+uint8_t prefix_set_find(const struct prefix_set *set, const struct addr *addr);
 
 #endif

@@ -71,7 +71,7 @@ void probe_emit(struct probe *probe, const struct probe_event *event)
     }
 }
 
-void probe_failed(struct probe *probe, const struct net_addr *peer, int error, int status)
+void probe_failed(struct probe *probe, const struct addr *peer, int error, int status)
 {
     probe->status = status;
     probe_emit(probe, &(struct probe_event){.kind = PROBE_FAILURE, .error = error, .from = peer});
@@ -202,7 +202,7 @@ static const struct probe_link *opening(const struct probe *probe)
 }
 
 /* Open links up to `count` and wait until all of them are there. */
-static int open_up_to(struct probe *probe, const struct probe_ops *ops, const struct net_addr *peer,
+static int open_up_to(struct probe *probe, const struct probe_ops *ops, const struct addr *peer,
                       unsigned count)
 {
     uint64_t until = connect_until(probe, probe_now());
@@ -224,7 +224,7 @@ static int open_up_to(struct probe *probe, const struct probe_ops *ops, const st
     return probe->status == 0 ? 0 : -1;
 }
 
-int probe_open(struct probe *probe, const struct probe_ops *ops, const struct net_addr *peer)
+int probe_open(struct probe *probe, const struct probe_ops *ops, const struct addr *peer)
 {
     if (probe->settings.deadline != 0 && probe->deadline == 0)
         probe->deadline = probe_now() + probe->settings.deadline;

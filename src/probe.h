@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "net.h"
+#include "addr.h"
 #include "payload.h"
 #include "rtt.h"
 
@@ -29,7 +29,7 @@
 
 /* How sockets are set up. */
 struct probe_socket {
-    struct net_addr source;   /* len 0: the kernel's choice; its port does not count */
+    struct addr source;       /* len 0: the kernel's choice; its port does not count */
     uint16_t port;            /* of link 0; those of the others follow. 0: any */
     char device[IF_NAMESIZE]; /* "": any */
     int tos;                  /* -1: the system's default */
@@ -95,16 +95,16 @@ enum probe_event_kind {
 
 struct probe_event {
     enum probe_event_kind kind;
-    const char *text;            /* PROBE_FAILURE: the reason where no errno tells; else NULL */
-    int error;                   /* errno of PROBE_ERROR, PROBE_CLOSED, PROBE_FAILURE */
-    uint64_t seq;                /* 0: not known */
-    uint64_t time;               /* round trip; PROBE_CONNECTED: how long that took; 0: not known */
-    uint64_t connect;            /* how long this probe's own connection took; 0: it has none */
-    size_t size;                 /* octets received */
-    const uint8_t *octets;       /* ... themselves; NULL: not all of them are there */
-    size_t wrong;                /* PROBE_CORRUPT: index of the first wrong octet */
-    bool reordered;              /* PROBE_RECEIVED */
-    const struct net_addr *from; /* who sent it; NULL: this host's own kernel */
+    const char *text;        /* PROBE_FAILURE: the reason where no errno tells; else NULL */
+    int error;               /* errno of PROBE_ERROR, PROBE_CLOSED, PROBE_FAILURE */
+    uint64_t seq;            /* 0: not known */
+    uint64_t time;           /* round trip; PROBE_CONNECTED: how long that took; 0: not known */
+    uint64_t connect;        /* how long this probe's own connection took; 0: it has none */
+    size_t size;             /* octets received */
+    const uint8_t *octets;   /* ... themselves; NULL: not all of them are there */
+    size_t wrong;            /* PROBE_CORRUPT: index of the first wrong octet */
+    bool reordered;          /* PROBE_RECEIVED */
+    const struct addr *from; /* who sent it; NULL: this host's own kernel */
     const struct probe_link *link; /* through which it came; NULL: none */
 };
 
@@ -128,7 +128,7 @@ struct probe_link {
     const struct probe_ops *ops;
     struct probe *probe;
     unsigned index;
-    struct net_addr peer;
+    struct addr peer;
     struct probe_watch watch;
     uint16_t port;       /* of this end, host order; 0: it differs */
     bool opening;        /* until probe_connected() or probe_failed() */
@@ -147,7 +147,7 @@ struct probe_ops {
 
     /* A link with what the protocol needs set, probe_link_init() done and link->opening set if
      * connecting has only begun. NULL on failure, which probe_failed() has then been told. */
-    struct probe_link *(*open)(struct probe *probe, const struct net_addr *peer, unsigned index);
+    struct probe_link *(*open)(struct probe *probe, const struct addr *peer, unsigned index);
 
     /* Send, or begin to send, the payloads of `count` probes from `first` on. Returns how many were
      * taken; with fewer than all, link->blocked is set until there is room again. */
@@ -225,7 +225,7 @@ size_t probe_min_size(const struct probe_ops *ops);
 
 /* Open all links to a peer. From here to probe_fini(), SIGINT, SIGTERM and SIGQUIT are taken by the
  * engine. -1: the listener was told why; another peer may be tried unless probe->stopped. */
-int probe_open(struct probe *probe, const struct probe_ops *ops, const struct net_addr *peer);
+int probe_open(struct probe *probe, const struct probe_ops *ops, const struct addr *peer);
 
 /* Send and receive until the settings, a signal, the peer or the listener ends it. Returns how long
  * that took. */
@@ -247,7 +247,7 @@ void probe_emit(struct probe *probe, const struct probe_event *event);
 
 /* Octets that arrived, and where they lie. */
 struct probe_arrival {
-    const struct net_addr *from;
+    const struct addr *from;
     const uint8_t *octets; /* NULL: not all of them are there */
     size_t size;
     uint64_t now;
@@ -276,7 +276,7 @@ void probe_reply(struct probe_link *link, const struct payload_identity *identit
 void probe_stamp(struct probe *probe, uint64_t seq, uint64_t stamp);
 
 /* The network (from != NULL) or the kernel could not deliver probe `seq` (0: not known which). */
-void probe_error(struct probe_link *link, uint64_t seq, int error, const struct net_addr *from,
+void probe_error(struct probe_link *link, uint64_t seq, int error, const struct addr *from,
                  uint64_t now);
 
 /* The connection for the whole run, or (seq != 0) that of one probe, whose round trip begins now,
@@ -289,7 +289,7 @@ void probe_closed(struct probe_link *link, int error);
 
 /* A link could not be opened (NULL: something else failed); `status` is what to exit with if that
  * was the last resort. */
-void probe_failed(struct probe *probe, const struct net_addr *peer, int error, int status);
+void probe_failed(struct probe *probe, const struct addr *peer, int error, int status);
 
 /* ---- for tests: the parts of probe_run() with time passed in ---- */
 

@@ -50,8 +50,7 @@ static void connect_close(struct probe_link *base)
     free(link);
 }
 
-static struct probe_link *connect_open(struct probe *probe, const struct net_addr *peer,
-                                       unsigned index)
+static struct probe_link *connect_open(struct probe *probe, const struct addr *peer, unsigned index)
 {
     struct connect_link *link = calloc(1, sizeof *link);
 
@@ -65,7 +64,7 @@ static struct probe_link *connect_open(struct probe *probe, const struct net_add
 }
 
 /* Who is to blame; NULL: this host. */
-static const struct net_addr *blamed(const struct tcp_stream *stream, int error)
+static const struct addr *blamed(const struct tcp_stream *stream, int error)
 {
     return error == ECONNREFUSED || error == ECONNRESET || error == EPIPE || error == ENODATA
                ? &stream->peer

@@ -41,7 +41,7 @@ static int set_path(int fd, int family, int type, const struct probe_socket *how
 
 static int bind_source(int fd, int family, int type, const struct probe_socket *how, unsigned index)
 {
-    struct net_addr source = how->source;
+    struct addr source = how->source;
 
     /* A datagram socket is bound in any case, so that its port is known from the beginning. */
     if (source.len == 0 && how->port == 0 && type == SOCK_STREAM)
@@ -55,7 +55,7 @@ static int bind_source(int fd, int family, int type, const struct probe_socket *
         errno = EAFNOSUPPORT;
         return -1;
     }
-    net_set_port(&source, how->port != 0 ? (uint16_t)(how->port + index) : 0);
+    addr_set_port(&source, how->port != 0 ? (uint16_t)(how->port + index) : 0);
     if (type == SOCK_STREAM) {
         /* One of our own earlier connections may still be in TIME-WAIT; and without a port, the
          * kernel need not pick one before it knows the peer. */

@@ -26,17 +26,17 @@ static int failure_status(int error)
 
 static void connected(struct tcp_link *tcp)
 {
-    struct net_addr own = {.len = sizeof own.in6};
+    struct addr own = {.len = sizeof own.in6};
 
     tcp->link.peer = tcp->stream.peer;
     tcp->link.watch.fd = tcp->stream.watch.fd;
     if (getsockname(tcp->stream.watch.fd, &own.sa, &own.len) == 0)
-        tcp->link.port = net_port(&own);
+        tcp->link.port = addr_port(&own);
     tcp_stream_flush(&tcp->stream);
     probe_connected(&tcp->link, 0, probe_now() - tcp->stream.began);
 }
 
-static struct probe_link *tcp_open(struct probe *probe, const struct net_addr *peer, unsigned index)
+static struct probe_link *tcp_open(struct probe *probe, const struct addr *peer, unsigned index)
 {
     struct tcp_link *tcp = calloc(1, sizeof *tcp);
 

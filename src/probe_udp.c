@@ -38,7 +38,7 @@ struct batch {
     struct mmsghdr in[BATCH];
     struct iovec out_iov[BATCH];
     struct iovec in_iov[BATCH];
-    struct net_addr from[BATCH];
+    struct addr from[BATCH];
     char control[BATCH][CONTROL] __attribute__((aligned(8)));
     uint8_t octets[]; /* `size` payloads to send, and as many rooms to receive */
 };
@@ -83,7 +83,7 @@ static void number_stamps(struct udp_link *udp)
 static int open_socket(struct udp_link *udp, int family)
 {
     struct probe *probe = udp->link.probe;
-    struct net_addr own = {.len = sizeof own.in6};
+    struct addr own = {.len = sizeof own.in6};
     int fd = probe_socket(probe, family, SOCK_DGRAM, udp->link.index);
 
     if (fd < 0)
@@ -93,7 +93,7 @@ static int open_socket(struct udp_link *udp, int family)
         set(fd, SOL_SOCKET, SO_RCVBUF, BUFFER) < 0)
         return -1;
     if (getsockname(fd, &own.sa, &own.len) == 0)
-        udp->link.port = net_port(&own);
+        udp->link.port = addr_port(&own);
     if (probe->settings.kernel_stamps)
         number_stamps(udp);
     return probe_watch(&udp->link.watch, POLLIN);
@@ -129,7 +129,7 @@ static int lay_out(struct udp_link *udp, size_t payload)
     return udp->batch ? 0 : -1;
 }
 
-static struct probe_link *udp_open(struct probe *probe, const struct net_addr *peer, unsigned index)
+static struct probe_link *udp_open(struct probe *probe, const struct addr *peer, unsigned index)
 {
     struct udp_link *udp = calloc(1, sizeof *udp);
 

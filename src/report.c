@@ -97,14 +97,14 @@ void report_status(const struct report *report)
 
 /* ---- trouble ---- */
 
-static bool lacks_zone(const struct net_addr *addr)
+static bool lacks_zone(const struct addr *addr)
 {
     return addr && addr->sa.sa_family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&addr->in6.sin6_addr) &&
            addr->in6.sin6_scope_id == 0;
 }
 
 /* Whether it is -I that the kernel objects to. */
-static bool is_about_source(const struct probe_socket *how, const struct net_addr *peer, int error)
+static bool is_about_source(const struct probe_socket *how, const struct addr *peer, int error)
 {
     if (error == ENODEV)
         return how->device[0] != '\0';
@@ -115,7 +115,7 @@ static bool is_about_source(const struct probe_socket *how, const struct net_add
 }
 
 /* What to do about an errno of the network. */
-static const char *hint_for(const struct net_addr *peer, bool source, int error)
+static const char *hint_for(const struct addr *peer, bool source, int error)
 {
     switch (error) {
     case ECONNREFUSED:
@@ -160,26 +160,26 @@ static const char *hint_for(const struct net_addr *peer, bool source, int error)
     }
 }
 
-void report_error(FILE *out, const struct probe *probe, const struct net_addr *peer, int error)
+void report_error(FILE *out, const struct probe *probe, const struct addr *peer, int error)
 {
     const struct probe_socket *how = &probe->settings.socket;
     bool source = is_about_source(how, peer, error);
     const char *hint = hint_for(peer, source, error);
-    char address[NET_STRLEN];
+    char address[ADDR_STRLEN];
 
     fputs(strerror(error), out);
     if (source)
         fprintf(out, ": -I %s",
-                how->source.len != 0 ? net_print_host(&how->source, address) : how->device);
+                how->source.len != 0 ? addr_print_host(&how->source, address) : how->device);
     fprintf(out, "%s%s\n", hint[0] != '\0' ? ": " : "", hint);
 }
 
 void report_closed(const struct report *report, const struct probe_event *event)
 {
     const struct probe_counters *counters = &report->probe->counters;
-    char address[NET_STRLEN];
+    char address[ADDR_STRLEN];
 
-    net_print(event->from, address);
+    addr_print(event->from, address);
     if (event->error == 0)
         fprintf(report->err, "echo-probe: %s closed the connection (end of file)", address);
     else if (event->error == ECONNRESET || event->error == EPIPE)
@@ -198,11 +198,11 @@ void report_failure(const struct report *report, const struct probe_event *event
         return;
     }
     if (event->from) {
-        char address[NET_STRLEN];
+        char address[ADDR_STRLEN];
 
         fprintf(report->err, "echo-probe: cannot %s %s %s: ",
                 report->ops->type == SOCK_STREAM ? "connect to" : "send to", report->ops->name,
-                net_print(event->from, address));
+                addr_print(event->from, address));
     } else {
         fputs("echo-probe: cannot wait for the network: ", report->err);
     }

@@ -35,20 +35,20 @@ struct report {
     FILE *err;
     const struct probe *probe;
     const struct probe_ops *ops;
-    const char *host;            /* as the user wrote it */
-    const struct net_addr *peer; /* being probed */
-    const char *name;            /* of the peer's address; "": show only the address */
-    bool quiet;                  /* no line for each reply */
-    bool verbose;                /* also what is not a reply to this run */
-    bool dates;                  /* begin each line with the time of day */
-    bool progress;               /* PROBE_TICK rewrites a line on `err`, a terminal */
-    bool histogram;              /* the distribution is drawn at the end */
-    bool message;                /* show the octets that came back */
-    bool sources;                /* figures of each source port */
-    double cpu;                  /* microseconds that a process used for an echo; < 0: not asked */
-    long pid;                    /* of that process */
-    int error;                   /* errno of writing to `out`; 0: none */
-    void *state;                 /* the kind's own */
+    const char *host;        /* as the user wrote it */
+    const struct addr *peer; /* being probed */
+    const char *name;        /* of the peer's address; "": show only the address */
+    bool quiet;              /* no line for each reply */
+    bool verbose;            /* also what is not a reply to this run */
+    bool dates;              /* begin each line with the time of day */
+    bool progress;           /* PROBE_TICK rewrites a line on `err`, a terminal */
+    bool histogram;          /* the distribution is drawn at the end */
+    bool message;            /* show the octets that came back */
+    bool sources;            /* figures of each source port */
+    double cpu;              /* microseconds that a process used for an echo; < 0: not asked */
+    long pid;                /* of that process */
+    int error;               /* errno of writing to `out`; 0: none */
+    void *state;             /* the kind's own */
 };
 
 /* These call the kind's functions; false, or -1, once `out` cannot be written, which
@@ -81,7 +81,7 @@ void report_status(const struct report *report);
 
 /* What an errno of the network is, and what to do about it: "Connection refused: nothing listens
  * ...". `peer` is who was probed (NULL: nobody). */
-void report_error(FILE *out, const struct probe *probe, const struct net_addr *peer, int error);
+void report_error(FILE *out, const struct probe *probe, const struct addr *peer, int error);
 
 /* PROBE_CLOSED and PROBE_FAILURE as a sentence on `err`. */
 void report_closed(const struct report *report, const struct probe_event *event);

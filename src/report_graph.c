@@ -147,11 +147,11 @@ static void put_part(int row, int *at, const char *format, ...)
 
 static void put_title(const struct report *report, const struct graph *graph, int row)
 {
-    char address[NET_STRLEN];
+    char address[ADDR_STRLEN];
     char text[512];
 
     snprintf(text, sizeof text, "%s (%s) port %u %s, %zu bytes, %s ends", report->host,
-             net_print_host(report->peer, address), (unsigned)net_port(report->peer),
+             addr_print_host(report->peer, address), (unsigned)addr_port(report->peer),
              report->ops->name, report->probe->settings.size, graph->keys ? "q" : "Ctrl-C");
     put_text(row, 0, text);
 }

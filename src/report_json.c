@@ -169,7 +169,7 @@ static json_t *event_object(const struct report *report, const struct probe_even
         event->kind == PROBE_ERROR || event->kind == PROBE_CLOSED || event->kind == PROBE_FAILURE;
     bool reply = event->kind >= PROBE_RECEIVED && event->kind <= PROBE_FOREIGN;
     json_t *object = json_object();
-    char address[NET_STRLEN];
+    char address[ADDR_STRLEN];
 
     put_text(object, "event", event_name(event->kind));
     if (event->seq != 0)
@@ -181,8 +181,8 @@ static json_t *event_object(const struct report *report, const struct probe_even
     if (reply)
         put_whole(object, "size", event->size);
     if (event->from) {
-        put_text(object, "from", net_print_host(event->from, address));
-        put_whole(object, "port", net_port(event->from));
+        put_text(object, "from", addr_print_host(event->from, address));
+        put_whole(object, "port", addr_port(event->from));
     }
     if (event->link && event->link->port != 0)
         put_whole(object, "source_port", event->link->port);
@@ -292,12 +292,12 @@ static json_t *configuration_object(const struct report *report)
 {
     const struct probe_settings *settings = &report->probe->settings;
     json_t *object = json_object();
-    char address[NET_STRLEN];
+    char address[ADDR_STRLEN];
 
     put_text(object, "host", report->host);
     if (report->peer) {
-        put_text(object, "address", net_print_host(report->peer, address));
-        put_whole(object, "port", net_port(report->peer));
+        put_text(object, "address", addr_print_host(report->peer, address));
+        put_whole(object, "port", addr_port(report->peer));
     }
     put_text(object, "protocol", report->ops->name);
     json_object_set_new(object, "connect", json_boolean(report->ops == &probe_connect_ops));

@@ -31,13 +31,13 @@ static void put_time(FILE *out, uint64_t ns)
 
 /* "localhost (127.0.0.1)", or the address alone for anybody but the peer and where names are not
  * wanted. */
-static void put_source(const struct report *report, const struct net_addr *from)
+static void put_source(const struct report *report, const struct addr *from)
 {
-    char address[NET_STRLEN];
-    char peer[NET_STRLEN];
+    char address[ADDR_STRLEN];
+    char peer[ADDR_STRLEN];
 
-    net_print_host(from, address);
-    if (report->name[0] != '\0' && strcmp(address, net_print_host(report->peer, peer)) == 0)
+    addr_print_host(from, address);
+    if (report->name[0] != '\0' && strcmp(address, addr_print_host(report->peer, peer)) == 0)
         fprintf(report->out, "%s (%s)", report->name, address);
     else
         fputs(address, report->out);
@@ -65,11 +65,11 @@ static void put_date(const struct report *report)
 
 static void text_start(struct report *report)
 {
-    char address[NET_STRLEN];
+    char address[ADDR_STRLEN];
     size_t size = report->probe->settings.size;
 
     fprintf(report->out, "PROBE %s (%s) port %u %s %zu", report->host,
-            net_print_host(report->peer, address), (unsigned)net_port(report->peer),
+            addr_print_host(report->peer, address), (unsigned)addr_port(report->peer),
             report->ops->name, size);
     if (report->ops->type == SOCK_DGRAM)
         fprintf(report->out, "(%zu)",
@@ -126,7 +126,7 @@ static void put_reply(const struct report *report, const struct probe_event *eve
     fprintf(out, "%zu bytes from ", event->size);
     put_source(report, event->from);
     if (event->kind == PROBE_WRONG_SOURCE)
-        fprintf(out, " port %u", (unsigned)net_port(event->from));
+        fprintf(out, " port %u", (unsigned)addr_port(event->from));
     fputc(':', out);
     if (event->kind == PROBE_FOREIGN) {
         fputs(" not a reply to any probe of this run", out);
@@ -168,7 +168,7 @@ static void put_connected(const struct report *report, const struct probe_event 
     put_date(report);
     fputs("Connected to ", report->out);
     put_source(report, event->from);
-    fprintf(report->out, " port %u: time=", (unsigned)net_port(event->from));
+    fprintf(report->out, " port %u: time=", (unsigned)addr_port(event->from));
     put_time(report->out, event->time);
     fputc('\n', report->out);
 }

@@ -70,8 +70,8 @@ static int lookup(const char *name, const char *port, const struct addrinfo *wan
     return rc == EAI_NONAME && wanted->ai_flags == 0 ? getaddrinfo(name, port, wanted, found) : rc;
 }
 
-int resolve(const char *host, const char *port, int family, int type,
-            struct net_addr list[RESOLVE_MAX], bool *numeric, char why[static RESOLVE_WHY])
+int resolve(const char *host, const char *port, int family, int type, struct addr list[RESOLVE_MAX],
+            bool *numeric, char why[static RESOLVE_WHY])
 {
     struct addrinfo wanted = {.ai_family = family, .ai_socktype = type};
     struct addrinfo *found = NULL;
@@ -103,7 +103,7 @@ int resolve(const char *host, const char *port, int family, int type,
     return count;
 }
 
-const char *resolve_name(const struct net_addr *addr, char name[static NI_MAXHOST])
+const char *resolve_name(const struct addr *addr, char name[static NI_MAXHOST])
 {
     /* Whoever runs the reverse zone chose these octets; a terminal must not obey them. */
     static const char allowed[] =

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "net.h"
+#include "addr.h"
 
 /* Names to addresses and back. All of it may block as long as the name service does. */
 
@@ -20,10 +20,10 @@
  * (AF_UNSPEC: either) in the order they are to be tried. `port` is a number from 1 to 65535 or the
  * name of a service of `type` (SOCK_STREAM, SOCK_DGRAM). Returns how many there are, or -1 with a
  * sentence for users in `why`. *numeric tells that host was an address. */
-int resolve(const char *host, const char *port, int family, int type,
-            struct net_addr list[RESOLVE_MAX], bool *numeric, char why[static RESOLVE_WHY]);
+int resolve(const char *host, const char *port, int family, int type, struct addr list[RESOLVE_MAX],
+            bool *numeric, char why[static RESOLVE_WHY]);
 
 /* The name of an address, or "" if it has none that can be shown as it is. Returns name. */
-const char *resolve_name(const struct net_addr *addr, char name[static NI_MAXHOST]);
+const char *resolve_name(const struct addr *addr, char name[static NI_MAXHOST]);
 
 #endif

@@ -63,7 +63,7 @@ static void set_params(struct service *service, const struct conf *conf,
     guard_init(&params.udp.guard, conf->udp.refuse_source_ports.bits);
     params.udp.guard.access = policy->access;
     for (size_t i = 0; i < service->endpoints.count; i++)
-        guard_refuse_port(&params.udp.guard, net_port(&service->endpoints.list[i]->addr));
+        guard_refuse_port(&params.udp.guard, addr_port(&service->endpoints.list[i]->addr));
     admit_set_limits(service->admit, &limits);
     for (size_t i = 0; i < service->worker_count; i++) {
         params.udp.budget = policy_budget(policy, i);

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "net.h"
+#include "addr.h"
 
 /* The classic echo client: what is read goes to the echo service, what comes back is written, and
  * both must be the same. Binary safe, both ways at once, in bounded memory. Times are nanoseconds.
@@ -15,14 +15,14 @@
  * SIGPIPE. Flags of `in` and `out` are left alone: the shell may share them. */
 
 struct stream {
-    int in;               /* to read from: a file, pipe, terminal or socket */
-    int out;              /* to write to */
-    FILE *err;            /* for people */
-    bool quiet;           /* no summary there, only what went wrong */
-    struct net_addr peer; /* the echo service */
-    uint64_t timeout;     /* TCP: how long nothing may move while octets, or the end of the stream,
-                             are still to come back; UDP: for one reply. 0: as long as it takes */
-    uint64_t deadline;    /* for the whole run; 0: none */
+    int in;            /* to read from: a file, pipe, terminal or socket */
+    int out;           /* to write to */
+    FILE *err;         /* for people */
+    bool quiet;        /* no summary there, only what went wrong */
+    struct addr peer;  /* the echo service */
+    uint64_t timeout;  /* TCP: how long nothing may move while octets, or the end of the stream,
+                          are still to come back; UDP: for one reply. 0: as long as it takes */
+    uint64_t deadline; /* for the whole run; 0: none */
 };
 
 /* Both return what to exit with: 0 all that was sent came back octet for octet, and all that was

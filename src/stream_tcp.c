@@ -246,9 +246,9 @@ static void say_what_is_wrong(struct tcp *tcp)
 static void say_why_it_ended(const struct tcp *tcp)
 {
     const struct stream_run *run = &tcp->run;
-    char peer[NET_STRLEN];
+    char peer[ADDR_STRLEN];
 
-    net_print(&run->settings->peer, peer);
+    addr_print(&run->settings->peer, peer);
     if (tcp->timed_out)
         stream_run_say(run, "%s sent nothing back for %.3g s, and did not end the connection", peer,
                        (double)run->settings->timeout / (double)WAITER_SECOND);

@@ -25,7 +25,7 @@ struct line {
 
 struct udp {
     struct stream_run run;
-    struct net_addr peer;
+    struct addr peer;
     uint8_t input[INPUT];
     size_t start; /* of the line that is under way, or is to be sent next */
     size_t used;
@@ -122,12 +122,12 @@ static bool is_current(const struct udp *udp, const struct dgram_error *error)
 
 static void take_error(struct udp *udp, const struct dgram_error *error)
 {
-    char from[NET_STRLEN] = "this host";
+    char from[ADDR_STRLEN] = "this host";
 
     if (error->local)
         return;
     if (error->from.len != 0)
-        net_print_host(&error->from, from);
+        addr_print_host(&error->from, from);
     udp->count.refused++;
     if (!is_current(udp, error)) {
         stream_run_say(&udp->run, "an earlier line was refused by %s: %s", from,
@@ -226,14 +226,14 @@ static void take_odd_reply(struct udp *udp, size_t len)
         stream_run_say(&udp->run, "%zu bytes came back that were not sent", len);
 }
 
-static void take_reply(struct udp *udp, size_t len, const struct net_addr *from)
+static void take_reply(struct udp *udp, size_t len, const struct addr *from)
 {
-    char text[NET_STRLEN];
+    char text[ADDR_STRLEN];
 
-    if (!net_equal(from, &udp->peer)) {
+    if (!addr_equal(from, &udp->peer)) {
         udp->count.wrong_source++;
         stream_run_say(&udp->run, "%zu bytes came from %s, which was not asked", len,
-                       net_print(from, text));
+                       addr_print(from, text));
         return;
     }
     if (!udp->sent || len != udp->len || memcmp(udp->reply, udp->input + udp->start, len) != 0) {
@@ -248,7 +248,7 @@ static void take_reply(struct udp *udp, size_t len, const struct net_addr *from)
 
 static void receive(struct udp *udp)
 {
-    struct net_addr from;
+    struct addr from;
     size_t fragment;
     ssize_t len = dgram_receive(udp->socket, udp->reply, &from, &fragment);
 

@@ -12,8 +12,8 @@
 
 #include <linux/sockios.h>
 
+#include "addr.h"
 #include "log.h"
-#include "net.h"
 #include "tcp_conn.h"
 
 #define SCRATCH_SIZE (32 * 1024)
@@ -95,8 +95,8 @@ static void arm_idle_timer(struct tcp *tcp)
 
 static void log_end(const struct tcp_conn *c, const char *how)
 {
-    struct net_addr peer = {.len = sizeof peer.in6};
-    char text[NET_STRLEN];
+    struct addr peer = {.len = sizeof peer.in6};
+    char text[ADDR_STRLEN];
 
     if (!log_enabled(LEVEL_DEBUG))
         return;
@@ -104,7 +104,7 @@ static void log_end(const struct tcp_conn *c, const char *how)
     if (getpeername(c->io.fd, &peer.sa, &peer.len) < 0)
         log_debug("tcp: connection %d: %s", c->io.fd, how);
     else
-        log_debug("tcp: connection %d from %s: %s", c->io.fd, net_print(&peer, text), how);
+        log_debug("tcp: connection %d from %s: %s", c->io.fd, addr_print(&peer, text), how);
 }
 
 static void end_and_keep_place(struct tcp_conn *c, const char *how)
@@ -231,17 +231,17 @@ static void linger_briefly(int fd)
 /* ---- whom to let in ---- */
 
 static void log_refusal(struct tcp *tcp, struct log_limit *limit, const char *what,
-                        const struct net_addr *peer, const char *why)
+                        const struct addr *peer, const char *why)
 {
     uint64_t suppressed;
-    char text[NET_STRLEN];
+    char text[ADDR_STRLEN];
 
     if (log_limit_pass(limit, loop_now(tcp->loop), &suppressed))
         log_notice("tcp: %s %s: %s (%" PRIu64 " more since the last such line)", what,
-                   net_print_host(peer, text), why, suppressed);
+                   addr_print_host(peer, text), why, suppressed);
 }
 
-static void note_denied(struct tcp *tcp, const char *what, const struct net_addr *peer)
+static void note_denied(struct tcp *tcp, const char *what, const struct addr *peer)
 {
     stats_add(&tcp->stats->tcp_denied, 1);
     log_refusal(tcp, &admit_logs(tcp->admit)->denied, what, peer, "access denies it");
@@ -255,7 +255,7 @@ void tcp_set_access(struct tcp *tcp, const struct guard_access *access)
     if (!access->set && !access->only_listed)
         return;
     for (c = tcp->oldest; c; c = next) {
-        struct net_addr peer = {.len = sizeof peer.in6};
+        struct addr peer = {.len = sizeof peer.in6};
 
         next = c->newer;
         /* One that was reset has no peer any more, and ends by itself. */
@@ -272,9 +272,9 @@ void tcp_set_access(struct tcp *tcp, const struct guard_access *access)
 void tcp_evict(struct tcp_conn *victim)
 {
     struct tcp *tcp = victim->tcp;
-    struct net_addr peer = {.len = sizeof peer.in6};
+    struct addr peer = {.len = sizeof peer.in6};
     uint64_t now = loop_now(tcp->loop), suppressed;
-    char text[NET_STRLEN];
+    char text[ADDR_STRLEN];
 
     stats_add(&tcp->stats->tcp_evicted, 1);
     if (log_limit_pass(&admit_logs(tcp->admit)->evicted, now, &suppressed) &&
@@ -282,7 +282,7 @@ void tcp_evict(struct tcp_conn *victim)
         log_warning("tcp: all %u connections are taken; ended one of %s, last active %" PRIu64
                     " ms ago, to let another in (%" PRIu64
                     " more since the last such line; see tcp max-connections)",
-                    admit_open(tcp->admit), net_print_host(&peer, text),
+                    admit_open(tcp->admit), addr_print_host(&peer, text),
                     (now - victim->last_activity) / 1000000, suppressed);
     end_and_keep_place(victim, "had to make room");
     tcp_resume(tcp);
@@ -321,12 +321,12 @@ static struct tcp_conn *new_connection(struct tcp *tcp, int fd, struct admit_sou
     return c;
 }
 
-int tcp_begin(struct tcp *tcp, int fd, const struct net_addr *peer, struct tcp_conn *victim)
+int tcp_begin(struct tcp *tcp, int fd, const struct addr *peer, struct tcp_conn *victim)
 {
     bool has_place = victim == NULL;
     struct admit_source *source;
     struct tcp_conn *c;
-    char text[NET_STRLEN];
+    char text[ADDR_STRLEN];
 
     if (!guard_admits(&tcp->access, peer)) {
         turn_away(tcp, fd, has_place);
@@ -359,7 +359,7 @@ int tcp_begin(struct tcp *tcp, int fd, const struct net_addr *peer, struct tcp_c
         arm_idle_timer(tcp);
     stats_add(&tcp->stats->tcp_accepted, 1);
     if (log_enabled(LEVEL_DEBUG))
-        log_debug("tcp: connection %d from %s", fd, net_print(peer, text));
+        log_debug("tcp: connection %d from %s", fd, addr_print(peer, text));
     /* Who waits in a backlog has mostly sent something by now. */
     serve(&c->io, POLLIN);
     return 0;

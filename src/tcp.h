@@ -68,7 +68,7 @@ int tcp_add_listener(struct tcp *tcp, int fd, unsigned sharers);
  * this makes us accept from it again. */
 void tcp_look_again(struct tcp *tcp);
 
-/* Let in only those whose handshake has begun, see net_retire(). */
+/* Let in only those whose handshake has begun, see socket_retire(). */
 void tcp_retire_listener(struct tcp *tcp, int fd);
 
 /* Let in who is waiting in its backlog. False if there is no room for all of them. */

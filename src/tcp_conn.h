@@ -27,7 +27,7 @@ struct tcp_conn {
 /* Begin with one that was accepted, in the victim's place or in one that was reserved. Where it is
  * refused, which is no failure, or memory lacks (-1 with errno), fd is closed and what was reserved
  * given back. */
-int tcp_begin(struct tcp *tcp, int fd, const struct net_addr *peer, struct tcp_conn *victim);
+int tcp_begin(struct tcp *tcp, int fd, const struct addr *peer, struct tcp_conn *victim);
 
 void tcp_listen_init(struct tcp *tcp);
 void tcp_forget_listeners(struct tcp *tcp);

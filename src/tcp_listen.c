@@ -5,8 +5,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "addr.h"
 #include "log.h"
-#include "net.h"
+#include "socket.h"
 #include "tcp_conn.h"
 
 /* How many connections one turn lets in, before the others get theirs. Finding out that there is no
@@ -39,7 +40,7 @@ struct tcp_listener {
     uint64_t last_turn; /* that had somebody to let in */
     unsigned sharers;   /* workers that accept from it */
     bool retired;
-    bool plain; /* what is accepted from it lacks our options: see net_welcome() */
+    bool plain; /* what is accepted from it lacks our options: see socket_set_accepted_options() */
 };
 
 /* ---- the listeners' rest ---- */
@@ -105,11 +106,11 @@ static void log_full(struct tcp *tcp)
 /* The kernel would tell of it without end, and of nothing else. */
 static void end_watch(struct tcp_listener *listener)
 {
-    char text[NET_STRLEN];
+    char text[ADDR_STRLEN];
 
     log_error("tcp: another process has shut down the socket of %s, and nobody is let in there "
               "until a reload finds it listening again",
-              net_print_own(listener->fd, text));
+              socket_print_own(listener->fd, text));
     loop_del(listener->tcp->loop, &listener->io);
 }
 
@@ -170,7 +171,7 @@ static bool find_place(struct tcp *tcp, struct tcp_conn **victim)
 static enum accepted accept_one(struct tcp_listener *listener)
 {
     struct tcp *tcp = listener->tcp;
-    struct net_addr peer = {.len = sizeof peer.in6};
+    struct addr peer = {.len = sizeof peer.in6};
     struct tcp_conn *victim;
     int fd;
 
@@ -179,7 +180,7 @@ static enum accepted accept_one(struct tcp_listener *listener)
     fd = accept4(listener->fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
         if (listener->plain)
-            net_welcome(fd);
+            socket_set_accepted_options(fd);
         if (tcp_begin(tcp, fd, &peer, victim) == 0)
             return LET_IN;
         log_starved(tcp, "keep");
@@ -259,12 +260,12 @@ void tcp_make_room(struct tcp *tcp)
     uint64_t evicted = tcp->stats->tcp_evicted;
 
     for (int i = 0; listener >= 0 && i < ACCEPT_BATCH && tcp->stats->tcp_evicted == evicted; i++) {
-        struct net_addr peer = {.len = sizeof peer.in6};
+        struct addr peer = {.len = sizeof peer.in6};
         int fd = accept4(listener, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd < 0)
             return;
-        net_welcome(fd);
+        socket_set_accepted_options(fd);
         if (tcp_begin(tcp, fd, &peer, victim) < 0)
             return;
     }
@@ -327,7 +328,7 @@ void tcp_retire_listener(struct tcp *tcp, int fd)
 
     if (!l)
         return;
-    net_retire(SOCK_STREAM, fd);
+    socket_retire(SOCK_STREAM, fd);
     l->retired = l->plain = true;
 }
 

@@ -20,11 +20,11 @@ static uint8_t buffer[ROOM];
 
 /* A port nobody listens on may be picked for our own end, and TCP then connects the socket with
  * itself. */
-static bool connected_to_itself(int fd, const struct net_addr *peer)
+static bool connected_to_itself(int fd, const struct addr *peer)
 {
-    struct net_addr own = {.len = sizeof own.in6};
+    struct addr own = {.len = sizeof own.in6};
 
-    return getsockname(fd, &own.sa, &own.len) == 0 && net_equal(&own, peer);
+    return getsockname(fd, &own.sa, &own.len) == 0 && addr_equal(&own, peer);
 }
 
 static void end(struct tcp_stream *stream, int error)
@@ -48,8 +48,7 @@ static void established(struct tcp_stream *stream)
         stream->state = TCP_CONNECTED;
 }
 
-void tcp_stream_open(struct tcp_stream *stream, struct probe_link *link,
-                     const struct net_addr *peer)
+void tcp_stream_open(struct tcp_stream *stream, struct probe_link *link, const struct addr *peer)
 {
     int on = 1;
     int fd = probe_socket(link->probe, peer->sa.sa_family, SOCK_STREAM, link->index);

@@ -15,7 +15,7 @@ enum tcp_state {
 
 struct tcp_stream {
     struct probe_watch watch;
-    struct net_addr peer;
+    struct addr peer;
     enum tcp_state state;
     int error;
     uint64_t began;    /* when connecting did */
@@ -30,8 +30,7 @@ struct tcp_stream {
 
 /* Begin to connect. Afterwards the stream is connecting, connected or ended; it has to be closed in
  * any case. */
-void tcp_stream_open(struct tcp_stream *stream, struct probe_link *link,
-                     const struct net_addr *peer);
+void tcp_stream_open(struct tcp_stream *stream, struct probe_link *link, const struct addr *peer);
 void tcp_stream_close(struct tcp_stream *stream);
 
 /* Take one more probe to send. False: there is no room (or memory) for more. */

@@ -8,8 +8,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "net.h"
+#include "addr.h"
 #include "outbox.h"
+#include "socket.h"
 
 /* Messages a turn: enough to spread the cost of a wake-up, few enough that TCP gets its share. */
 #define BATCH OUTBOX_ROOM
@@ -56,12 +57,12 @@ struct udp {
     unsigned char *buffers;
     struct mmsghdr in[BATCH];
     struct iovec data[BATCH];
-    struct net_addr source[BATCH];
+    struct addr source[BATCH];
     struct udp_control control[BATCH];
     unsigned alone;         /* turns in a row that found one message */
     struct udp_reply reply; /* as judged last, */
     struct msghdr judged;   /* for this request, without its data: flags of -1 for none */
-    struct net_addr judged_source;
+    struct addr judged_source;
     struct udp_control judged_control;
     struct outbox out;
 };
@@ -94,10 +95,10 @@ static void count_refusal(struct stats *stats, enum udp_verdict verdict, unsigne
     }
 }
 
-static enum udp_verdict charge_one(struct udp *udp, const struct net_addr *source, const void *data,
+static enum udp_verdict charge_one(struct udp *udp, const struct addr *source, const void *data,
                                    size_t length)
 {
-    uint32_t mark = budget_mark(net_port(source), data, length);
+    uint32_t mark = budget_mark(addr_port(source), data, length);
 
     switch (budget_spend(udp->params->budget, source, mark, loop_now(udp->loop))) {
     case BUDGET_REFUSE:
@@ -215,7 +216,7 @@ static void look(struct udp *udp, bool on, uint64_t until)
 {
     udp->looking = on;
     udp->look_changes = until;
-    net_show_more(udp->fd, on);
+    socket_enable_ttl_and_drops(udp->fd, on);
 }
 
 static void begin_look(struct udp *udp, uint64_t now)
@@ -284,11 +285,11 @@ static void end_rest(struct loop_timer *timer)
 /* It would be readable for ever. */
 static void end_watch(struct udp *udp)
 {
-    char text[NET_STRLEN];
+    char text[ADDR_STRLEN];
 
     log_error("udp: another process has shut down the socket of %s, and nobody is answered there "
               "any more; restart what made it, and then echod",
-              net_print_own(udp->fd, text));
+              socket_print_own(udp->fd, text));
     loop_timer_stop(&udp->rest_timer);
     loop_del(udp->loop, &udp->io);
 }
@@ -397,7 +398,7 @@ void udp_params_changed(struct udp *udp)
 
 void udp_retire(struct udp *udp)
 {
-    net_retire(SOCK_DGRAM, udp->fd);
+    socket_retire(SOCK_DGRAM, udp->fd);
 }
 
 int udp_fd(const struct udp *udp)

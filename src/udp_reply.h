@@ -9,8 +9,8 @@
 #include "budget.h"
 #include "guard.h"
 
-/* What is to become of one message that was received from a datagram socket of net.h, and where a
- * reply goes: pure functions. */
+/* What is to become of one message that was received from a datagram socket of socket.h, and where
+ * a reply goes: pure functions. */
 
 struct udp_params {
     struct guard guard;

@@ -31,7 +31,7 @@ void worker_stop(struct worker *worker);
 /* Closes its connections at once. To be stopped before. */
 void worker_free(struct worker *worker);
 
-/* Serve a socket of net.h, which stays the caller's; -1 with errno. `first` and `heirs` are
+/* Serve a socket of socket.h, which stays the caller's; -1 with errno. `first` and `heirs` are
  * as in udp.h. */
 int worker_add_socket(struct worker *worker, int type, int fd, bool first, unsigned heirs);
 

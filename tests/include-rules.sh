@@ -9,29 +9,30 @@ modules='
 main         server
 server       admit conf endpoints log loop notify priv refusals sandbox service stats worker
 service      admit conf endpoints log loop policy stats worker
-endpoints    conf log net
-worker       admit log loop net stats tcp udp
-tcp          admit guard log loop net stats tcp_conn
+endpoints    conf log addr socket
+worker       admit log loop addr socket stats tcp udp
+tcp          admit guard log loop addr socket stats tcp_conn
 tcp_conn     conn tcp
-tcp_listen   log net tcp_conn
+tcp_listen   log addr socket tcp_conn
 tcp_victim   tcp_conn
-udp          budget log loop net outbox stats udp_reply
+udp          budget log loop addr socket outbox stats udp_reply
 outbox       stats udp_reply
-udp_reply    budget guard net
-conf         conf_text conf_value log net prefix
+udp_reply    budget guard addr socket
+conf         conf_text conf_value log addr socket prefix
 conf_text
-conf_value   conf log net prefix
+conf_value   conf log addr socket prefix
 policy       budget conf guard prefix
 refusals     log stats
-admit        log net prefix
-guard        log net prefix
-budget       net prefix
+admit        log addr socket prefix
+guard        log addr socket prefix
+budget       addr socket prefix
 conn         log
 loop         log
-net          log
+addr
+socket       addr
 notify       usock
 notify_stub  notify
-prefix       net
+prefix       addr socket
 priv         log
 sandbox      callfilter log
 callfilter   log
@@ -39,37 +40,37 @@ callfilter_stub callfilter
 stats        log
 log          usock
 usock
-echo-probe   mtu net options report resolve stream
-options      cli net probe report
+echo-probe   mtu addr socket options report resolve stream
+options      cli addr socket probe report
 check_echo   cli plugin probe report resolve
 echoping     cli probe report resolve
-cli          net probe
+cli          addr socket probe
 plugin       cli
-report       net probe rtt
-report_text  net probe report rtt
+report       addr socket probe rtt
+report_text  addr socket probe report rtt
 draw         probe report rtt histogram
-probe        ledger net payload rtt
-probe_link   net probe
-probe_tcp    net probe tcp_stream
-probe_connect net probe tcp_stream
-probe_udp    dgram net probe
-tcp_stream   net probe
-ledger       net probe rtt
+probe        ledger addr socket payload rtt
+probe_link   addr socket probe
+probe_tcp    addr socket probe tcp_stream
+probe_connect addr socket probe tcp_stream
+probe_udp    dgram addr socket probe
+tcp_stream   addr socket probe
+ledger       addr socket probe rtt
 rtt          histogram
 histogram
-resolve      net
+resolve      addr socket
 payload
-report_json  net probe report rtt histogram
+report_json  addr socket probe report rtt histogram
 report_json_stub report
-report_graph net probe report rtt
+report_graph addr socket probe report rtt
 report_graph_stub report
-dgram        net
-mtu          dgram net payload waiter
-mtu_print    mtu net
-stream       net
+dgram        addr socket
+mtu          dgram addr socket payload waiter
+mtu_print    mtu addr socket
+stream       addr socket
 stream_run   stream waiter
-stream_tcp   net stream stream_run waiter
-stream_udp   dgram net stream stream_run waiter
+stream_tcp   addr socket stream stream_run waiter
+stream_udp   dgram addr socket stream stream_run waiter
 waiter
 '
 

@@ -226,7 +226,8 @@ static void check_adopted(const struct endpoint *endpoint)
     MUST(endpoint->inherited && endpoint->count == 1);
     MUST(fd >= FIRST && fd < FIRST + FDS_MAX && held[fd - FIRST] && held[fd - FIRST]->fit);
     MUST(endpoint->type == held[fd - FIRST]->type);
-    MUST(endpoint->addr.sa.sa_family == held[fd - FIRST]->family && net_port(&endpoint->addr) != 0);
+    MUST(endpoint->addr.sa.sa_family == held[fd - FIRST]->family &&
+         addr_port(&endpoint->addr) != 0);
     MUST(fcntl(fd, F_GETFL) & O_NONBLOCK && fcntl(fd, F_GETFD) & FD_CLOEXEC);
     MUST(strlen(endpoint_print(endpoint, text)) < sizeof text);
 }

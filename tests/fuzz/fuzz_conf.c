@@ -34,7 +34,7 @@ static void no_change(void *context, const char *key, const char *before, const 
 static void check_listen(const struct conf_listen *listen)
 {
     for (size_t i = 0; i < listen->count; i++)
-        MUST(net_port(&listen->addr[i]) != 0);
+        MUST(addr_port(&listen->addr[i]) != 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "net.h"
+#include "addr.h"
 
 #define MUST(condition) ((condition) ? (void)0 : abort())
 #define COUNT(array)    (sizeof(array) / sizeof(array)[0])
@@ -103,12 +103,12 @@ static uint8_t take(void)
     return *input++;
 }
 
-static struct net_addr address(const char *host, uint16_t port)
+static struct addr address(const char *host, uint16_t port)
 {
-    struct net_addr addr;
+    struct addr addr;
 
-    MUST(net_parse(host, 7, &addr) == 0);
-    net_set_port(&addr, port);
+    MUST(addr_parse(host, 7, &addr) == 0);
+    addr_set_port(&addr, port);
     return addr;
 }
 
@@ -138,8 +138,8 @@ static void add(struct msghdr *message, int level, int type, const void *data, s
 
 static void add_asked(struct msghdr *message, const struct asked *where)
 {
-    struct net_addr destination = address(where->destination, 0);
-    struct net_addr local = address(where->local, 0);
+    struct addr destination = address(where->destination, 0);
+    struct addr local = address(where->local, 0);
     struct in_pktinfo v4 = {.ipi_ifindex = 3};
     struct in6_pktinfo v6 = {.ipi6_ifindex = 3};
 
@@ -207,7 +207,7 @@ static void fill_source(struct msghdr *message, struct slot *slot)
     uint8_t which = take();
     uint16_t port = (uint16_t)(take() << 8);
     const struct source *source = &sources[which % COUNT(sources)];
-    struct net_addr addr;
+    struct addr addr;
 
     port |= take();
     addr = address(source->host, port);
@@ -299,7 +299,7 @@ int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, struct
 static size_t check_control(const struct msghdr *reply, const struct asked *where)
 {
     struct msghdr *message = (struct msghdr *)(uintptr_t)reply;
-    struct net_addr local = address(where ? where->local : "::", 0);
+    struct addr local = address(where ? where->local : "::", 0);
     uint16_t segment = 0;
 
     MUST(reply->msg_controllen <= UDP_CONTROL_SIZE);

@@ -40,19 +40,19 @@ static void take(const char *text)
 }
 
 /* The first address of a prefix. */
-static struct net_addr address_in(const struct prefix *prefix)
+static struct addr address_in(const struct prefix *prefix)
 {
-    struct net_addr addr;
+    struct addr addr;
     char text[PREFIX_STRLEN];
 
     prefix_print(prefix, text);
     text[strcspn(text, "/")] = '\0';
-    MUST(net_parse(text, 7, &addr) == 0);
+    MUST(addr_parse(text, 7, &addr) == 0);
     return addr;
 }
 
 /* Each prefix's value is its length and one. */
-static void check_find(const struct prefix_set *set, const struct net_addr *addr)
+static void check_find(const struct prefix_set *set, const struct addr *addr)
 {
     unsigned longest = 0;
 
@@ -82,7 +82,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t i = 0; i < count; i++)
         MUST(prefix_set_add(set, &list[i], (uint8_t)(list[i].length + 1)) == 0);
     for (size_t i = 0; i < count; i++) {
-        struct net_addr addr = address_in(&list[i]);
+        struct addr addr = address_in(&list[i]);
 
         check_find(set, &addr);
     }

@@ -56,7 +56,7 @@ static void add_link(struct probe *probe)
 
     MUST(link);
     probe_link_init(link, &fake, probe, probe->opened);
-    MUST(net_parse("192.0.2.1", 7, &link->peer) == 0);
+    MUST(addr_parse("192.0.2.1", 7, &link->peer) == 0);
     probe->links[probe->opened++] = link;
 }
 
@@ -65,9 +65,9 @@ static void add_link(struct probe *probe)
 static void run_datagrams(struct probe *probe, const uint8_t *data, size_t size)
 {
     uint64_t now = PROBE_SECOND;
-    struct net_addr other;
+    struct addr other;
 
-    MUST(net_parse("192.0.2.2", 7, &other) == 0);
+    MUST(addr_parse("192.0.2.2", 7, &other) == 0);
     add_link(probe);
     add_link(probe);
     probe_turn(probe, now);

@@ -53,9 +53,9 @@ static struct {
     bool refuse;
 } heard;
 
-static struct net_addr peer;
+static struct addr peer;
 
-static struct probe_link *fake_open(struct probe *probe, const struct net_addr *to, unsigned index);
+static struct probe_link *fake_open(struct probe *probe, const struct addr *to, unsigned index);
 
 static unsigned fake_send(struct probe_link *link, uint64_t first, unsigned count)
 {
@@ -115,7 +115,7 @@ static const struct probe_ops fake_ops = {.name = "fake",
                                           .give_up = fake_give_up,
                                           .close = fake_close};
 
-static struct probe_link *fake_open(struct probe *probe, const struct net_addr *to, unsigned index)
+static struct probe_link *fake_open(struct probe *probe, const struct addr *to, unsigned index)
 {
     struct probe_link *link;
 

@@ -119,7 +119,7 @@ tests_unit_test_mtu_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=sendto,--wrap=recvmsg,--
 
 LDADD           = $(unit_ldadd)
 module_tests    = tests/unit/test_admit tests/unit/test_budget tests/unit/test_conn tests/unit/test_endpoints tests/unit/test_guard \
-    tests/unit/test_log tests/unit/test_loop tests/unit/test_net tests/unit/test_notify tests/unit/test_outbox tests/unit/test_policy tests/unit/test_prefix \
+    tests/unit/test_log tests/unit/test_loop tests/unit/test_socket tests/unit/test_addr tests/unit/test_notify tests/unit/test_outbox tests/unit/test_policy tests/unit/test_prefix \
     tests/unit/test_priv tests/unit/test_refusals tests/unit/test_sandbox tests/unit/test_server tests/unit/test_stats \
     tests/unit/test_tcp tests/unit/test_udp tests/unit/test_udp_reply tests/unit/test_usock tests/unit/test_worker
 check_PROGRAMS += $(module_tests)
@@ -140,9 +140,10 @@ tests_unit_test_log_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=connect,--wrap=write
 tests_unit_test_loop_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_loop_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=clock_gettime,--wrap=epoll_create1,--wrap=epoll_ctl \
     -Wl,--wrap=epoll_wait,--wrap=poll,--wrap=timerfd_create,--wrap=timerfd_settime
-tests_unit_test_net_CPPFLAGS = $(unit_cppflags)
-tests_unit_test_net_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=bind,--wrap=fchown,--wrap=fcntl,--wrap=getsockopt,--wrap=listen \
+tests_unit_test_socket_CPPFLAGS = $(unit_cppflags)
+tests_unit_test_socket_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=bind,--wrap=fchown,--wrap=fcntl,--wrap=getsockopt,--wrap=listen \
     -Wl,--wrap=setsockopt,--wrap=socket
+tests_unit_test_addr_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_notify_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_outbox_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_outbox_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=sendmmsg
@@ -163,7 +164,7 @@ tests_unit_test_server_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=access,--wrap=admit_n
 tests_unit_test_stats_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_tcp_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_tcp_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=accept4,--wrap=clock_gettime,--wrap=ioctl,--wrap=loop_add \
-    -Wl,--wrap=malloc,--wrap=net_welcome,--wrap=send
+    -Wl,--wrap=malloc,--wrap=socket_set_accepted_options,--wrap=send
 tests_unit_test_udp_CPPFLAGS = $(unit_cppflags)
 tests_unit_test_udp_LDFLAGS  = $(AM_LDFLAGS) -Wl,--wrap=calloc,--wrap=clock_gettime,--wrap=loop_add,--wrap=loop_set,--wrap=mmap \
     -Wl,--wrap=recvmmsg,--wrap=sendmmsg

@@ -12,7 +12,7 @@
 
 static struct {
     struct probe_event events[512];
-    struct net_addr from[512]; /* .len is 0 where there was none */
+    struct addr from[512]; /* .len is 0 where there was none */
     unsigned count;
 } heard;
 

@@ -10,7 +10,7 @@ struct fixture {
     struct probe probe;
     int listener;
     int server;
-    struct net_addr peer;
+    struct addr peer;
     unsigned descriptors;
 };
 

@@ -31,7 +31,7 @@ static struct admit *new_admit(unsigned total, unsigned per_source)
 
 static struct admit_source *enter(struct admit *admit, const char *host)
 {
-    struct net_addr peer = address(host, 40000);
+    struct addr peer = address(host, 40000);
 
     return admit_enter(admit, &peer);
 }
@@ -104,11 +104,11 @@ static void a_source_gets_its_share_and_no_more(void **state)
 static void the_port_does_not_make_another_source(void **state)
 {
     struct admit *admit = new_admit(100, 1);
-    struct net_addr peer = address("192.0.2.1", 1);
+    struct addr peer = address("192.0.2.1", 1);
 
     (void)state;
     assert_non_null(admit_enter(admit, &peer));
-    net_set_port(&peer, 2);
+    addr_set_port(&peer, 2);
     assert_null(admit_enter(admit, &peer));
     admit_free(admit);
 }
@@ -191,7 +191,7 @@ static void many_sources_are_kept_apart(void **state)
 
     (void)state;
     for (uint32_t i = 0; i < SOURCES; i++) {
-        struct net_addr peer = address("10.0.0.0", 1);
+        struct addr peer = address("10.0.0.0", 1);
 
         peer.in.sin_addr.s_addr |= htonl(i);
         sources[i] = admit_enter(admit, &peer);
@@ -201,7 +201,7 @@ static void many_sources_are_kept_apart(void **state)
     for (uint32_t i = 0; i < SOURCES; i += 2)
         admit_leave(admit, sources[i]);
     for (uint32_t i = 0; i < SOURCES; i++) {
-        struct net_addr peer = address("10.0.0.0", 1);
+        struct addr peer = address("10.0.0.0", 1);
 
         peer.in.sin_addr.s_addr |= htonl(i);
         assert_int_equal(admit_enter(admit, &peer) != NULL, i % 2 == 0);
@@ -265,7 +265,7 @@ static void note_open(unsigned open)
 static void *come_and_go(void *argument)
 {
     struct admit *admit = argument;
-    struct net_addr peer = {.in = {.sin_family = AF_INET}, .len = sizeof peer.in};
+    struct addr peer = {.in = {.sin_family = AF_INET}, .len = sizeof peer.in};
 
     peer.in.sin_addr.s_addr = htonl(0x0a000001);
     for (int i = 0; i < ROUNDS; i++) {

@@ -31,7 +31,7 @@ static struct budget *new_budget(const struct budget_params *params)
 
 static enum budget_verdict spend(struct budget *budget, const char *host)
 {
-    struct net_addr source = address(host, 5000);
+    struct addr source = address(host, 5000);
 
     return budget_spend(budget, &source, ++mark, now);
 }
@@ -129,7 +129,7 @@ static void the_port_makes_no_other_source(void **state)
 
     (void)state;
     for (uint16_t port = 1; port < 1000; port++) {
-        struct net_addr source = address("192.0.2.1", port);
+        struct addr source = address("192.0.2.1", port);
 
         answered += budget_spend(budget, &source, ++mark, now) == BUDGET_ANSWER;
     }
@@ -204,7 +204,7 @@ static unsigned spread(struct budget *budget, const char *host, unsigned octet, 
     unsigned answered = 0;
 
     for (unsigned i = 0; i < networks; i++) {
-        struct net_addr source = address(host, 5000);
+        struct addr source = address(host, 5000);
 
         source.in6.sin6_addr.s6_addr[octet] = (uint8_t)(i >> 8);
         source.in6.sin6_addr.s6_addr[octet + 1] = (uint8_t)i;
@@ -253,10 +253,10 @@ static void networks_grow_from_whatever_one_source_is(void **state)
 
 /* ---- the table ---- */
 
-static struct net_addr random_source(void)
+static struct addr random_source(void)
 {
     static uint32_t state = 1;
-    struct net_addr addr = address("0.0.0.0", 5000);
+    struct addr addr = address("0.0.0.0", 5000);
 
     state = state * 1664525 + 1013904223;
     addr.in.sin_addr.s_addr = htonl(state >> 4 | 0x20000000);
@@ -276,7 +276,7 @@ static void a_flood_of_strangers_restores_nobodys_budget(void **state)
     params.burst = 10000;
     budget = new_budget(&params);
     for (unsigned i = 0; i < 1000000; i++, now += 10 * US) {
-        struct net_addr stranger = random_source();
+        struct addr stranger = random_source();
 
         assert_int_equal(budget_spend(budget, &stranger, ++mark, now), BUDGET_ANSWER);
         answered += spend(budget, "192.0.2.1") == BUDGET_ANSWER;
@@ -297,7 +297,7 @@ static void a_full_table_answers_no_more_than_its_size_times_a_budget(void **sta
     params.size = 1024;
     budget = new_budget(&params);
     for (unsigned i = 0; i < 1000000; i++) {
-        struct net_addr stranger = random_source();
+        struct addr stranger = random_source();
 
         note(&outcome, budget_spend(budget, &stranger, ++mark, now));
     }
@@ -320,13 +320,13 @@ static void a_full_table_leaves_the_innocent_what_is_left(void **state)
     budget = new_budget(&params);
     /* Each has spent a fifth. */
     for (unsigned i = 0; i < 2048; i++) {
-        struct net_addr stranger = random_source();
+        struct addr stranger = random_source();
 
         for (unsigned n = 0; n < 10; n++)
             budget_spend(budget, &stranger, ++mark, now);
     }
     for (unsigned i = 0; i < 100; i++) {
-        struct net_addr innocent = random_source();
+        struct addr innocent = random_source();
 
         answered += budget_spend(budget, &innocent, ++mark, now) == BUDGET_ANSWER;
     }
@@ -343,7 +343,7 @@ static void the_smallest_table_works(void **state)
     params.size = 1;
     budget = new_budget(&params);
     for (unsigned i = 0; i < 1000; i++) {
-        struct net_addr stranger = random_source();
+        struct addr stranger = random_source();
 
         budget_spend(budget, &stranger, ++mark, now);
     }
@@ -366,7 +366,7 @@ static void another_key_is_another_order(void **state)
     params.key[1] = 3;
     two = new_budget(&params);
     for (unsigned i = 0; i < 512; i++) {
-        struct net_addr source = random_source();
+        struct addr source = random_source();
         bool first = budget_spend(one, &source, i, now) == BUDGET_ANSWER;
         bool second = budget_spend(two, &source, i, now) == BUDGET_ANSWER;
 
@@ -384,7 +384,7 @@ static void another_key_is_another_order(void **state)
 static unsigned go_round(struct budget *budget, const char *host, unsigned datagrams,
                          uint64_t round_trip, unsigned most)
 {
-    struct net_addr source = address(host, 5000);
+    struct addr source = address(host, 5000);
     bool *alive = calloc(datagrams, sizeof *alive);
     unsigned left = datagrams, rounds = 0;
 
@@ -487,7 +487,7 @@ static void the_loop_of_an_exempt_source_ends_with_its_budget(void **state)
 static void an_exempt_source_has_no_budget(void **state)
 {
     struct budget_params params = usual;
-    struct net_addr source = address("127.0.0.1", 5000);
+    struct addr source = address("127.0.0.1", 5000);
     struct budget *budget;
 
     (void)state;
@@ -503,7 +503,7 @@ static void an_exempt_client_that_repeats_itself_fast_loses_next_to_nothing(void
 {
     enum { COUNT_SENT = 1000000 };
     struct budget *budget = generous_budget();
-    struct net_addr source = address("127.0.0.1", 5000);
+    struct addr source = address("127.0.0.1", 5000);
     struct outcome outcome = {0};
 
     (void)state;
@@ -527,7 +527,7 @@ static void a_client_whose_datagrams_differ_is_in_no_loop(void **state)
 static void a_client_that_repeats_itself_now_and_then_is_in_no_loop(void **state)
 {
     struct budget *budget = generous_budget();
-    struct net_addr source = address("192.0.2.1", 5000);
+    struct addr source = address("192.0.2.1", 5000);
 
     (void)state;
     for (unsigned i = 0; i < 100000; i++, now += SECOND / BUDGET_ROUND_RATE)
@@ -539,7 +539,7 @@ static void a_client_that_repeats_itself_fast_loses_little(void **state)
 {
     enum { COUNT_SENT = 100000 };
     struct budget *budget = generous_budget();
-    struct net_addr source = address("192.0.2.1", 5000);
+    struct addr source = address("192.0.2.1", 5000);
     struct outcome outcome = {0};
 
     (void)state;
@@ -554,7 +554,7 @@ static void a_client_that_repeats_itself_fast_loses_little(void **state)
 static void what_arrives_together_is_not_counted_as_rounds(void **state)
 {
     struct budget *budget = generous_budget();
-    struct net_addr source = address("192.0.2.1", 5000);
+    struct addr source = address("192.0.2.1", 5000);
 
     (void)state;
     for (unsigned i = 0; i < 9000; i++)

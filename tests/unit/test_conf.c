@@ -143,12 +143,12 @@ static void accepted(const char *text)
 
 static void check_listen(const struct conf_listen *listen, const char *const *expected)
 {
-    char buf[NET_STRLEN];
+    char buf[ADDR_STRLEN];
     size_t count = 0;
 
     for (; expected[count]; count++) {
         assert_true(count < listen->count);
-        assert_string_equal(net_print(&listen->addr[count], buf), expected[count]);
+        assert_string_equal(addr_print(&listen->addr[count], buf), expected[count]);
     }
     assert_int_equal(listen->count, count);
 }

@@ -23,8 +23,8 @@ static int set_up(void **state)
 
 static void sizes_depend_on_the_family(void **state)
 {
-    struct net_addr v4 = address("192.0.2.1", 7);
-    struct net_addr v6 = address("2001:db8::1", 7);
+    struct addr v4 = address("192.0.2.1", 7);
+    struct addr v6 = address("2001:db8::1", 7);
 
     (void)state;
     assert_int_equal(dgram_max(&v4) + dgram_headers(&v4), 65535);
@@ -38,15 +38,15 @@ static void an_unspecified_address_becomes_the_one_that_answers(void **state)
 
     (void)state;
     for (size_t i = 0; i < COUNT(texts); i++) {
-        struct net_addr peer = address(texts[i][0], 7);
-        struct net_addr known = address(texts[i][1], 7);
+        struct addr peer = address(texts[i][0], 7);
+        struct addr known = address(texts[i][1], 7);
         int fd;
 
         if (!have_address(texts[i][1]))
             continue;
         fd = __real_socket(peer.sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
         assert_int_equal(dgram_prepare(fd, &peer), 0);
-        assert_true(net_equal(&peer, &known));
+        assert_true(addr_equal(&peer, &known));
         close(fd);
     }
 }
@@ -55,7 +55,7 @@ static void a_failure_leaves_nothing_open(void **state)
 {
     static struct script *const scripts[] = {&setsockopt_script, &socket_script,
                                              &getpeername_script};
-    struct net_addr peer = address("127.0.0.1", 7);
+    struct addr peer = address("127.0.0.1", 7);
     int fd = __real_socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     unsigned descriptors = open_descriptors();
 
@@ -77,7 +77,7 @@ static void a_refusal_is_queued_with_what_it_is_about(void **state)
     (void)state;
     for (size_t i = 0; i < COUNT(hosts); i++) {
         struct dgram_error error;
-        struct net_addr peer;
+        struct addr peer;
         int fd;
 
         if (!have_address(hosts[i]))
@@ -94,8 +94,8 @@ static void a_refusal_is_queued_with_what_it_is_about(void **state)
         assert_false(error.local);
         assert_int_equal(error.mtu, 0);
         assert_int_equal(error.from.sa.sa_family, peer.sa.sa_family);
-        net_set_port(&error.from, net_port(&peer));
-        assert_true(net_equal(&error.from, &peer));
+        addr_set_port(&error.from, addr_port(&peer));
+        assert_true(addr_equal(&error.from, &peer));
         assert_int_equal(error.len, 5);
         assert_memory_equal(octets, "hello", 5);
         close(fd);
@@ -104,7 +104,7 @@ static void a_refusal_is_queued_with_what_it_is_about(void **state)
 
 static void this_host_tells_its_own_limit(void **state)
 {
-    struct net_addr peer = address("127.0.0.1", 7);
+    struct addr peer = address("127.0.0.1", 7);
     struct dgram_error error;
     int fd = __real_socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     int probe = IP_PMTUDISC_PROBE;
@@ -131,7 +131,7 @@ static void what_else_is_queued_is_no_error(void **state)
 {
     int server = bound_socket(SOCK_DGRAM, "127.0.0.1");
     int fd = bound_socket(SOCK_DGRAM, "127.0.0.1");
-    struct net_addr peer = local_address(server);
+    struct addr peer = local_address(server);
     struct dgram_error error;
     int stamps = SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE;
 
@@ -149,9 +149,9 @@ static void datagrams_are_received_with_their_source(void **state)
 {
     int fd = bound_socket(SOCK_DGRAM, "127.0.0.1");
     int other = bound_socket(SOCK_DGRAM, "127.0.0.1");
-    struct net_addr own = local_address(fd);
-    struct net_addr source = local_address(other);
-    struct net_addr from;
+    struct addr own = local_address(fd);
+    struct addr source = local_address(other);
+    struct addr from;
     size_t fragment = 1;
 
     (void)state;
@@ -161,7 +161,7 @@ static void datagrams_are_received_with_their_source(void **state)
     assert_true(readable(fd, PATIENCE_MS));
     assert_int_equal(dgram_receive(fd, octets, &from, &fragment), 0);
     assert_int_equal(fragment, 0);
-    assert_true(net_equal(&from, &source));
+    assert_true(addr_equal(&from, &source));
     close(fd);
     close(other);
 }

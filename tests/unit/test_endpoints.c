@@ -40,8 +40,8 @@ int __wrap_listen(int fd, int backlog)
 
 struct fixture {
     struct conf conf;
-    struct net_addr tcp[MOST];
-    struct net_addr udp[MOST];
+    struct addr tcp[MOST];
+    struct addr udp[MOST];
     struct endpoints current;
     struct endpoints inherited;
     struct endpoints next;
@@ -129,15 +129,15 @@ static uint16_t free_port(void)
 {
     for (;;) {
         int tcp = bound_socket(SOCK_STREAM, "127.0.0.1");
-        struct net_addr addr = local_address(tcp);
-        struct net_addr any = address("0.0.0.0", net_port(&addr));
+        struct addr addr = local_address(tcp);
+        struct addr any = address("0.0.0.0", addr_port(&addr));
         int udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
         bool free = bind(udp, &any.sa, any.len) == 0;
 
         close(tcp);
         close(udp);
         if (free)
-            return net_port(&addr);
+            return addr_port(&addr);
     }
 }
 
@@ -172,7 +172,7 @@ static void a_plan_from_nothing_opens_what_is_asked_for(void **state)
         const struct endpoint *e = f->next.list[i];
 
         assert_int_equal(e->type, i < 2 ? SOCK_STREAM : SOCK_DGRAM);
-        assert_true(net_equal(&e->addr, i < 2 ? &f->tcp[i] : &f->udp[0]));
+        assert_true(addr_equal(&e->addr, i < 2 ? &f->tcp[i] : &f->udp[0]));
         assert_true(e->fresh);
         assert_false(e->inherited);
         assert_int_equal(e->count, 3);
@@ -310,7 +310,7 @@ static void swap_overlapping(struct fixture *f, struct conf_listen *listen, cons
     want(listen, from, port);
     while (plan(f, workers) < 0) { /* somebody else was faster */
         assert_int_equal(errno, EADDRINUSE);
-        net_set_port(&listen->addr[0], port = free_port());
+        addr_set_port(&listen->addr[0], port = free_port());
     }
     commit(f);
     endpoints_close(&f->retired, false);
@@ -348,16 +348,16 @@ static void a_failed_plan_leaves_nothing_shared(void **state)
     struct fixture *f = *state;
     uint16_t port = free_port();
     int taken = bound_socket(SOCK_DGRAM, "127.0.0.1");
-    struct net_addr addr = local_address(taken);
+    struct addr addr = local_address(taken);
 
     want(&f->conf.tcp.listen, "127.0.0.1", port);
     while (plan(f, 1) < 0)
-        net_set_port(&f->tcp[0], port = free_port());
+        addr_set_port(&f->tcp[0], port = free_port());
     commit(f);
     endpoints_close(&f->retired, false);
     f->conf.tcp.listen.count = 0;
     want(&f->conf.tcp.listen, "0.0.0.0", port);
-    want(&f->conf.udp.listen, "127.0.0.1", net_port(&addr));
+    want(&f->conf.udp.listen, "127.0.0.1", addr_port(&addr));
     assert_int_equal(plan(f, 1), -1);
     assert_int_equal(option(endpoint_fd(f->current.list[0], 0), SO_REUSEPORT), 0);
     close(taken);
@@ -370,19 +370,19 @@ static void an_address_that_is_taken_changes_nothing_and_names_its_line(void **s
 {
     struct fixture *f = *state;
     int taken = bound_socket(SOCK_DGRAM, "127.0.0.1");
-    struct net_addr addr = local_address(taken);
-    char text[NET_STRLEN];
+    struct addr addr = local_address(taken);
+    char text[ADDR_STRLEN];
     char expected[128];
 
     want(&f->conf.tcp.listen, "127.0.0.1", 0);
     apply(f, 1);
     want(&f->conf.tcp.listen, "127.0.0.2", 0);
     want(&f->conf.udp.listen, "127.0.0.2", 0);
-    want(&f->conf.udp.listen, "127.0.0.1", net_port(&addr));
+    want(&f->conf.udp.listen, "127.0.0.1", addr_port(&addr));
     assert_int_equal(plan(f, 2), -1);
     assert_int_equal(errno, EADDRINUSE);
     snprintf(expected, sizeof expected, "FILE:34: cannot listen on udp %s: %s (another program",
-             net_print(&addr, text), strerror(EADDRINUSE));
+             addr_print(&addr, text), strerror(EADDRINUSE));
     assert_int_equal(logged(LEVEL_ERROR, expected), 1);
     assert_int_equal(logbook.count, 1);
     assert_int_equal(f->next.count, 0);
@@ -503,13 +503,13 @@ static void inherited_sockets_replace_the_list_of_their_protocol(void **state)
 {
     struct fixture *f = *state;
     int first = hand_over();
-    struct net_addr addr = local_address(first);
+    struct addr addr = local_address(first);
 
     assert_int_equal(endpoints_adopt(&f->inherited, first, 1), 0);
     close(first + 1);
     assert_int_equal(f->inherited.count, 1);
     assert_true(f->inherited.list[0]->inherited);
-    assert_true(net_equal(&f->inherited.list[0]->addr, &addr));
+    assert_true(addr_equal(&f->inherited.list[0]->addr, &addr));
     want(&f->conf.tcp.listen, "127.0.0.9", 0);
     want(&f->conf.udp.listen, "127.0.0.1", 0);
     apply(f, 4);

@@ -7,7 +7,7 @@ static const uint8_t no_ports[65536 / 8];
 
 static enum guard_verdict judge(const struct guard *guard, const char *host, uint16_t port)
 {
-    struct net_addr source = address(host, port);
+    struct addr source = address(host, port);
 
     return guard_judge(guard, &source);
 }
@@ -105,7 +105,7 @@ static void groups_are_multicast_and_the_limited_broadcast(void **state)
 
     (void)state;
     for (size_t i = 0; i < COUNT(cases); i++) {
-        struct net_addr addr = address(cases[i].host, 1);
+        struct addr addr = address(cases[i].host, 1);
 
         assert_int_equal(guard_is_group(&addr), cases[i].group);
     }
@@ -115,7 +115,7 @@ static void groups_are_multicast_and_the_limited_broadcast(void **state)
 
 static bool admits(const struct guard_access *access, const char *host)
 {
-    struct net_addr source = address(host, 5000);
+    struct addr source = address(host, 5000);
 
     return guard_admits(access, &source);
 }

@@ -152,8 +152,8 @@ static void a_reply_to_nothing_settles_nothing(void **state)
 static void a_wrong_source_is_counted_apart(void **state)
 {
     struct probe *probe = *state;
-    struct net_addr other = address("127.0.0.2", 7);
-    struct net_addr port = address("127.0.0.1", 8);
+    struct addr other = address("127.0.0.2", 7);
+    struct addr port = address("127.0.0.1", 8);
     struct payload_identity identity = {PAYLOAD_GOOD, 1, 0};
     struct probe_arrival arrival = {.from = &other, .size = PAYLOAD_HEADER - 1, .now = T0 + MS};
 

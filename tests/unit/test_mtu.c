@@ -38,8 +38,8 @@ static struct {
     bool short_quote;
     int stop_after; /* so many sends the user presses Ctrl-C */
 
-    struct net_addr peer;
-    struct net_addr by;
+    struct addr peer;
+    struct addr by;
     unsigned sends;
     size_t last; /* size sent before */
     unsigned tries;
@@ -131,7 +131,7 @@ static ssize_t take_queued(struct msghdr *msg)
 {
     struct {
         struct sock_extended_err error;
-        struct net_addr offender;
+        struct addr offender;
     } content = {network.error, network.by};
     size_t len = network.short_quote ? 0 : network.last;
 
@@ -316,7 +316,7 @@ static void a_router_may_report_the_limit(void **state)
         network.router = 1400;
         assert_int_equal(find(), 0);
         assert_found(1400, MTU_REPORTED);
-        assert_true(net_equal(&result.limit.from, &network.by));
+        assert_true(addr_equal(&result.limit.from, &network.by));
         /* The smallest, the largest, the interface's, the router's, and one more that must fail. */
         assert_int_equal(probed, 5);
         assert_printed(i == 0 ? "too big, says 192.0.2.1 (MTU 1400)"
@@ -360,7 +360,7 @@ static void a_router_that_reports_once_is_remembered(void **state)
     network.mute = true;
     assert_int_equal(find(), 0);
     assert_found(1400, MTU_REPORTED);
-    assert_true(net_equal(&result.limit.from, &network.by));
+    assert_true(addr_equal(&result.limit.from, &network.by));
 }
 
 static void a_false_report_is_found_out(void **state)

@@ -94,7 +94,7 @@ WRAP(int, sendmmsg, int fd, struct mmsghdr *messages, unsigned count, int flags)
 static struct outbox box;
 static struct stats stats;
 static struct udp_reply reply;
-static struct net_addr peer;
+static struct addr peer;
 static char data[65536];
 static uint64_t now;
 

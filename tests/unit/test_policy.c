@@ -34,14 +34,14 @@ static uint64_t key[2] = {1, 2};
 
 static bool admits(const struct policy *policy, const char *host)
 {
-    struct net_addr addr = address(host, 5000);
+    struct addr addr = address(host, 5000);
 
     return guard_admits(&policy->access, &addr);
 }
 
 static unsigned answered(struct budget *budget, const char *host)
 {
-    struct net_addr addr = address(host, 5000);
+    struct addr addr = address(host, 5000);
     unsigned count = 0;
 
     for (uint32_t mark = 0; mark < 100; mark++)

@@ -146,7 +146,7 @@ static void an_address_has_the_prefix_of_its_family(void **state)
 
     (void)state;
     for (size_t i = 0; i < COUNT(cases); i++) {
-        struct net_addr addr = address(cases[i].host, 7);
+        struct addr addr = address(cases[i].host, 7);
         struct prefix expected = parsed(cases[i].prefix);
         struct prefix prefix = prefix_of(&addr, 25, 48);
 
@@ -173,7 +173,7 @@ static void add(struct prefix_set *set, const char *text, uint8_t value)
 
 static unsigned find(const struct prefix_set *set, const char *host)
 {
-    struct net_addr addr = address(host, 7);
+    struct addr addr = address(host, 7);
 
     return prefix_set_find(set, &addr);
 }
@@ -251,9 +251,9 @@ static uint64_t random_number(void)
 }
 
 /* Few different bits, so that prefixes lie within one another and addresses within them. */
-static struct net_addr random_address(void)
+static struct addr random_address(void)
 {
-    struct net_addr addr = {.len = sizeof addr.in6};
+    struct addr addr = {.len = sizeof addr.in6};
     uint64_t kind = random_number() % 4;
     uint8_t octets[16];
 
@@ -276,7 +276,7 @@ struct listed {
     uint8_t value;
 };
 
-static uint8_t find_naively(const struct listed *list, size_t count, const struct net_addr *addr)
+static uint8_t find_naively(const struct listed *list, size_t count, const struct addr *addr)
 {
     uint8_t value = 0;
     int longest = -1;
@@ -308,7 +308,7 @@ static void a_set_finds_what_a_list_finds(void **state)
         size_t count = 1 + random_number() % PREFIXES;
 
         for (size_t i = 0; i < count; i++) {
-            struct net_addr addr = random_address();
+            struct addr addr = random_address();
 
             list[i].prefix = prefix_of(&addr, (unsigned)(random_number() % 33),
                                        (unsigned)(random_number() % 129));
@@ -316,7 +316,7 @@ static void a_set_finds_what_a_list_finds(void **state)
             assert_int_equal(prefix_set_add(set, &list[i].prefix, list[i].value), 0);
         }
         for (unsigned i = 0; i < SEARCHES; i++) {
-            struct net_addr addr = random_address();
+            struct addr addr = random_address();
             uint8_t expected = find_naively(list, count, &addr);
 
             assert_int_equal(prefix_set_find(set, &addr), expected);

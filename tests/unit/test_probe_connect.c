@@ -61,7 +61,7 @@ static void each_probe_has_its_connection(void **state)
         assert_int_equal(last()->seq, seq);
         assert_int_equal(last()->size, 56);
         assert_true(last()->connect > 0);
-        assert_true(net_equal(&heard.from[seq - 1], &f->peer));
+        assert_true(addr_equal(&heard.from[seq - 1], &f->peer));
         assert_ended(f);
     }
     assert_int_equal(f->probe.connect.count, 3);
@@ -80,7 +80,7 @@ static void a_closed_port_refuses_each_probe(void **state)
         assert_int_equal(last()->kind, PROBE_ERROR);
         assert_int_equal(last()->error, ECONNREFUSED);
         assert_int_equal(last()->seq, seq);
-        assert_true(net_equal(&heard.from[seq - 1], &f->peer));
+        assert_true(addr_equal(&heard.from[seq - 1], &f->peer));
     }
     assert_int_equal(f->probe.counters.refused, 2);
     assert_int_equal(f->probe.waiting, 0);
@@ -99,7 +99,7 @@ static void a_server_that_closes_without_an_echo_is_an_error(void **state)
     assert_int_equal(last()->kind, PROBE_ERROR);
     assert_int_equal(last()->error, ENODATA);
     assert_int_equal(last()->seq, 1);
-    assert_true(net_equal(&heard.from[0], &f->peer));
+    assert_true(addr_equal(&heard.from[0], &f->peer));
     assert_int_equal(f->probe.counters.errors, 1);
 }
 

@@ -35,9 +35,9 @@ static int option_of(int fd, int level, int name)
 
 static uint16_t port_of(int fd)
 {
-    struct net_addr own = local_address(fd);
+    struct addr own = local_address(fd);
 
-    return net_port(&own);
+    return addr_port(&own);
 }
 
 static void it_does_not_block_and_is_not_inherited(void **state)
@@ -72,7 +72,7 @@ static uint16_t two_ports(int type)
     for (unsigned i = 0; i < 100; i++) {
         int first = bound_socket(type, "127.0.0.1");
         uint16_t port = port_of(first);
-        struct net_addr next = address("127.0.0.1", (uint16_t)(port + 1));
+        struct addr next = address("127.0.0.1", (uint16_t)(port + 1));
         int second = __real_socket(AF_INET, type, 0);
         bool both = port < 65535 && __real_bind(second, &next.sa, next.len) == 0;
 
@@ -111,7 +111,7 @@ static void the_source_port_goes_up_with_the_link(void **state)
 static void the_source_address_may_be_chosen(void **state)
 {
     struct probe *probe = *state;
-    struct net_addr own;
+    struct addr own;
     int fd;
 
     /* A port in it does not count. */
@@ -120,7 +120,7 @@ static void the_source_address_may_be_chosen(void **state)
     assert_true(fd >= 0);
     own = local_address(fd);
     assert_int_equal(own.in.sin_addr.s_addr, htonl(INADDR_LOOPBACK + 1));
-    assert_int_not_equal(net_port(&own), 7);
+    assert_int_not_equal(addr_port(&own), 7);
     close(fd);
     fd = probe_socket(probe, AF_INET, SOCK_STREAM, 0);
     assert_true(fd >= 0);

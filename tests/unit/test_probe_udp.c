@@ -19,7 +19,7 @@ WRAP_FAILING(int, recvmmsg, -1,
 static struct {
     unsigned count;
     struct sock_extended_err error;
-    struct net_addr offender;
+    struct addr offender;
     int level;
     int type;
     uint8_t data[64];
@@ -31,7 +31,7 @@ static ssize_t take_queued(struct msghdr *msg)
 {
     struct {
         struct sock_extended_err error;
-        struct net_addr offender;
+        struct addr offender;
     } content = {queue.error, queue.offender};
     struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);
 
@@ -69,8 +69,8 @@ WRAP(ssize_t, recvmsg, int fd, struct msghdr *msg, int flags)
 struct fixture {
     struct probe probe;
     int server;
-    struct net_addr peer;
-    struct net_addr client;
+    struct addr peer;
+    struct addr client;
     unsigned descriptors;
 };
 
@@ -236,7 +236,7 @@ static void wrong_sources_are_seen(void **state)
     struct fixture *f = *state;
     int other = bound_socket(SOCK_DGRAM, "127.0.0.2");
     int port = bound_socket(SOCK_DGRAM, "127.0.0.1");
-    struct net_addr from;
+    struct addr from;
     uint8_t octets[100];
 
     assert_true(other >= 0 && port >= 0);
@@ -247,7 +247,7 @@ static void wrong_sources_are_seen(void **state)
     await_events(&f->probe, 1);
     assert_int_equal(last()->kind, PROBE_WRONG_SOURCE);
     from = local_address(other);
-    assert_true(net_equal(&heard.from[0], &from));
+    assert_true(addr_equal(&heard.from[0], &from));
     give(f, port, octets, 56);
     await_events(&f->probe, 2);
     assert_int_equal(last()->kind, PROBE_WRONG_SOURCE);
@@ -258,7 +258,7 @@ static void wrong_sources_are_seen(void **state)
 static void the_address_of_everywhere_is_known_by_another(void **state)
 {
     struct fixture *f = *state;
-    uint16_t port = net_port(&f->peer);
+    uint16_t port = addr_port(&f->peer);
     uint8_t octets[100];
 
     f->peer = address("0.0.0.0", port);
@@ -361,7 +361,7 @@ static void a_router_may_report_an_error(void **state)
     queue.type = IPV6_RECVERR;
     queue.offender = address("2001:db8::1", 0);
     wake(&f->probe, POLLERR);
-    assert_true(net_equal(&heard.from[0], &queue.offender));
+    assert_true(addr_equal(&heard.from[0], &queue.offender));
 }
 
 static void what_is_no_network_error_is_passed_over(void **state)
@@ -538,7 +538,7 @@ static void each_link_has_a_port_and_its_own_replies(void **state)
 {
     struct fixture *f = *state;
     struct probe_settings settings = patient;
-    struct net_addr clients[3];
+    struct addr clients[3];
     uint8_t octets[3][56];
 
     settings.links = 3;
@@ -547,9 +547,9 @@ static void each_link_has_a_port_and_its_own_replies(void **state)
         send_one(&f->probe);
         take(f, octets[i], sizeof octets[i]);
         clients[i] = f->client;
-        assert_int_equal(net_port(&clients[i]), f->probe.links[i]->port);
+        assert_int_equal(addr_port(&clients[i]), f->probe.links[i]->port);
     }
-    assert_int_not_equal(net_port(&clients[0]), net_port(&clients[1]));
+    assert_int_not_equal(addr_port(&clients[0]), addr_port(&clients[1]));
     give(f, f->server, octets[2], 56);
     await_events(&f->probe, 1);
     assert_int_equal(last()->kind, PROBE_RECEIVED);

@@ -7,7 +7,7 @@
 
 struct fixture {
     struct probe probe;
-    struct net_addr peer;
+    struct addr peer;
     struct report report;
     struct probe_link links[7];
     struct probe_link *list[7];
@@ -80,7 +80,7 @@ static const char *text_of(FILE *file, char **text)
 static void first_line_tells_what_is_probed(void **state)
 {
     struct fixture *f = *state;
-    struct net_addr v6 = address("::1", 7007);
+    struct addr v6 = address("::1", 7007);
 
     assert_true(report_start(&f->report));
     ASSERT_OUT(f, "PROBE localhost (127.0.0.1) port 7 udp 56(84) bytes of data.\n");
@@ -138,7 +138,7 @@ static void what_is_wrong_with_a_reply_is_said(void **state)
 static void the_name_goes_with_the_peers_address_only(void **state)
 {
     struct fixture *f = *state;
-    struct net_addr other = address("127.0.0.2", 7);
+    struct addr other = address("127.0.0.2", 7);
 
     f->report.name = "echo.example";
     EVENT(f, .kind = PROBE_RECEIVED, .seq = 1, .size = 56, .time = MS);

@@ -13,7 +13,7 @@
 struct fixture {
     struct probe probe;
     struct probe_link link;
-    struct net_addr peer;
+    struct addr peer;
     struct report report;
     json_t *parsed[64]; /* given back at the end */
     unsigned count;

@@ -64,7 +64,7 @@ WRAP(int, getnameinfo, const struct sockaddr *sa, socklen_t sa_len, char *host, 
 }
 
 static char why[RESOLVE_WHY];
-static struct net_addr list[RESOLVE_MAX];
+static struct addr list[RESOLVE_MAX];
 static bool numeric;
 
 static int set_up(void **state)
@@ -85,10 +85,10 @@ static int udp(const char *host, const char *port, int family)
 
 static void assert_address(const char *host, const char *expected)
 {
-    char text[NET_STRLEN];
+    char text[ADDR_STRLEN];
 
     assert_int_equal(udp(host, "7007", AF_UNSPEC), 1);
-    assert_string_equal(net_print(&list[0], text), expected);
+    assert_string_equal(addr_print(&list[0], text), expected);
     assert_true(numeric);
 }
 
@@ -109,7 +109,7 @@ static void names_are_resolved(void **state)
     assert_int_equal(udp("echo.example", "7", AF_INET), 1);
     assert_false(numeric);
     assert_int_equal(list[0].in.sin_addr.s_addr, htonl(INADDR_LOOPBACK));
-    assert_int_equal(net_port(&list[0]), 7);
+    assert_int_equal(addr_port(&list[0]), 7);
     assert_int_equal(freeaddrinfo_script.calls, 1);
 }
 
@@ -130,7 +130,7 @@ static void services_have_names(void **state)
     if (!getservbyname("echo", "udp"))
         skip_because("no services(5) here");
     assert_int_equal(udp("127.0.0.1", "echo", AF_UNSPEC), 1);
-    assert_int_equal(net_port(&list[0]), 7);
+    assert_int_equal(addr_port(&list[0]), 7);
     assert_int_equal(udp("127.0.0.1", "no-such", AF_UNSPEC), -1);
     assert_memory_equal(why, "port 'no-such': ", 16);
     assert_non_null(strstr(why, "/etc/services"));
@@ -163,7 +163,7 @@ static void ports_are_from_1_to_65535(void **state)
     }
     assert_int_equal(udp("127.0.0.1", "1", AF_UNSPEC), 1);
     assert_int_equal(udp("127.0.0.1", "65535", AF_UNSPEC), 1);
-    assert_int_equal(net_port(&list[0]), 65535);
+    assert_int_equal(addr_port(&list[0]), 65535);
 }
 
 static void hosts_that_are_none_are_refused(void **state)
@@ -225,7 +225,7 @@ static void an_address_of_the_other_family_is_refused(void **state)
 
 static void names_with_anything_unusual_are_not_shown(void **state)
 {
-    struct net_addr addr = address("127.0.0.1", 7);
+    struct addr addr = address("127.0.0.1", 7);
     char name[NI_MAXHOST];
 
     (void)state;

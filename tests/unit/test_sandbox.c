@@ -242,7 +242,7 @@ static void a_configuration_that_is_not_there_needs_no_folder(void **state)
 static int connect_out(void)
 {
     int listener = bound_socket(SOCK_STREAM, "127.0.0.1");
-    struct net_addr addr = local_address(listener);
+    struct addr addr = local_address(listener);
     int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int datagram = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
@@ -332,14 +332,14 @@ static void older_abis_restrict_what_they_can(void **state)
 static int echo_and_reload(void)
 {
     int tcp, udp, fd;
-    struct net_addr addr = address("127.0.0.1", 7);
+    struct addr addr = address("127.0.0.1", 7);
     char text[64];
     void *block;
 
     if (enter() < 0)
         return 1;
     /* What bound_socket() does is more than the daemon does. */
-    net_set_port(&addr, 0);
+    addr_set_port(&addr, 0);
     tcp = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     udp = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (tcp < 0 || udp < 0 || bind(tcp, &addr.sa, addr.len) < 0 || listen(tcp, 5) < 0 ||

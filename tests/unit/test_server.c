@@ -93,21 +93,21 @@ static _Atomic uint16_t *port_for(int type, uint16_t port)
 
 WRAP(int, bind, int fd, const struct sockaddr *addr, socklen_t len)
 {
-    struct net_addr copy = {.len = len};
+    struct addr copy = {.len = len};
     _Atomic uint16_t *port;
 
     memcpy(&copy.sa, addr, len);
-    if (net_port(&copy) < FIRST_PORT || net_port(&copy) >= FIRST_PORT + PORTS)
+    if (addr_port(&copy) < FIRST_PORT || addr_port(&copy) >= FIRST_PORT + PORTS)
         return __real_bind(fd, addr, len);
     if (script_fails(&bind_script))
         return -1;
-    port = port_for(type_of(fd), net_port(&copy));
-    net_set_port(&copy, *port);
+    port = port_for(type_of(fd), addr_port(&copy));
+    addr_set_port(&copy, *port);
     if (__real_bind(fd, &copy.sa, len) < 0)
         return -1;
     copy.len = sizeof copy.in6;
     getsockname(fd, &copy.sa, &copy.len);
-    *port = net_port(&copy);
+    *port = addr_port(&copy);
     return 0;
 }
 
@@ -281,7 +281,7 @@ static void reload(const char *config, const char *expected)
 
 static int client_of(int type, uint16_t port)
 {
-    struct net_addr server = address("127.0.0.1", *port_for(type, port));
+    struct addr server = address("127.0.0.1", *port_for(type, port));
     int client = bound_socket(type, "127.0.0.1");
 
     assert_true(client >= 0);
@@ -516,12 +516,12 @@ static void a_broken_file_leaves_everything_as_it_was(void **state)
 static void a_port_that_is_taken_leaves_everything_as_it_was(void **state)
 {
     int taken = bound_socket(SOCK_STREAM, "127.0.0.1");
-    struct net_addr addr = local_address(taken);
+    struct addr addr = local_address(taken);
     char expected[128];
 
     (void)state;
     assert_int_equal(listen(taken, 1), 0);
-    shared->tcp[1] = net_port(&addr);
+    shared->tcp[1] = addr_port(&addr);
     start();
     snprintf(expected, sizeof expected, "%s:2: cannot listen on tcp 127.0.0.1:7002", d.config);
     reload("user = \"nobody\"\n"
@@ -906,8 +906,8 @@ static void sockets_handed_over_are_served_and_survive_reloads(void **state)
 {
     int tcp = bound_socket(SOCK_STREAM, "127.0.0.1");
     int udp = bound_socket(SOCK_DGRAM, "127.0.0.1");
-    struct net_addr tcp_addr = local_address(tcp);
-    struct net_addr udp_addr = local_address(udp);
+    struct addr tcp_addr = local_address(tcp);
+    struct addr udp_addr = local_address(udp);
     int saved[2] = {fcntl(3, F_DUPFD_CLOEXEC, 100), fcntl(4, F_DUPFD_CLOEXEC, 100)};
     int high[2] = {fcntl(tcp, F_DUPFD_CLOEXEC, 100), fcntl(udp, F_DUPFD_CLOEXEC, 100)};
 
@@ -919,8 +919,8 @@ static void sockets_handed_over_are_served_and_survive_reloads(void **state)
     dup2(high[0], 3);
     dup2(high[1], 4);
     d.inherit = 2;
-    shared->tcp[0] = net_port(&tcp_addr);
-    shared->udp[0] = net_port(&udp_addr);
+    shared->tcp[0] = addr_port(&tcp_addr);
+    shared->udp[0] = addr_port(&udp_addr);
     start();
     expect("(inherited)");
     assert_port_echoes(7001);

@@ -245,7 +245,7 @@ static void *echo_datagrams(void *argument)
     static uint8_t octets[65536];
 
     for (;;) {
-        struct net_addr from = {.len = sizeof from.in6};
+        struct addr from = {.len = sizeof from.in6};
         ssize_t len = recvfrom(f->server, octets, sizeof octets, 0, &from.sa, &from.len);
 
         if (len < 0 || (len == 1 && octets[0] == 0))
@@ -541,7 +541,7 @@ static void an_unspecified_address_is_this_host(void **state)
     struct fixture *f = *state;
 
     open_udp(f);
-    f->settings.peer = address("0.0.0.0", net_port(&f->settings.peer));
+    f->settings.peer = address("0.0.0.0", addr_port(&f->settings.peer));
     give_text(f, "one\n");
     assert_int_equal(run_udp(f), 0);
     assert_output(f, "one\n");

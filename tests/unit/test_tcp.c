@@ -52,12 +52,12 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 }
 
 static unsigned welcomes;
-void __real_net_welcome(int fd);
-void __wrap_net_welcome(int fd);
-void __wrap_net_welcome(int fd)
+void __real_socket_set_accepted_options(int fd);
+void __wrap_socket_set_accepted_options(int fd);
+void __wrap_socket_set_accepted_options(int fd)
 {
     welcomes++;
-    __real_net_welcome(fd);
+    __real_socket_set_accepted_options(fd);
 }
 
 static struct loop loop;
@@ -65,14 +65,14 @@ static struct stats stats;
 static struct admit *admit;
 static struct tcp tcp;
 static int listener;
-static struct net_addr server;
+static struct addr server;
 
 static int open_listener(void)
 {
-    struct net_addr addr = address("127.0.0.1", 0);
+    struct addr addr = address("127.0.0.1", 0);
     int fd;
 
-    assert_int_equal(net_open(SOCK_STREAM, &addr, 128, false, 1, &fd), 0);
+    assert_int_equal(socket_open(SOCK_STREAM, &addr, 128, false, 1, &fd), 0);
     return fd;
 }
 
@@ -1337,7 +1337,7 @@ static void a_queue_is_known_to_be_empty_also_at_the_limit(void **state)
 
 static void several_listeners_serve_and_rest_together(void **state)
 {
-    struct net_addr first = server;
+    struct addr first = server;
     int second = open_listener();
     int a;
     int b;

@@ -87,13 +87,13 @@ static struct stats stats;
 static struct udp *udp;
 static int endpoint;
 static int client;
-static struct net_addr server;
+static struct addr server;
 
 static void open_endpoint(const char *host)
 {
-    struct net_addr addr = address(host, 0);
+    struct addr addr = address(host, 0);
 
-    assert_int_equal(net_open(SOCK_DGRAM, &addr, 0, false, 1, &endpoint), 0);
+    assert_int_equal(socket_open(SOCK_DGRAM, &addr, 0, false, 1, &endpoint), 0);
     server = local_address(endpoint);
     udp = udp_new(&loop, &stats, &params, endpoint, first, heirs);
     assert_non_null(udp);
@@ -192,14 +192,14 @@ static void ask_numbers(unsigned n)
 static void assert_reply(const void *data, size_t length)
 {
     static unsigned char back[65536];
-    struct net_addr from = {.len = sizeof from.in6};
+    struct addr from = {.len = sizeof from.in6};
     ssize_t n;
 
     TURN_UNTIL(&loop, readable(client, 0));
     n = recvfrom(client, back, sizeof back, 0, &from.sa, &from.len);
     assert_int_equal(n, length);
     assert_memory_equal(back, data, length);
-    assert_true(net_equal(&from, &server));
+    assert_true(addr_equal(&from, &server));
 }
 
 static void assert_number(unsigned n)
@@ -259,7 +259,7 @@ static void replies_come_from_the_address_that_was_asked(void **state)
     (void)state;
     close_endpoint();
     open_endpoint("0.0.0.0");
-    port = net_port(&server);
+    port = addr_port(&server);
     for (size_t i = 0; i < COUNT(hosts); i++) {
         server = address(hosts[i], port);
         ask_number(5);
@@ -277,8 +277,8 @@ static void a_dual_stack_socket_answers_ipv4_from_the_address_asked(void **state
         skip_because("no IPv6");
     close_endpoint();
     endpoint = bound_socket(SOCK_DGRAM, "::");
-    assert_int_equal(net_adopt(endpoint, &type, &server), 0);
-    port = net_port(&server);
+    assert_int_equal(socket_adopt(endpoint, &type, &server), 0);
+    port = addr_port(&server);
     udp = udp_new(&loop, &stats, &params, endpoint, first, heirs);
     assert_non_null(udp);
     server = address("127.0.0.3", port);
@@ -313,15 +313,15 @@ static void the_tos_of_the_request_is_the_replys(void **state)
 
 static void a_broadcast_is_answered_only_if_asked_for(void **state)
 {
-    struct net_addr one = address("127.0.0.1", 0);
+    struct addr one = address("127.0.0.1", 0);
     int on = 1;
 
     (void)state;
     close_endpoint();
     open_endpoint("0.0.0.0");
-    net_set_port(&one, net_port(&server));
+    addr_set_port(&one, addr_port(&server));
     assert_int_equal(setsockopt(client, SOL_SOCKET, SO_BROADCAST, &on, sizeof on), 0);
-    server = address("127.255.255.255", net_port(&server));
+    server = address("127.255.255.255", addr_port(&server));
     if (sendto(client, "x", 1, 0, &server.sa, server.len) != 1)
         skip_because("loopback has no broadcast address");
     TURN_UNTIL(&loop, stats.udp_received == 1);
@@ -344,7 +344,7 @@ static void check_further_socket(unsigned sharers, bool answers)
     heirs = sharers;
     params.answer_broadcast = true;
     open_endpoint("0.0.0.0");
-    port = net_port(&server);
+    port = addr_port(&server);
     assert_int_equal(setsockopt(client, SOL_SOCKET, SO_BROADCAST, &on, sizeof on), 0);
     server = address("127.255.255.255", port);
     if (sendto(client, "x", 1, 0, &server.sa, server.len) != 1)
@@ -374,10 +374,10 @@ static void a_broadcast_to_an_inherited_socket_concerns_whichever_worker_receive
 static void refused_datagrams_are_counted_and_the_others_answered(void **state)
 {
     int other = bound_socket(SOCK_DGRAM, "127.0.0.1");
-    struct net_addr addr = local_address(other);
+    struct addr addr = local_address(other);
 
     (void)state;
-    guard_refuse_port(&params.guard, net_port(&addr));
+    guard_refuse_port(&params.guard, addr_port(&addr));
     for (unsigned i = 0; i < 10; i++) {
         ask_number(i);
         assert_int_equal(sendto(other, "no", 2, 0, &server.sa, server.len), 2);
@@ -885,13 +885,13 @@ static void ending_can_first_answer_what_has_arrived(void **state)
 
 static void what_is_retired_is_answered_and_nothing_comes_after_it(void **state)
 {
-    struct net_addr other;
+    struct addr other;
 
     (void)state;
     close_endpoint();
     open_endpoint("0.0.0.0");
-    other = address("127.0.0.2", net_port(&server));
-    server = address("127.0.0.1", net_port(&server));
+    other = address("127.0.0.2", addr_port(&server));
+    server = address("127.0.0.1", addr_port(&server));
     ask_numbers(3);
     udp_retire(udp);
     if (sendto(client, "late", 4, 0, &server.sa, server.len) == 4)
@@ -927,12 +927,12 @@ static void ending_does_not_wait_for_a_full_socket(void **state)
 
 static void params_may_change_between_turns(void **state)
 {
-    struct net_addr addr = local_address(client);
+    struct addr addr = local_address(client);
 
     (void)state;
     ask_number(1);
     assert_number(1);
-    guard_refuse_port(&params.guard, net_port(&addr));
+    guard_refuse_port(&params.guard, addr_port(&addr));
     udp_params_changed(udp);
     ask_number(2);
     TURN_UNTIL(&loop, stats.udp_refused_port == 1);

@@ -7,7 +7,7 @@
 
 struct message {
     struct msghdr header;
-    struct net_addr peer;
+    struct addr peer;
     struct udp_control control;
 };
 
@@ -106,7 +106,7 @@ static void assert_from_v4(const char *host, int interface)
 static void assert_from_v6(const char *host, unsigned interface)
 {
     struct in6_pktinfo from;
-    struct net_addr expected = address(host, 0);
+    struct addr expected = address(host, 0);
     const void *data = replied(SOL_IPV6, IPV6_PKTINFO, sizeof from);
 
     assert_non_null(data);
@@ -162,7 +162,7 @@ static void only_a_link_local_reply_is_bound_to_the_interface(void **state)
     asked_v6(&m, "fe80::7", 3);
     assert_int_equal(judge(&m), UDP_ANSWER);
     assert_from_v6("fe80::7", 3);
-    assert_int_equal(((struct net_addr *)reply.header.msg_name)->in6.sin6_scope_id, 3);
+    assert_int_equal(((struct addr *)reply.header.msg_name)->in6.sin6_scope_id, 3);
 }
 
 /* On a dual-stack socket the kernel may add an IPV6_PKTINFO for an IPv4 datagram. */
@@ -371,7 +371,7 @@ static void replies_of_another_echod_are_told_by_their_hops(void **state)
         asked_v6(&m, "2001:db8::7", 3);
         add(&m, SOL_IPV6, IPV6_HOPLIMIT, &hops[i], sizeof hops[i]);
         assert_int_equal(judge(&m), expected);
-        net_set_port(&m.peer, 0);
+        addr_set_port(&m.peer, 0);
         assert_int_equal(judge(&m), UDP_REFUSE_PORT);
     }
 }

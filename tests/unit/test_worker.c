@@ -25,8 +25,8 @@ struct fixture {
     struct worker *worker;
     int listener;
     int datagrams;
-    struct net_addr tcp;
-    struct net_addr udp;
+    struct addr tcp;
+    struct addr udp;
     unsigned descriptors;
 };
 
@@ -34,7 +34,7 @@ static int set_up(void **state)
 {
     static struct fixture fixture;
     struct fixture *f = &fixture;
-    struct net_addr addr = address("127.0.0.1", 0);
+    struct addr addr = address("127.0.0.1", 0);
 
     script_clear(&aligned_alloc_script);
     script_clear(&malloc_script);
@@ -49,8 +49,8 @@ static int set_up(void **state)
     admit_set_limits(f->admit, &(struct admit_limits){100, 0, 32, 64});
     f->worker = worker_new(f->admit);
     assert_non_null(f->worker);
-    assert_int_equal(net_open(SOCK_STREAM, &addr, 16, false, 1, &f->listener), 0);
-    assert_int_equal(net_open(SOCK_DGRAM, &addr, 0, false, 1, &f->datagrams), 0);
+    assert_int_equal(socket_open(SOCK_STREAM, &addr, 16, false, 1, &f->listener), 0);
+    assert_int_equal(socket_open(SOCK_DGRAM, &addr, 0, false, 1, &f->datagrams), 0);
     f->tcp = local_address(f->listener);
     f->udp = local_address(f->datagrams);
     *state = f;
@@ -81,7 +81,7 @@ static int tear_down(void **state)
 
 static int client_of(struct fixture *f, int type)
 {
-    const struct net_addr *server = type == SOCK_STREAM ? &f->tcp : &f->udp;
+    const struct addr *server = type == SOCK_STREAM ? &f->tcp : &f->udp;
     int client = bound_socket(type, "127.0.0.1");
 
     assert_true(client >= 0);
@@ -248,12 +248,12 @@ static void params_take_effect_at_once(void **state)
     struct fixture *f = *state;
     struct worker_params *params = calloc(1, sizeof *params);
     int client = client_of(f, SOCK_DGRAM);
-    struct net_addr addr = local_address(client);
+    struct addr addr = local_address(client);
 
     assert_non_null(params);
     add_sockets(f);
     assert_int_equal(worker_start(f->worker), 0);
-    guard_refuse_port(&params->udp.guard, net_port(&addr));
+    guard_refuse_port(&params->udp.guard, addr_port(&addr));
     worker_set_params(f->worker, params);
     memset(params, 0, sizeof *params); /* it was copied */
     assert_int_equal(send(client, "x", 1, 0), 1);
@@ -368,10 +368,10 @@ static void dropping_what_is_not_served_does_nothing(void **state)
 static void several_datagram_sockets_are_told_apart(void **state)
 {
     struct fixture *f = *state;
-    struct net_addr addr = address("127.0.0.1", 0);
+    struct addr addr = address("127.0.0.1", 0);
     int other;
 
-    assert_int_equal(net_open(SOCK_DGRAM, &addr, 0, false, 1, &other), 0);
+    assert_int_equal(socket_open(SOCK_DGRAM, &addr, 0, false, 1, &other), 0);
     add_sockets(f);
     assert_int_equal(worker_add_socket(f->worker, SOCK_DGRAM, other, true, false), 0);
     worker_drop_socket(f->worker, SOCK_DGRAM, f->datagrams);

@@ -27,8 +27,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "addr.h"
 #include "log.h"
-#include "net.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -209,18 +209,18 @@ static inline unsigned logged(enum log_level level, const char *text)
 
 /* ---- loopback ---- */
 
-static inline struct net_addr address(const char *text, uint16_t port)
+static inline struct addr address(const char *text, uint16_t port)
 {
-    struct net_addr addr;
+    struct addr addr;
 
-    assert_int_equal(net_parse(text, 1, &addr), 0);
-    net_set_port(&addr, port);
+    assert_int_equal(addr_parse(text, 1, &addr), 0);
+    addr_set_port(&addr, port);
     return addr;
 }
 
-static inline struct net_addr local_address(int fd)
+static inline struct addr local_address(int fd)
 {
-    struct net_addr addr = {.len = sizeof addr.in6};
+    struct addr addr = {.len = sizeof addr.in6};
 
     assert_int_equal(getsockname(fd, &addr.sa, &addr.len), 0);
     return addr;
@@ -230,7 +230,7 @@ static inline struct net_addr local_address(int fd)
  */
 static inline int bound_socket(int type, const char *text)
 {
-    struct net_addr addr = address(text, 0);
+    struct addr addr = address(text, 0);
     int fd = socket(addr.sa.sa_family, type | SOCK_CLOEXEC, 0);
 
     if (fd >= 0 && bind(fd, &addr.sa, addr.len) < 0) {

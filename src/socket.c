@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: ISC */
-#include "net.h"
+#include "socket.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <net/if.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -29,160 +26,6 @@
 #define KEEPALIVE_IDLE     60
 #define KEEPALIVE_INTERVAL 20
 #define DEAD_MS            (300 * 1000)
-
-static int parse_port(const char *text, uint16_t *port)
-{
-    unsigned value = 0;
-    size_t i;
-
-    for (i = 0; text[i] >= '0' && text[i] <= '9' && i < 6; i++)
-        value = value * 10 + (unsigned)(text[i] - '0');
-    if (i == 0 || text[i] != '\0') {
-        errno = text[i] >= '0' && text[i] <= '9' ? ERANGE : EINVAL;
-        return -1;
-    }
-    if (value < 1 || value > 65535) {
-        errno = ERANGE;
-        return -1;
-    }
-    *port = (uint16_t)value;
-    return 0;
-}
-
-static int parse_v6(char *host, struct net_addr *addr)
-{
-    char *zone = strchr(host, '%');
-
-    if (zone)
-        *zone++ = '\0';
-    if (inet_pton(AF_INET6, host, &addr->in6.sin6_addr) != 1) {
-        errno = EINVAL;
-        return -1;
-    }
-    if (zone) {
-        addr->in6.sin6_scope_id = if_nametoindex(zone);
-        if (addr->in6.sin6_scope_id == 0) {
-            errno = ENODEV;
-            return -1;
-        }
-    }
-    addr->in6.sin6_family = AF_INET6;
-    addr->len = sizeof addr->in6;
-    return 0;
-}
-
-int net_parse(const char *text, uint16_t port, struct net_addr *addr)
-{
-    char host[NET_STRLEN];
-    size_t length = strlen(text);
-    const char *colon = strchr(text, ':');
-    const char *port_text = NULL;
-
-    errno = EINVAL;
-    if (length >= sizeof host)
-        return -1;
-    memset(addr, 0, sizeof *addr);
-    if (text[0] == '[') {
-        const char *end = strchr(text, ']');
-
-        if (!end || (end[1] != '\0' && end[1] != ':'))
-            return -1;
-        if (end[1] == ':')
-            port_text = end + 2;
-        length = (size_t)(end - text - 1);
-        memcpy(host, text + 1, length);
-    } else {
-        /* One colon parts address and port; more than one is an IPv6 address without brackets,
-         * which names no port. */
-        if (colon && !strchr(colon + 1, ':')) {
-            port_text = colon + 1;
-            length = (size_t)(colon - text);
-        }
-        memcpy(host, text, length);
-    }
-    host[length] = '\0';
-    if (port_text && parse_port(port_text, &port) < 0)
-        return -1;
-    if (text[0] != '[' && inet_pton(AF_INET, host, &addr->in.sin_addr) == 1) {
-        addr->in.sin_family = AF_INET;
-        addr->len = sizeof addr->in;
-    } else if (parse_v6(host, addr) < 0) {
-        return -1;
-    }
-    net_set_port(addr, port);
-    return 0;
-}
-
-const char *net_print_host(const struct net_addr *addr, char buf[static NET_STRLEN])
-{
-    char zone[IF_NAMESIZE];
-
-    if (addr->sa.sa_family == AF_INET) {
-        inet_ntop(AF_INET, &addr->in.sin_addr, buf, NET_STRLEN);
-    } else if (addr->sa.sa_family == AF_INET6) {
-        inet_ntop(AF_INET6, &addr->in6.sin6_addr, buf, NET_STRLEN);
-        if (addr->in6.sin6_scope_id != 0) {
-            if (!if_indextoname(addr->in6.sin6_scope_id, zone))
-                snprintf(zone, sizeof zone, "%u", (unsigned)addr->in6.sin6_scope_id);
-            size_t used = strlen(buf);
-            snprintf(buf + used, NET_STRLEN - used, "%%%s", zone);
-        }
-    } else {
-        snprintf(buf, NET_STRLEN, "unknown");
-    }
-    return buf;
-}
-
-const char *net_print(const struct net_addr *addr, char buf[static NET_STRLEN])
-{
-    char host[NET_STRLEN];
-    bool v6 = addr->sa.sa_family == AF_INET6;
-
-    net_print_host(addr, host);
-    /* The sizes of NET_STRLEN leave room for the port; the precision only tells the compiler so. */
-    snprintf(buf, NET_STRLEN, "%s%.*s%s:%u", v6 ? "[" : "", NET_STRLEN - 9, host, v6 ? "]" : "",
-             (unsigned)net_port(addr));
-    return buf;
-}
-
-static bool same_host(const struct net_addr *a, const struct net_addr *b)
-{
-    if (a->sa.sa_family == AF_INET)
-        return a->in.sin_addr.s_addr == b->in.sin_addr.s_addr;
-    return memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof a->in6.sin6_addr) == 0 &&
-           a->in6.sin6_scope_id == b->in6.sin6_scope_id;
-}
-
-static bool is_wildcard(const struct net_addr *addr)
-{
-    if (addr->sa.sa_family == AF_INET)
-        return addr->in.sin_addr.s_addr == htonl(INADDR_ANY);
-    return IN6_IS_ADDR_UNSPECIFIED(&addr->in6.sin6_addr);
-}
-
-bool net_equal(const struct net_addr *a, const struct net_addr *b)
-{
-    return a->sa.sa_family == b->sa.sa_family && net_port(a) == net_port(b) && same_host(a, b);
-}
-
-bool net_overlap(const struct net_addr *a, const struct net_addr *b)
-{
-    return a->sa.sa_family == b->sa.sa_family && net_port(a) == net_port(b) &&
-           (same_host(a, b) || is_wildcard(a) || is_wildcard(b));
-}
-
-uint16_t net_port(const struct net_addr *addr)
-{
-    return ntohs(addr->sa.sa_family == AF_INET6 ? addr->in6.sin6_port : addr->in.sin_port);
-}
-
-void net_set_port(struct net_addr *addr, uint16_t port)
-{
-    if (addr->sa.sa_family == AF_INET6)
-        addr->in6.sin6_port = htons(port);
-    else
-        addr->in.sin_port = htons(port);
-}
 
 static int set(int fd, int level, int option, int value)
 {
@@ -224,13 +67,13 @@ static int configure_stream(int fd)
 static int configure_datagram(int fd, int family)
 {
     if (set(fd, SOL_SOCKET, SO_REUSEADDR, 0) < 0 || set(fd, SOL_IP, IP_PKTINFO, 1) < 0 ||
-        set(fd, SOL_IP, IP_RECVTOS, 1) < 0 || set(fd, SOL_IP, IP_TTL, NET_REPLY_HOPS) < 0 ||
+        set(fd, SOL_IP, IP_RECVTOS, 1) < 0 || set(fd, SOL_IP, IP_TTL, SOCKET_REPLY_TTL) < 0 ||
         set(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT) < 0)
         return -1;
     (void)set(fd, SOL_UDP, UDP_GRO, 1);
     if (family == AF_INET6 &&
         (set(fd, SOL_IPV6, IPV6_RECVPKTINFO, 1) < 0 || set(fd, SOL_IPV6, IPV6_RECVTCLASS, 1) < 0 ||
-         set(fd, SOL_IPV6, IPV6_UNICAST_HOPS, NET_REPLY_HOPS) < 0 ||
+         set(fd, SOL_IPV6, IPV6_UNICAST_HOPS, SOCKET_REPLY_TTL) < 0 ||
          set(fd, SOL_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT) < 0))
         return -1;
     return 0;
@@ -258,7 +101,7 @@ static int configure(int fd, int type, int family)
     return type == SOCK_STREAM ? configure_stream(fd) : configure_datagram(fd, family);
 }
 
-static int open_one(int type, const struct net_addr *addr, bool share)
+static int open_one(int type, const struct addr *addr, bool share)
 {
     int family = addr->sa.sa_family;
     int fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -278,8 +121,7 @@ static int open_one(int type, const struct net_addr *addr, bool share)
     return fd;
 }
 
-int net_open(int type, const struct net_addr *addr, int backlog, bool share, size_t count,
-             int fds[])
+int socket_open(int type, const struct addr *addr, int backlog, bool share, size_t count, int fds[])
 {
     size_t done = 0;
 
@@ -290,7 +132,7 @@ int net_open(int type, const struct net_addr *addr, int backlog, bool share, siz
         if (fds[done] < 0)
             break;
         done++;
-        if (done == 1 && count > 1 && net_share(fds[0], true) < 0)
+        if (done == 1 && count > 1 && socket_share(fds[0], true) < 0)
             break;
     }
     if (done == count && type == SOCK_STREAM)
@@ -306,7 +148,7 @@ int net_open(int type, const struct net_addr *addr, int backlog, bool share, siz
     return 0;
 }
 
-void net_show_more(int fd, bool on)
+void socket_enable_ttl_and_drops(int fd, bool on)
 {
     set(fd, SOL_SOCKET, SO_RXQ_OVFL, on);
     /* One of them fails on a socket of the other family. */
@@ -314,7 +156,7 @@ void net_show_more(int fd, bool on)
     set(fd, SOL_IPV6, IPV6_RECVHOPLIMIT, on);
 }
 
-int net_share(int fd, bool on)
+int socket_share(int fd, bool on)
 {
     return set(fd, SOL_SOCKET, SO_REUSEPORT, on);
 }
@@ -325,7 +167,7 @@ int net_share(int fd, bool on)
  * IP_MINTTL). */
 static void set_min_ttl(int fd, int ttl)
 {
-    struct net_addr addr = {.len = sizeof addr.in6};
+    struct addr addr = {.len = sizeof addr.in6};
 
     if (getsockname(fd, &addr.sa, &addr.len) < 0)
         return;
@@ -339,21 +181,21 @@ static void set_min_ttl(int fd, int ttl)
  * was queued before stays. */
 static void connect_to_itself(int fd)
 {
-    struct net_addr addr = {.len = sizeof addr.in6};
+    struct addr addr = {.len = sizeof addr.in6};
 
     if (getsockname(fd, &addr.sa, &addr.len) < 0)
         return;
-    if (is_wildcard(&addr) && addr.sa.sa_family == AF_INET)
+    if (addr_is_wildcard(&addr) && addr.sa.sa_family == AF_INET)
         addr.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    else if (is_wildcard(&addr))
+    else if (addr_is_wildcard(&addr))
         addr.in6.sin6_addr = in6addr_loopback;
-    /* See net_retire() for what follows if it fails. */
+    /* See socket_retire() for what follows if it fails. */
     (void)connect(fd, &addr.sa, addr.len);
 }
 
 /* Where either fails, a client that comes at the wrong moment is turned away: what would happen
  * without it. */
-void net_retire(int type, int fd)
+void socket_retire(int type, int fd)
 {
     if (type == SOCK_STREAM)
         set_min_ttl(fd, 255);
@@ -361,27 +203,27 @@ void net_retire(int type, int fd)
         connect_to_itself(fd);
 }
 
-void net_welcome(int fd)
+void socket_set_accepted_options(int fd)
 {
     configure_stream(fd);
     set_min_ttl(fd, 0);
 }
 
-const char *net_print_own(int fd, char buf[static NET_STRLEN])
+const char *socket_print_own(int fd, char buf[static ADDR_STRLEN])
 {
-    struct net_addr addr = {.len = sizeof addr.in6};
+    struct addr addr = {.len = sizeof addr.in6};
 
     if (getsockname(fd, &addr.sa, &addr.len) < 0)
         return strcpy(buf, "?");
-    return net_print(&addr, buf);
+    return addr_print(&addr, buf);
 }
 
-int net_own(int fd, uid_t uid, gid_t gid)
+int socket_chown(int fd, uid_t uid, gid_t gid)
 {
     return fchown(fd, uid, gid);
 }
 
-int net_adopt(int fd, int *type, struct net_addr *addr)
+int socket_adopt(int fd, int *type, struct addr *addr)
 {
     int listening = 0;
     socklen_t len = sizeof *type;
@@ -394,7 +236,7 @@ int net_adopt(int fd, int *type, struct net_addr *addr)
     len = sizeof listening;
     if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0)
         return -1;
-    if ((addr->sa.sa_family != AF_INET && addr->sa.sa_family != AF_INET6) || net_port(addr) == 0 ||
+    if ((addr->sa.sa_family != AF_INET && addr->sa.sa_family != AF_INET6) || addr_port(addr) == 0 ||
         !(*type == SOCK_STREAM ? listening : *type == SOCK_DGRAM)) {
         errno = EPROTOTYPE;
         return -1;

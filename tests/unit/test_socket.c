@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-#include "net.h"
+#include "addr.h"
+#include "socket.h"
 
 #include <arpa/inet.h>
 #include <net/if.h>
@@ -29,249 +30,6 @@ WRAP(int, fcntl, int fd, int command, ...)
     return script_fails(&fcntl_script) ? -1 : __real_fcntl(fd, command, argument);
 }
 
-/* ---- text ---- */
-
-static const char *parsed(const char *text)
-{
-    static char buf[NET_STRLEN];
-    struct net_addr addr;
-
-    return net_parse(text, 7, &addr) < 0 ? "" : net_print(&addr, buf);
-}
-
-static void addresses_parse_with_and_without_port(void **state)
-{
-    static const char *const cases[][2] = {
-        {"192.0.2.1", "192.0.2.1:7"},
-        {"192.0.2.1:7007", "192.0.2.1:7007"},
-        {"0.0.0.0", "0.0.0.0:7"},
-        {"255.255.255.255:65535", "255.255.255.255:65535"},
-        {"2001:db8::1", "[2001:db8::1]:7"},
-        {"2001:DB8:0:0:0:0:0:1", "[2001:db8::1]:7"},
-        {"[2001:db8::1]", "[2001:db8::1]:7"},
-        {"[2001:db8::1]:7007", "[2001:db8::1]:7007"},
-        {"::", "[::]:7"},
-        {"[::]:1", "[::]:1"},
-        {"::ffff:192.0.2.1", "[::ffff:192.0.2.1]:7"},
-        {"1:2:3:4:5:6:7:8", "[1:2:3:4:5:6:7:8]:7"},
-        {"192.0.2.1:00007", "192.0.2.1:7"},
-    };
-
-    (void)state;
-    for (size_t i = 0; i < COUNT(cases); i++)
-        assert_string_equal(parsed(cases[i][0]), cases[i][1]);
-}
-
-static void what_is_no_address_is_einval(void **state)
-{
-    static const char *const wrong[] = {
-        "",
-        " ",
-        "localhost",
-        "192.0.2",
-        "192.0.2.256",
-        "192.0.2.1 ",
-        " 192.0.2.1",
-        "192.0.2.1:",
-        "192.0.2.1:x",
-        "192.0.2.1:7x",
-        "192.0.2.1:-7",
-        "192.0.2.1:+7",
-        "192.0.2.1: 7",
-        ":7",
-        "7",
-        ":",
-        "[]",
-        "[]:7",
-        "[::1",
-        "[::1]7",
-        "[::1]:",
-        "[::1]:7:7",
-        "[::1]x:7",
-        "::1]:7",
-        "[192.0.2.1]",
-        "[192.0.2.1]:7",
-        "[[::1]]:7",
-        "1:2:3:4:5:6:7:8:9",
-        "2001:db8::g",
-        "::1/64",
-        "192.0.2.1%lo",
-        "1111111111111111111111111111111111111111111111111111111111111111111111111111111111111",
-    };
-
-    (void)state;
-    for (size_t i = 0; i < COUNT(wrong); i++) {
-        struct net_addr addr;
-
-        errno = 0;
-        if (net_parse(wrong[i], 7, &addr) == 0)
-            fail_msg("'%s' was taken for an address", wrong[i]);
-        assert_int_equal(errno, EINVAL);
-    }
-}
-
-static void text_of_any_length_is_safe(void **state)
-{
-    char text[4 * NET_STRLEN];
-    struct net_addr addr;
-
-    (void)state;
-    for (size_t length = 1; length < sizeof text; length++) {
-        memset(text, '1', sizeof text);
-        text[length] = '\0';
-        assert_int_equal(net_parse(text, 7, &addr), -1);
-        text[0] = '[';
-        assert_int_equal(net_parse(text, 7, &addr), -1);
-        text[length - 1] = ']';
-        assert_int_equal(net_parse(text, 7, &addr), -1);
-    }
-}
-
-static void ports_are_1_to_65535(void **state)
-{
-    static const char *const wrong[] = {"192.0.2.1:0",     "192.0.2.1:65536",
-                                        "192.0.2.1:99999", "[::1]:0",
-                                        "[::1]:1000000",   "192.0.2.1:18446744073709551623"};
-    struct net_addr addr;
-
-    (void)state;
-    for (size_t i = 0; i < COUNT(wrong); i++) {
-        errno = 0;
-        assert_int_equal(net_parse(wrong[i], 7, &addr), -1);
-        assert_int_equal(errno, ERANGE);
-    }
-    assert_int_equal(net_parse("192.0.2.1:65535", 7, &addr), 0);
-    assert_int_equal(net_port(&addr), 65535);
-}
-
-static void a_zone_is_an_interface(void **state)
-{
-    struct net_addr addr;
-    char name[IF_NAMESIZE];
-    char text[64];
-    char buf[NET_STRLEN];
-
-    (void)state;
-    if (!if_indextoname(1, name))
-        skip_because("no network interface");
-    snprintf(text, sizeof text, "fe80::1%%%s", name);
-    assert_int_equal(net_parse(text, 7, &addr), 0);
-    assert_int_equal(addr.in6.sin6_scope_id, 1);
-    assert_string_equal(net_print_host(&addr, buf), text);
-    snprintf(text, sizeof text, "[fe80::1%%%s]:7007", name);
-    assert_int_equal(net_parse(text, 7, &addr), 0);
-    assert_string_equal(net_print(&addr, buf), text);
-}
-
-static void an_unknown_zone_is_enodev(void **state)
-{
-    static const char *const wrong[] = {"fe80::1%none0", "[fe80::1%none0]:7", "fe80::1%"};
-    struct net_addr addr;
-
-    (void)state;
-    for (size_t i = 0; i < COUNT(wrong); i++) {
-        errno = 0;
-        assert_int_equal(net_parse(wrong[i], 7, &addr), -1);
-        assert_int_equal(errno, ENODEV);
-    }
-}
-
-/* An interface may go while it is spoken of; the longest text there is must fit. */
-static void any_address_can_be_printed(void **state)
-{
-    struct net_addr addr = address("fe80::1", 65535);
-    struct net_addr none = {.len = 0};
-    char buf[NET_STRLEN];
-
-    (void)state;
-    addr.in6.sin6_scope_id = 0xfffffff0;
-    assert_string_equal(net_print(&addr, buf), "[fe80::1%4294967280]:65535");
-    assert_string_equal(net_print_host(&addr, buf), "fe80::1%4294967280");
-    addr = address("1111:2222:3333:4444:5555:6666:7777:8888", 65535);
-    addr.in6.sin6_scope_id = 0xfffffff0;
-    assert_string_equal(net_print(&addr, buf),
-                        "[1111:2222:3333:4444:5555:6666:7777:8888%4294967280]:65535");
-    assert_ptr_equal(net_print_host(&none, buf), buf);
-    assert_string_equal(buf, "unknown");
-    addr = address("192.0.2.1", 7);
-    assert_string_equal(net_print_host(&addr, buf), "192.0.2.1");
-}
-
-/* ---- comparing ---- */
-
-static bool equal(const char *a, const char *b)
-{
-    struct net_addr one = address("::", 0);
-    struct net_addr two = address("::", 0);
-
-    assert_int_equal(net_parse(a, 7, &one), 0);
-    assert_int_equal(net_parse(b, 7, &two), 0);
-    assert_int_equal(net_equal(&one, &two), net_equal(&two, &one));
-    return net_equal(&one, &two);
-}
-
-static bool overlap(const char *a, const char *b)
-{
-    struct net_addr one = address("::", 0);
-    struct net_addr two = address("::", 0);
-
-    assert_int_equal(net_parse(a, 7, &one), 0);
-    assert_int_equal(net_parse(b, 7, &two), 0);
-    assert_int_equal(net_overlap(&one, &two), net_overlap(&two, &one));
-    return net_overlap(&one, &two);
-}
-
-static void equal_is_the_same_in_every_part(void **state)
-{
-    struct net_addr a = address("fe80::1", 7);
-    struct net_addr b = a;
-
-    (void)state;
-    assert_true(equal("192.0.2.1", "192.0.2.1:7"));
-    assert_true(equal("::1", "[0:0::1]:7"));
-    assert_false(equal("192.0.2.1", "192.0.2.1:8"));
-    assert_false(equal("192.0.2.1", "192.0.2.2"));
-    assert_false(equal("::1", "::2"));
-    assert_false(equal("::1", "[::1]:8"));
-    assert_false(equal("0.0.0.0", "::"));
-    assert_false(equal("192.0.2.1", "::ffff:192.0.2.1"));
-    assert_true(net_equal(&a, &b));
-    b.in6.sin6_scope_id = 1;
-    assert_false(net_equal(&a, &b));
-}
-
-static void wildcards_overlap_their_family_and_port(void **state)
-{
-    struct net_addr a = address("fe80::1", 7);
-    struct net_addr b = a;
-
-    (void)state;
-    assert_true(overlap("192.0.2.1", "192.0.2.1"));
-    assert_true(overlap("192.0.2.1", "0.0.0.0"));
-    assert_true(overlap("::", "2001:db8::1"));
-    assert_true(overlap("::", "::"));
-    assert_false(overlap("192.0.2.1", "192.0.2.2"));
-    assert_false(overlap("192.0.2.1", "0.0.0.0:8"));
-    assert_false(overlap("0.0.0.0", "::"));
-    assert_false(overlap("::1", "::2"));
-    b.in6.sin6_scope_id = 1;
-    assert_false(net_overlap(&a, &b));
-}
-
-static void ports_are_host_order(void **state)
-{
-    static const char *const hosts[] = {"192.0.2.1", "::1"};
-
-    (void)state;
-    for (size_t i = 0; i < COUNT(hosts); i++) {
-        struct net_addr addr = address(hosts[i], 1);
-
-        net_set_port(&addr, 0x1234);
-        assert_int_equal(net_port(&addr), 0x1234);
-        assert_int_equal(ntohs(i == 0 ? addr.in.sin_port : addr.in6.sin6_port), 0x1234);
-    }
-}
-
 /* ---- opening ---- */
 
 static int option(int fd, int level, int name)
@@ -285,10 +43,10 @@ static int option(int fd, int level, int name)
 
 static int open_one(int type, const char *host)
 {
-    struct net_addr addr = address(host, 0);
+    struct addr addr = address(host, 0);
     int fd = -1;
 
-    assert_int_equal(net_open(type, &addr, 16, false, 1, &fd), 0);
+    assert_int_equal(socket_open(type, &addr, 16, false, 1, &fd), 0);
     return fd;
 }
 
@@ -334,7 +92,7 @@ static void a_listener_is_ready_to_serve(void **state)
 static void what_a_listener_accepts_needs_no_further_option(void **state)
 {
     int listener = open_one(SOCK_STREAM, "127.0.0.1");
-    struct net_addr addr = local_address(listener);
+    struct addr addr = local_address(listener);
     int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int server;
 
@@ -376,14 +134,14 @@ static void a_datagram_socket_is_ready_to_serve(void **state)
 
 /* Only a port that was named can be shared. Somebody else may take the one just found: try again.
  */
-static struct net_addr open_group(int type, size_t count, int fds[])
+static struct addr open_group(int type, size_t count, int fds[])
 {
     for (int attempt = 0; attempt < 20; attempt++) {
         int probe = bound_socket(type, "127.0.0.1");
-        struct net_addr addr = local_address(probe);
+        struct addr addr = local_address(probe);
 
         close(probe);
-        if (net_open(type, &addr, 16, false, count, fds) == 0)
+        if (socket_open(type, &addr, 16, false, count, fds) == 0)
             return addr;
         assert_int_equal(errno, EADDRINUSE);
     }
@@ -398,12 +156,12 @@ static void several_sockets_share_one_address(void **state)
     (void)state;
     for (size_t i = 0; i < COUNT(types); i++) {
         int fds[4];
-        struct net_addr addr = open_group(types[i], 4, fds);
+        struct addr addr = open_group(types[i], 4, fds);
 
         for (int j = 0; j < 4; j++) {
-            struct net_addr bound = local_address(fds[j]);
+            struct addr bound = local_address(fds[j]);
 
-            assert_true(net_equal(&bound, &addr));
+            assert_true(addr_equal(&bound, &addr));
             close(fds[j]);
         }
     }
@@ -417,14 +175,14 @@ static void an_address_that_is_taken_is_eaddrinuse(void **state)
     (void)state;
     for (size_t i = 0; i < COUNT(types); i++) {
         int fd = open_one(types[i], "127.0.0.1");
-        struct net_addr addr = local_address(fd);
+        struct addr addr = local_address(fd);
         int fds[3];
 
         for (size_t count = 1; count <= 3; count++) {
-            assert_int_equal(net_open(types[i], &addr, 16, false, count, fds), -1);
+            assert_int_equal(socket_open(types[i], &addr, 16, false, count, fds), -1);
             assert_int_equal(errno, EADDRINUSE);
         }
-        assert_int_equal(net_open(types[i], &addr, 16, true, 1, fds), -1);
+        assert_int_equal(socket_open(types[i], &addr, 16, true, 1, fds), -1);
         assert_int_equal(errno, EADDRINUSE);
         close(fd);
     }
@@ -440,9 +198,9 @@ static void a_second_group_of_sockets_cannot_join_the_first(void **state)
     for (size_t i = 0; i < COUNT(types); i++) {
         int first[2];
         int second[2];
-        struct net_addr addr = open_group(types[i], 2, first);
+        struct addr addr = open_group(types[i], 2, first);
 
-        assert_int_equal(net_open(types[i], &addr, 16, false, 2, second), -1);
+        assert_int_equal(socket_open(types[i], &addr, 16, false, 2, second), -1);
         assert_int_equal(errno, EADDRINUSE);
         close(first[0]);
         close(first[1]);
@@ -452,18 +210,18 @@ static void a_second_group_of_sockets_cannot_join_the_first(void **state)
 static void a_socket_that_shares_lets_another_overlap_it(void **state)
 {
     int fd = open_one(SOCK_DGRAM, "127.0.0.1");
-    struct net_addr addr = local_address(fd);
+    struct addr addr = local_address(fd);
     int other;
 
     (void)state;
-    assert_int_equal(net_share(fd, true), 0);
-    assert_int_equal(net_open(SOCK_DGRAM, &addr, 0, true, 1, &other), 0);
+    assert_int_equal(socket_share(fd, true), 0);
+    assert_int_equal(socket_open(SOCK_DGRAM, &addr, 0, true, 1, &other), 0);
     close(other);
-    assert_int_equal(net_share(fd, false), 0);
-    assert_int_equal(net_open(SOCK_DGRAM, &addr, 0, true, 1, &other), -1);
+    assert_int_equal(socket_share(fd, false), 0);
+    assert_int_equal(socket_open(SOCK_DGRAM, &addr, 0, true, 1, &other), -1);
     assert_int_equal(errno, EADDRINUSE);
     close(fd);
-    assert_int_equal(net_share(-1, true), -1);
+    assert_int_equal(socket_share(-1, true), -1);
     assert_int_equal(errno, EBADF);
 }
 
@@ -471,7 +229,7 @@ static void a_socket_that_shares_lets_another_overlap_it(void **state)
 static void fail_each(struct script *script, int type, const char *host, const int *errors,
                       size_t count)
 {
-    struct net_addr addr = address(host, 0);
+    struct addr addr = address(host, 0);
     unsigned before = open_descriptors();
     unsigned n = 0;
 
@@ -482,7 +240,7 @@ static void fail_each(struct script *script, int type, const char *host, const i
 
         script_fail_after(script, n, error);
         errno = 0;
-        result = net_open(type, &addr, 16, false, 2, fds);
+        result = socket_open(type, &addr, 16, false, 2, fds);
         if (result == 0) {
             /* SO_RCVBUFFORCE may fail: SO_RCVBUF is the fallback. */
             assert_true(script == &setsockopt_script || !script_done(script));
@@ -520,22 +278,22 @@ static void whatever_fails_leaves_nothing_open(void **state)
 
 static void without_any_receive_buffer_a_datagram_socket_cannot_be_had(void **state)
 {
-    struct net_addr addr = address("127.0.0.1", 0);
+    struct addr addr = address("127.0.0.1", 0);
     int fd;
 
     (void)state;
     SCRIPT(setsockopt_script, -EPERM, -ENOMEM);
-    assert_int_equal(net_open(SOCK_DGRAM, &addr, 0, false, 1, &fd), -1);
+    assert_int_equal(socket_open(SOCK_DGRAM, &addr, 0, false, 1, &fd), -1);
     assert_int_equal(errno, ENOMEM);
 }
 
 static void an_address_of_no_interface_is_eaddrnotavail(void **state)
 {
-    struct net_addr addr = address("192.0.2.1", 0);
+    struct addr addr = address("192.0.2.1", 0);
     int fd;
 
     (void)state;
-    assert_int_equal(net_open(SOCK_DGRAM, &addr, 0, false, 1, &fd), -1);
+    assert_int_equal(socket_open(SOCK_DGRAM, &addr, 0, false, 1, &fd), -1);
     assert_int_equal(errno, EADDRNOTAVAIL);
 }
 
@@ -546,10 +304,10 @@ static void a_socket_can_be_given_to_a_user(void **state)
 
     (void)state;
     SCRIPT(fchown_script, -EPERM);
-    assert_int_equal(net_own(fd, 1, 2), -1);
+    assert_int_equal(socket_chown(fd, 1, 2), -1);
     assert_int_equal(errno, EPERM);
     if (geteuid() == 0) {
-        assert_int_equal(net_own(fd, 1, 2), 0);
+        assert_int_equal(socket_chown(fd, 1, 2), 0);
         assert_int_equal(fstat(fd, &st), 0);
         assert_int_equal(st.st_uid, 1);
         assert_int_equal(st.st_gid, 2);
@@ -566,8 +324,8 @@ static void a_retired_datagram_socket_keeps_what_it_has_and_gets_no_more(void **
 
     (void)state;
     for (size_t i = 0; i < COUNT(hosts); i++) {
-        struct net_addr server = address(hosts[i][1], 0);
-        struct net_addr bound;
+        struct addr server = address(hosts[i][1], 0);
+        struct addr bound;
         int client;
         int fd;
         int successor;
@@ -578,12 +336,12 @@ static void a_retired_datagram_socket_keeps_what_it_has_and_gets_no_more(void **
         fd = open_one(SOCK_DGRAM, hosts[i][0]);
         client = bound_socket(SOCK_DGRAM, hosts[i][1]);
         bound = local_address(fd);
-        net_set_port(&server, net_port(&bound));
+        addr_set_port(&server, addr_port(&bound));
         assert_int_equal(sendto(client, "1", 1, 0, &server.sa, server.len), 1);
         assert_true(readable(fd, PATIENCE_MS));
-        assert_int_equal(net_share(fd, true), 0);
-        assert_int_equal(net_open(SOCK_DGRAM, &bound, 0, true, 1, &successor), 0);
-        net_retire(SOCK_DGRAM, fd);
+        assert_int_equal(socket_share(fd, true), 0);
+        assert_int_equal(socket_open(SOCK_DGRAM, &bound, 0, true, 1, &successor), 0);
+        socket_retire(SOCK_DGRAM, fd);
         assert_int_equal(sendto(client, "2", 1, 0, &server.sa, server.len), 1);
         assert_true(readable(successor, PATIENCE_MS));
         assert_int_equal(recv(fd, &octet, 1, 0), 1);
@@ -601,7 +359,7 @@ static void a_retired_datagram_socket_keeps_what_it_has_and_gets_no_more(void **
 static void a_retired_listener_keeps_whom_it_has_and_answers_nobody_else(void **state)
 {
     int listener = open_one(SOCK_STREAM, "127.0.0.1");
-    struct net_addr addr = local_address(listener);
+    struct addr addr = local_address(listener);
     int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int late = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     struct pollfd connected = {.fd = late, .events = POLLOUT};
@@ -611,7 +369,7 @@ static void a_retired_listener_keeps_whom_it_has_and_answers_nobody_else(void **
     (void)state;
     assert_int_equal(connect(client, &addr.sa, addr.len), 0);
     assert_true(readable(listener, PATIENCE_MS));
-    net_retire(SOCK_STREAM, listener);
+    socket_retire(SOCK_STREAM, listener);
     assert_int_equal(connect(late, &addr.sa, addr.len), -1);
     assert_int_equal(errno, EINPROGRESS);
     /* Neither taken nor turned away: it asks again, and then there is another listener. */
@@ -643,9 +401,9 @@ static void what_a_retired_listener_accepts_is_welcome(void **state)
         if (!have_address(hosts[i]))
             continue;
         fd = open_one(SOCK_STREAM, hosts[i]);
-        net_retire(SOCK_STREAM, fd);
+        socket_retire(SOCK_STREAM, fd);
         assert_true(option(fd, level, name) > 0);
-        net_welcome(fd);
+        socket_set_accepted_options(fd);
         assert_int_equal(option(fd, level, name), 0);
         close(fd);
     }
@@ -658,7 +416,7 @@ static void what_lacks_our_options_gets_them_with_its_welcome(void **state)
 
     (void)state;
     assert_int_equal(option(fd, SOL_SOCKET, SO_OOBINLINE), 0);
-    net_welcome(fd);
+    socket_set_accepted_options(fd);
     assert_ready_stream(fd);
     close(fd);
 }
@@ -666,9 +424,9 @@ static void what_lacks_our_options_gets_them_with_its_welcome(void **state)
 static void retiring_fails_quietly(void **state)
 {
     (void)state;
-    net_retire(SOCK_DGRAM, -1);
-    net_retire(SOCK_STREAM, -1);
-    net_welcome(-1);
+    socket_retire(SOCK_DGRAM, -1);
+    socket_retire(SOCK_STREAM, -1);
+    socket_set_accepted_options(-1);
 }
 
 /* ---- adopting ---- */
@@ -676,16 +434,16 @@ static void retiring_fails_quietly(void **state)
 static void an_adopted_listener_is_made_fit(void **state)
 {
     int fd = bound_socket(SOCK_STREAM, "127.0.0.1");
-    struct net_addr expected = local_address(fd);
-    struct net_addr addr;
+    struct addr expected = local_address(fd);
+    struct addr addr;
     int type;
 
     (void)state;
     assert_int_equal(listen(fd, 1), 0);
     assert_int_equal(__real_fcntl(fd, F_SETFD, 0), 0);
-    assert_int_equal(net_adopt(fd, &type, &addr), 0);
+    assert_int_equal(socket_adopt(fd, &type, &addr), 0);
     assert_int_equal(type, SOCK_STREAM);
-    assert_true(net_equal(&addr, &expected));
+    assert_true(addr_equal(&addr, &expected));
     assert_int_equal(addr.len, sizeof addr.in);
     assert_nonblocking_and_cloexec(fd);
     assert_ready_stream(fd);
@@ -694,7 +452,7 @@ static void an_adopted_listener_is_made_fit(void **state)
 
 static void an_adopted_datagram_socket_is_made_fit(void **state)
 {
-    struct net_addr addr;
+    struct addr addr;
     const int on = 1;
     int buffer;
     int type;
@@ -707,7 +465,7 @@ static void an_adopted_datagram_socket_is_made_fit(void **state)
     fd = bound_socket(SOCK_DGRAM, "::");
     assert_return_code(__real_setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), errno);
     buffer = option(fd, SOL_SOCKET, SO_RCVBUF);
-    assert_int_equal(net_adopt(fd, &type, &addr), 0);
+    assert_int_equal(socket_adopt(fd, &type, &addr), 0);
     assert_int_equal(type, SOCK_DGRAM);
     assert_int_equal(addr.sa.sa_family, AF_INET6);
     assert_nonblocking_and_cloexec(fd);
@@ -723,11 +481,11 @@ static void an_adopted_datagram_socket_is_made_fit(void **state)
 
 static int adopt_error(int fd)
 {
-    struct net_addr addr;
+    struct addr addr;
     int type;
 
     errno = 0;
-    assert_int_equal(net_adopt(fd, &type, &addr), -1);
+    assert_int_equal(socket_adopt(fd, &type, &addr), -1);
     if (fd >= 0)
         close(fd);
     return errno;
@@ -752,7 +510,7 @@ static void whatever_fails_is_reported_by_adopting(void **state)
 {
     struct script *scripts[] = {&getsockopt_script, &setsockopt_script, &fcntl_script};
     int fd = bound_socket(SOCK_STREAM, "127.0.0.1");
-    struct net_addr addr;
+    struct addr addr;
     int type;
 
     (void)state;
@@ -761,7 +519,7 @@ static void whatever_fails_is_reported_by_adopting(void **state)
         for (unsigned n = 0;; n++) {
             script_fail_after(scripts[i], n, EIO);
             errno = 0;
-            if (net_adopt(fd, &type, &addr) < 0) {
+            if (socket_adopt(fd, &type, &addr) < 0) {
                 assert_int_equal(errno, EIO);
                 continue;
             }
@@ -778,16 +536,6 @@ static void whatever_fails_is_reported_by_adopting(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(addresses_parse_with_and_without_port),
-        cmocka_unit_test(what_is_no_address_is_einval),
-        cmocka_unit_test(text_of_any_length_is_safe),
-        cmocka_unit_test(ports_are_1_to_65535),
-        cmocka_unit_test(a_zone_is_an_interface),
-        cmocka_unit_test(an_unknown_zone_is_enodev),
-        cmocka_unit_test(any_address_can_be_printed),
-        cmocka_unit_test(equal_is_the_same_in_every_part),
-        cmocka_unit_test(wildcards_overlap_their_family_and_port),
-        cmocka_unit_test(ports_are_host_order),
         cmocka_unit_test(a_listener_is_ready_to_serve),
         cmocka_unit_test(what_a_listener_accepts_needs_no_further_option),
         cmocka_unit_test(a_datagram_socket_is_ready_to_serve),
