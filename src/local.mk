@@ -1,93 +1,105 @@
-# Everything but the mains is one library, which the daemon, the tests and the fuzzers link.
-noinst_LIBRARIES += src/libechod.a
-libechod_sources = \
-    src/admit.c src/admit.h \
-    src/budget.c src/budget.h \
-    src/callfilter.h \
-    src/conf.c src/conf.h \
-    src/conf_text.c src/conf_text.h \
-    src/conf_value.c src/conf_value.h \
-    src/conn.c src/conn.h \
-    src/endpoints.c src/endpoints.h \
-    src/guard.c src/guard.h \
-    src/log.c src/log.h \
-    src/loop.c src/loop.h \
-    src/addr.c src/addr.h src/socket.c src/socket.h \
-    src/notify.h \
-    src/outbox.c src/outbox.h \
-    src/policy.c src/policy.h \
-    src/prefix.c src/prefix.h \
-    src/priv.c src/priv.h \
-    src/refusals.c src/refusals.h \
-    src/sandbox.c src/sandbox.h \
-    src/server.c src/server.h \
-    src/service.c src/service.h \
-    src/stats.c src/stats.h \
-    src/tcp.c src/tcp.h \
-    src/tcp_conn.h src/tcp_listen.c src/tcp_victim.c \
-    src/udp.c src/udp.h \
-    src/udp_reply.c src/udp_reply.h \
-    src/usock.c src/usock.h \
-    src/worker.c src/worker.h
+# Three libraries, so that tests and fuzzers link all but the mains: what both sides use, the daemon, the clients.
+noinst_LIBRARIES += src/libcommon.a src/libdaemon.a src/libclient.a
+
+libcommon_sources = \
+    src/common/addr.c src/common/addr.h \
+    src/common/log.c src/common/log.h \
+    src/common/prefix.c src/common/prefix.h \
+    src/common/unix_dgram.c src/common/unix_dgram.h \
+    src/net/loop.c src/net/loop.h \
+    src/net/socket.c src/net/socket.h \
+    src/net/waiter.c src/net/waiter.h
+src_libcommon_a_SOURCES = $(libcommon_sources)
+
+libdaemon_sources = \
+    src/daemon/endpoints.c src/daemon/endpoints.h \
+    src/daemon/server.c src/daemon/server.h \
+    src/daemon/service.c src/daemon/service.h \
+    src/daemon/worker.c src/daemon/worker.h \
+    src/daemon/admission/connlimit.c src/daemon/admission/connlimit.h \
+    src/daemon/admission/guard.c src/daemon/admission/guard.h \
+    src/daemon/admission/ratelimit.c src/daemon/admission/ratelimit.h \
+    src/daemon/admission/rules.c src/daemon/admission/rules.h \
+    src/daemon/conf/conf.c src/daemon/conf/conf.h \
+    src/daemon/conf/conf_text.c src/daemon/conf/conf_text.h \
+    src/daemon/conf/conf_value.c src/daemon/conf/conf_value.h \
+    src/daemon/os/privileges.c src/daemon/os/privileges.h \
+    src/daemon/os/sandbox.c src/daemon/os/sandbox.h \
+    src/daemon/os/seccomp.h \
+    src/daemon/os/service_manager.h \
+    src/daemon/stats/refusals.c src/daemon/stats/refusals.h \
+    src/daemon/stats/stats.c src/daemon/stats/stats.h \
+    src/daemon/tcp/connection.h \
+    src/daemon/tcp/echo.c src/daemon/tcp/echo.h \
+    src/daemon/tcp/evict.c \
+    src/daemon/tcp/listener.c \
+    src/daemon/tcp/tcp.c src/daemon/tcp/tcp.h \
+    src/daemon/udp/reply.c src/daemon/udp/reply.h \
+    src/daemon/udp/sendq.c src/daemon/udp/sendq.h \
+    src/daemon/udp/udp.c src/daemon/udp/udp.h
 if SYSTEMD
-libechod_sources += src/notify.c
+libdaemon_sources += src/daemon/os/service_manager.c
 else
-libechod_sources += src/notify_stub.c
+libdaemon_sources += src/daemon/os/service_manager_stub.c
 endif
 if SECCOMP
-libechod_sources += src/callfilter.c
+libdaemon_sources += src/daemon/os/seccomp.c
 else
-libechod_sources += src/callfilter_stub.c
+libdaemon_sources += src/daemon/os/seccomp_stub.c
 endif
-src_libechod_a_SOURCES = $(libechod_sources)
-EXTRA_DIST += src/callfilter.c src/callfilter_stub.c src/notify.c src/notify_stub.c
-libechod_libs = $(CONFUSE_LIBS) $(SYSTEMD_LIBS) $(SECCOMP_LIBS)
+src_libdaemon_a_SOURCES = $(libdaemon_sources)
+EXTRA_DIST += src/daemon/os/seccomp.c src/daemon/os/seccomp_stub.c \
+              src/daemon/os/service_manager.c src/daemon/os/service_manager_stub.c
+daemon_libs = $(CONFUSE_LIBS) $(SYSTEMD_LIBS) $(SECCOMP_LIBS)
 
 sbin_PROGRAMS += src/echod
-src_echod_SOURCES = src/main.c
-src_echod_LDADD   = src/libechod.a $(libechod_libs)
+src_echod_SOURCES = src/daemon/main.c
+src_echod_LDADD   = src/libdaemon.a src/libcommon.a $(daemon_libs)
 
-# The client shares addr.c with the daemon, nothing else.
-noinst_LIBRARIES += src/libprobe.a
-libprobe_sources = \
-    src/addr.c src/addr.h \
-    src/cli.c src/cli.h \
-    src/dgram.c src/dgram.h \
-    src/draw.c \
-    src/histogram.c src/histogram.h \
-    src/ledger.c src/ledger.h \
-    src/mtu.c src/mtu.h src/mtu_print.c \
-    src/payload.c src/payload.h \
-    src/plugin.c src/plugin.h \
-    src/probe.c src/probe.h \
-    src/probe_connect.c src/probe_link.c src/probe_tcp.c src/probe_udp.c \
-    src/report.c src/report.h src/report_text.c \
-    src/resolve.c src/resolve.h \
-    src/rtt.c src/rtt.h \
-    src/stream.h src/stream_run.c src/stream_run.h \
-    src/stream_tcp.c src/stream_udp.c \
-    src/tcp_stream.c src/tcp_stream.h \
-    src/waiter.c src/waiter.h
+libclient_sources = \
+    src/probe/datagram.c src/probe/datagram.h \
+    src/probe/histogram.c src/probe/histogram.h \
+    src/probe/inflight.c src/probe/inflight.h \
+    src/probe/link.c \
+    src/probe/link_connect.c \
+    src/probe/link_tcp.c \
+    src/probe/link_udp.c \
+    src/probe/mtu.c src/probe/mtu.h \
+    src/probe/payload.c src/probe/payload.h \
+    src/probe/probe.c src/probe/probe.h \
+    src/probe/resolve.c src/probe/resolve.h \
+    src/probe/rtt.c src/probe/rtt.h \
+    src/probe/tcp_stream.c src/probe/tcp_stream.h \
+    src/report/chart.c \
+    src/report/mtu_text.c \
+    src/report/report.c src/report/report.h \
+    src/report/text.c \
+    src/tools/cli.c src/tools/cli.h \
+    src/tools/thresholds.c src/tools/thresholds.h \
+    src/tools/stream/stream.h \
+    src/tools/stream/stream_run.c src/tools/stream/stream_run.h \
+    src/tools/stream/stream_tcp.c \
+    src/tools/stream/stream_udp.c
 if JSON
-libprobe_sources += src/report_json.c
+libclient_sources += src/report/json.c
 else
-libprobe_sources += src/report_json_stub.c
+libclient_sources += src/report/json_stub.c
 endif
-EXTRA_DIST += src/report_json.c src/report_json_stub.c
 if NCURSES
-libprobe_sources += src/report_graph.c
+libclient_sources += src/report/graph.c
 else
-libprobe_sources += src/report_graph_stub.c
+libclient_sources += src/report/graph_stub.c
 endif
-EXTRA_DIST += src/report_graph.c src/report_graph_stub.c
-libprobe_libs = $(JANSSON_LIBS) $(NCURSES_LIBS) -lm
-src_libprobe_a_SOURCES = $(libprobe_sources)
-bin_PROGRAMS += src/echo-probe
-src_echo_probe_SOURCES = src/echo-probe.c src/options.c src/options.h
-src_echo_probe_LDADD   = src/libprobe.a $(libprobe_libs)
-bin_PROGRAMS += src/echoping
-src_echoping_SOURCES = src/echoping.c
-src_echoping_LDADD   = src/libprobe.a $(libprobe_libs)
+src_libclient_a_SOURCES = $(libclient_sources)
+EXTRA_DIST += src/report/graph.c src/report/graph_stub.c src/report/json.c src/report/json_stub.c
+client_libs  = $(JANSSON_LIBS) $(NCURSES_LIBS) -lm
+client_ldadd = src/libclient.a src/libcommon.a $(client_libs)
+
+bin_PROGRAMS += src/echo-probe src/echoping
 plugin_PROGRAMS += src/check_echo
-src_check_echo_SOURCES = src/check_echo.c
-src_check_echo_LDADD   = src/libprobe.a $(libprobe_libs)
+src_echo_probe_SOURCES = src/tools/echo-probe.c src/tools/options.c src/tools/options.h
+src_echo_probe_LDADD   = $(client_ldadd)
+src_echoping_SOURCES   = src/tools/echoping.c
+src_echoping_LDADD     = $(client_ldadd)
+src_check_echo_SOURCES = src/tools/check_echo.c
+src_check_echo_LDADD   = $(client_ldadd)

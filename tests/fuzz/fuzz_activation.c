@@ -16,9 +16,9 @@
 
 #include <linux/netlink.h>
 
-#include "endpoints.h"
-#include "log.h"
-#include "notify.h"
+#include "common/log.h"
+#include "daemon/endpoints.h"
+#include "daemon/os/service_manager.h"
 
 #define MUST(condition) ((condition) ? (void)0 : abort())
 #define COUNT(array)    (sizeof(array) / sizeof(array)[0])

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "addr.h"
+#include "common/addr.h"
 
 #define MUST(condition) ((condition) ? (void)0 : abort())
 

@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "conf.h"
+#include "daemon/conf/conf.h"
 
 #define MUST(condition) ((condition) ? (void)0 : abort())
 

@@ -2,7 +2,7 @@
 /* One connection's echo with a peer that sends, reads, shuts down and resets in any order, over TCP
  * on the loopback interface or over a pair of Unix sockets: what comes back is the beginning of
  * what was sent, and all of it where the peer lets it. */
-#include "conn.h"
+#include "daemon/tcp/echo.h"
 
 #include <errno.h>
 #include <netinet/in.h>

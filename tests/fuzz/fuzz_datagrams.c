@@ -2,7 +2,7 @@
 /* Batches of datagrams as no kernel would deliver them, through udp.c, guard.c and budget.c, with a
  * clock and a socket of our own: nothing is answered that must not be, nothing twice, nothing to
  * anybody else, and the counters agree. */
-#include "udp.h"
+#include "daemon/udp/udp.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "addr.h"
+#include "common/addr.h"
 
 #define MUST(condition) ((condition) ? (void)0 : abort())
 #define COUNT(array)    (sizeof(array) / sizeof(array)[0])

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "payload.h"
+#include "probe/payload.h"
 
 #define MUST(condition) ((condition) ? (void)0 : abort())
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "prefix.h"
+#include "common/prefix.h"
 
 #define MUST(condition) ((condition) ? (void)0 : abort())
 

@@ -6,8 +6,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "probe.h"
-#include "tcp_stream.h"
+#include "probe/probe.h"
+#include "probe/tcp_stream.h"
 
 #define MUST(condition) ((condition) ? (void)0 : abort())
 

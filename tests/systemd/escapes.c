@@ -38,8 +38,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "priv.h"
-#include "sandbox.h"
+#include "daemon/os/privileges.h"
+#include "daemon/os/sandbox.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

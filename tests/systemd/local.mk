@@ -8,7 +8,7 @@ tests/systemd/paths: Makefile
 # What is tried from inside, see there.
 check_PROGRAMS += tests/systemd/escapes
 tests_systemd_escapes_SOURCES = tests/systemd/escapes.c
-tests_systemd_escapes_LDADD   = src/libechod.a $(libechod_libs)
+tests_systemd_escapes_LDADD   = src/libdaemon.a src/libcommon.a $(daemon_libs)
 
 systemd_tests = tests/systemd/exposure.sh tests/systemd/functional_activated.sh tests/systemd/functional_own.sh \
                 tests/systemd/units.sh

@@ -4,8 +4,8 @@
 
 /* A clock that stands still until the test moves it. Needs -Wl,--wrap=clock_gettime. */
 
-#include "loop.h"
-#include "unit.h"
+#include "net/loop.h"
+#include "unit/unit.h"
 
 #define MS     UINT64_C(1000000)
 #define SECOND (1000 * MS)

@@ -5,11 +5,11 @@
 /* The engine without a network: links that remember what they were asked to send, a clock that
  * stands still, and a listener that remembers events. */
 
-#include "ledger.h"
+#include "probe/inflight.h"
 
 #include <poll.h>
 
-#include "unit.h"
+#include "unit/unit.h"
 
 #define MS UINT64_C(1000000)
 #define S  PROBE_SECOND

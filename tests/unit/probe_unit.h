@@ -4,11 +4,11 @@
 
 /* What the tests of the links share: a memory of events, and a probe without timing. */
 
-#include "probe.h"
+#include "probe/probe.h"
 
 #include <sys/epoll.h>
 
-#include "unit.h"
+#include "unit/unit.h"
 
 static struct {
     struct probe_event events[512];

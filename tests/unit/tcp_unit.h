@@ -4,7 +4,7 @@
 
 /* What the tests of both TCP links share: a listener, and the server's end of a connection. */
 
-#include "probe_unit.h"
+#include "unit/probe_unit.h"
 
 struct fixture {
     struct probe probe;

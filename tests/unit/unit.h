@@ -27,8 +27,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "addr.h"
-#include "log.h"
+#include "common/addr.h"
+#include "common/log.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

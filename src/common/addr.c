@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: ISC */
+#include "common/addr.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+
+static int parse_port(const char *text, uint16_t *port)
+{
+    unsigned value = 0;
+    size_t i;
+
+    for (i = 0; text[i] >= '0' && text[i] <= '9' && i < 6; i++)
+        value = value * 10 + (unsigned)(text[i] - '0');
+    if (i == 0 || text[i] != '\0') {
+        errno = text[i] >= '0' && text[i] <= '9' ? ERANGE : EINVAL;
+        return -1;
+    }
+    if (value < 1 || value > 65535) {
+        errno = ERANGE;
+        return -1;
+    }
+    *port = (uint16_t)value;
+    return 0;
+}
+
+static int parse_v6(char *host, struct addr *addr)
+{
+    char *zone = strchr(host, '%');
+
+    if (zone)
+        *zone++ = '\0';
+    if (inet_pton(AF_INET6, host, &addr->in6.sin6_addr) != 1) {
+        errno = EINVAL;
+        return -1;
+    }
+    if (zone) {
+        addr->in6.sin6_scope_id = if_nametoindex(zone);
+        if (addr->in6.sin6_scope_id == 0) {
+            errno = ENODEV;
+            return -1;
+        }
+    }
+    addr->in6.sin6_family = AF_INET6;
+    addr->len = sizeof addr->in6;
+    return 0;
+}
+
+int addr_parse(const char *text, uint16_t port, struct addr *addr)
+{
+    char host[ADDR_STRLEN];
+    size_t length = strlen(text);
+    const char *colon = strchr(text, ':');
+    const char *port_text = NULL;
+
+    errno = EINVAL;
+    if (length >= sizeof host)
+        return -1;
+    memset(addr, 0, sizeof *addr);
+    if (text[0] == '[') {
+        const char *end = strchr(text, ']');
+
+        if (!end || (end[1] != '\0' && end[1] != ':'))
+            return -1;
+        if (end[1] == ':')
+            port_text = end + 2;
+        length = (size_t)(end - text - 1);
+        memcpy(host, text + 1, length);
+    } else {
+        /* One colon parts address and port; more than one is an IPv6 address without brackets,
+         * which names no port. */
+        if (colon && !strchr(colon + 1, ':')) {
+            port_text = colon + 1;
+            length = (size_t)(colon - text);
+        }
+        memcpy(host, text, length);
+    }
+    host[length] = '\0';
+    if (port_text && parse_port(port_text, &port) < 0)
+        return -1;
+    if (text[0] != '[' && inet_pton(AF_INET, host, &addr->in.sin_addr) == 1) {
+        addr->in.sin_family = AF_INET;
+        addr->len = sizeof addr->in;
+    } else if (parse_v6(host, addr) < 0) {
+        return -1;
+    }
+    addr_set_port(addr, port);
+    return 0;
+}
+
+const char *addr_print_host(const struct addr *addr, char buf[static ADDR_STRLEN])
+{
+    char zone[IF_NAMESIZE];
+
+    if (addr->sa.sa_family == AF_INET) {
+        inet_ntop(AF_INET, &addr->in.sin_addr, buf, ADDR_STRLEN);
+    } else if (addr->sa.sa_family == AF_INET6) {
+        inet_ntop(AF_INET6, &addr->in6.sin6_addr, buf, ADDR_STRLEN);
+        if (addr->in6.sin6_scope_id != 0) {
+            if (!if_indextoname(addr->in6.sin6_scope_id, zone))
+                snprintf(zone, sizeof zone, "%u", (unsigned)addr->in6.sin6_scope_id);
+            size_t used = strlen(buf);
+            snprintf(buf + used, ADDR_STRLEN - used, "%%%s", zone);
+        }
+    } else {
+        snprintf(buf, ADDR_STRLEN, "unknown");
+    }
+    return buf;
+}
+
+const char *addr_print(const struct addr *addr, char buf[static ADDR_STRLEN])
+{
+    char host[ADDR_STRLEN];
+    bool v6 = addr->sa.sa_family == AF_INET6;
+
+    addr_print_host(addr, host);
+    /* The sizes of ADDR_STRLEN leave room for the port; the precision only tells the compiler so.
+     */
+    snprintf(buf, ADDR_STRLEN, "%s%.*s%s:%u", v6 ? "[" : "", ADDR_STRLEN - 9, host, v6 ? "]" : "",
+             (unsigned)addr_port(addr));
+    return buf;
+}
+
+static bool same_host(const struct addr *a, const struct addr *b)
+{
+    if (a->sa.sa_family == AF_INET)
+        return a->in.sin_addr.s_addr == b->in.sin_addr.s_addr;
+    return memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof a->in6.sin6_addr) == 0 &&
+           a->in6.sin6_scope_id == b->in6.sin6_scope_id;
+}
+
+bool addr_is_wildcard(const struct addr *addr)
+{
+    if (addr->sa.sa_family == AF_INET)
+        return addr->in.sin_addr.s_addr == htonl(INADDR_ANY);
+    return IN6_IS_ADDR_UNSPECIFIED(&addr->in6.sin6_addr);
+}
+
+bool addr_equal(const struct addr *a, const struct addr *b)
+{
+    return a->sa.sa_family == b->sa.sa_family && addr_port(a) == addr_port(b) && same_host(a, b);
+}
+
+bool addr_overlap(const struct addr *a, const struct addr *b)
+{
+    return a->sa.sa_family == b->sa.sa_family && addr_port(a) == addr_port(b) &&
+           (same_host(a, b) || addr_is_wildcard(a) || addr_is_wildcard(b));
+}
+
+uint16_t addr_port(const struct addr *addr)
+{
+    return ntohs(addr->sa.sa_family == AF_INET6 ? addr->in6.sin6_port : addr->in.sin_port);
+}
+
+void addr_set_port(struct addr *addr, uint16_t port)
+{
+    if (addr->sa.sa_family == AF_INET6)
+        addr->in6.sin6_port = htons(port);
+    else
+        addr->in.sin_port = htons(port);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: ISC */
+#include "common/unix_dgram.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+int usock_open(struct usock *sock, const char *path)
+{
+    const struct timeval limit = {.tv_sec = USOCK_WAIT_S};
+    size_t length = strlen(path);
+
+    *sock = (struct usock){.fd = -1, .addr.sun_family = AF_UNIX};
+    if ((path[0] != '/' && path[0] != '@') || length < 2 || length >= sizeof sock->addr.sun_path) {
+        errno = EINVAL;
+        return -1;
+    }
+    memcpy(sock->addr.sun_path, path, length);
+    /* An abstract name ends where its length says, a path with its NUL. */
+    if (path[0] == '@')
+        sock->addr.sun_path[0] = '\0';
+    sock->len =
+        (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + (path[0] == '@' ? 0 : 1));
+    sock->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (sock->fd < 0)
+        return -1;
+    /* Connected, so that Landlock lets us write to an abstract address that it hides from later
+     * connects. */
+    if (setsockopt(sock->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0)
+        (void)connect(sock->fd, (const struct sockaddr *)&sock->addr, sock->len);
+    return 0;
+}
+
+void usock_close(struct usock *sock)
+{
+    if (sock->fd >= 0)
+        close(sock->fd);
+    sock->fd = -1;
+}
+
+bool usock_send(const struct usock *sock, const void *data, size_t length, bool wait)
+{
+    int flags = MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT);
+
+    if (sock->fd < 0)
+        return false;
+    if (send(sock->fd, data, length, flags) >= 0)
+        return true;
+    if (errno == EAGAIN || connect(sock->fd, (const struct sockaddr *)&sock->addr, sock->len) < 0)
+        return false;
+    return send(sock->fd, data, length, flags) >= 0;
+}

@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: ISC */
+#include "config.h"
+
+#include "daemon/server.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "daemon/admission/connlimit.h"
+#include "daemon/endpoints.h"
+#include "daemon/os/privileges.h"
+#include "daemon/os/sandbox.h"
+#include "daemon/os/service_manager.h"
+#include "daemon/service.h"
+#include "daemon/stats/refusals.h"
+#include "daemon/stats/stats.h"
+#include "daemon/worker.h"
+#include "net/loop.h"
+
+#define DEFAULT_CONFIG SYSCONFDIR "/echod.conf"
+#define SECOND         UINT64_C(1000000000)
+
+/* How often STATUS= is refreshed, if it changed, and the log told of refusals. */
+#define STATUS_NS (2 * SECOND)
+
+/* How often a drain looks whether the last connection has ended. */
+#define DRAIN_TICK_NS (SECOND / 100)
+
+#define SERVER_OF(pointer, field)                                                                  \
+    ((struct server *)(void *)((char *)(pointer)-offsetof(struct server, field)))
+
+struct server {
+    const struct server_options *options;
+    struct conf *conf;
+    struct service service;
+    struct refusals refusals;
+    struct loop *loop; /* worker 0's, on whose thread all of this runs */
+    int signals;
+    struct loop_io signal_io;
+    struct loop_timer status_timer;
+    struct loop_timer watchdog_timer;
+    struct loop_timer drain_timer;
+    uint64_t watchdog_interval;
+    uint64_t started;
+    uint64_t drain_deadline; /* 0: not draining */
+    bool sandboxed;
+    struct sandbox sandbox;
+    char status[512 + SANDBOX_STRLEN];
+};
+
+/* ---- configuration ---- */
+
+static const char *config_name(const struct server_options *options)
+{
+    return options->config ? options->config : DEFAULT_CONFIG;
+}
+
+static void log_report(void *context, const char *message)
+{
+    (void)context;
+    log_error("%s", message);
+}
+
+/* A default file that is not there means the defaults; one that was named must be there, and at a
+ * reload so must any. */
+static struct conf *load_at_start(const struct server_options *options, conf_report *report)
+{
+    const char *file = config_name(options);
+
+    if (!options->config && access(file, F_OK) < 0 && errno == ENOENT) {
+        log_notice("%s does not exist; using the built-in defaults", file);
+        file = NULL;
+    }
+    return conf_load(file, &options->overrides, report, NULL);
+}
+
+static void print_report(void *context, const char *message)
+{
+    (void)context;
+    fprintf(stderr, "%s\n", message);
+}
+
+int server_test(const struct server_options *options)
+{
+    struct conf *conf = load_at_start(options, print_report);
+
+    if (!conf)
+        return EX_CONFIG;
+    conf_free(conf);
+    if (printf("%s: configuration OK\n", config_name(options)) >= 0 && fflush(stdout) == 0)
+        return EXIT_SUCCESS;
+    log_error("cannot write to standard output: %s", strerror(errno));
+    return EXIT_FAILURE;
+}
+
+/* ---- what is said about it ---- */
+
+static const char *sandbox_text(const struct server *server, char buf[static SANDBOX_STRLEN])
+{
+    return sandbox_describe(server->sandboxed ? &server->sandbox : NULL, buf);
+}
+
+/* True if there is news. */
+static bool refresh_status(struct server *server)
+{
+    struct stats_sum sum = service_sum(&server->service);
+    char counters[512], sandbox[SANDBOX_STRLEN];
+    char text[sizeof server->status];
+
+    snprintf(text, sizeof text, "%s; sandbox: %s", stats_status(&sum, counters, sizeof counters),
+             sandbox_text(server, sandbox));
+    if (strcmp(text, server->status) == 0)
+        return false;
+    strcpy(server->status, text);
+    return true;
+}
+
+static void show_status(struct loop_timer *timer)
+{
+    struct server *server = SERVER_OF(timer, status_timer);
+    struct stats_sum sum = service_sum(&server->service);
+
+    if (refresh_status(server))
+        notify_status(server->status);
+    refusals_tell(&server->refusals, &sum, loop_now(server->loop));
+    loop_timer_set(server->loop, timer, loop_now(server->loop) + STATUS_NS);
+}
+
+static void log_counters(const struct server *server)
+{
+    struct stats_sum sum = service_sum(&server->service);
+    char text[2048];
+
+    log_notice("%" PRIu64 " connections open; %s", stats_open_connections(&sum),
+               stats_detail(&sum, text, sizeof text));
+}
+
+/* ---- watchdog ---- */
+
+/* The sign of life comes from the loop that serves, and only if every other loop has turned lately.
+ */
+static void feed_watchdog(struct loop_timer *timer)
+{
+    struct server *server = SERVER_OF(timer, watchdog_timer);
+    uint64_t now = loop_now(server->loop);
+    bool alive = true;
+
+    for (size_t i = 1; i < server->service.worker_count; i++)
+        if (now > worker_last_alive(server->service.workers[i]) + server->watchdog_interval / 2)
+            alive = false;
+    if (alive)
+        notify_alive();
+    loop_timer_set(server->loop, timer, now + server->watchdog_interval / 4);
+}
+
+static void start_watchdog(struct server *server)
+{
+    if (server->watchdog_interval == 0)
+        return;
+    for (size_t i = 0; i < server->service.worker_count; i++)
+        worker_watch(server->service.workers[i], server->watchdog_interval / 4);
+    loop_timer_set(server->loop, &server->watchdog_timer,
+                   loop_now(server->loop) + server->watchdog_interval / 4);
+}
+
+/* ---- reload ---- */
+
+struct changes {
+    char now[1024];
+    char restart[1024];
+};
+
+static void note_change(void *context, const char *key, const char *before, const char *after,
+                        bool needs_restart)
+{
+    struct changes *changes = context;
+    char *list = needs_restart ? changes->restart : changes->now;
+    size_t used = strlen(list);
+
+    snprintf(list + used, sizeof changes->now - used, "%s%s %s -> %s", used ? ", " : "", key,
+             before, after);
+}
+
+static void reload(struct server *server)
+{
+    const char *file = config_name(server->options);
+    struct conf_overrides overrides = server->options->overrides;
+    struct changes changes = {0};
+    struct conf *conf;
+
+    if (server->drain_deadline != 0) {
+        log_notice("not reloading %s: stopping", file);
+        return;
+    }
+    overrides.any_account = server->sandboxed;
+    notify_reloading();
+    conf = conf_load(file, &overrides, log_report, NULL);
+    if (conf)
+        conf_compare(server->conf, conf, note_change, &changes);
+    if (!conf || service_apply(&server->service, conf, file) < 0) {
+        conf_free(conf);
+        log_error("%s was not reloaded: the configuration in force stays as it was", file);
+    } else {
+        conf_free(server->conf);
+        server->conf = conf;
+        log_open(conf->log_target, conf->log_level);
+        log_notice("reloaded %s: %s%s%s", file, changes.now[0] ? changes.now : "nothing changed",
+                   changes.restart[0] ? "; needs a restart: " : "", changes.restart);
+    }
+    refresh_status(server);
+    notify_ready(server->status);
+}
+
+/* ---- stop ---- */
+
+static void continue_drain(struct loop_timer *timer)
+{
+    struct server *server = SERVER_OF(timer, drain_timer);
+    unsigned open = admit_open(server->service.admit);
+
+    if (open > 0 && loop_now(server->loop) < server->drain_deadline) {
+        loop_timer_set(server->loop, timer, loop_now(server->loop) + DRAIN_TICK_NS);
+        return;
+    }
+    if (open > 0)
+        log_warning("closing %u connections that did not end within %u s (drain-timeout)", open,
+                    server->conf->drain_timeout);
+    service_stop(&server->service);
+}
+
+static void stop(struct server *server)
+{
+    if (server->drain_deadline != 0) {
+        log_notice("told to stop again: closing %u connections", admit_open(server->service.admit));
+        service_stop(&server->service);
+        return;
+    }
+    notify_stopping(server->conf->drain_timeout + 5);
+    service_withdraw(&server->service);
+    if (admit_open(server->service.admit) > 0)
+        log_notice("stopping: %u connections have %u s to end", admit_open(server->service.admit),
+                   server->conf->drain_timeout);
+    server->drain_deadline = loop_now(server->loop) + server->conf->drain_timeout * SECOND;
+    continue_drain(&server->drain_timer);
+}
+
+static void log_end(const struct server *server)
+{
+    struct stats_sum sum = service_sum(&server->service);
+    uint64_t seconds = (loop_now(server->loop) - server->started) / SECOND;
+    char text[512];
+
+    log_notice("stopped after %" PRIu64 "d %02u:%02u:%02u; %s", seconds / 86400,
+               (unsigned)(seconds / 3600 % 24), (unsigned)(seconds / 60 % 60),
+               (unsigned)(seconds % 60), stats_status(&sum, text, sizeof text));
+}
+
+/* ---- signals ---- */
+
+static void take_signal(struct loop_io *io, short revents)
+{
+    struct server *server = SERVER_OF(io, signal_io);
+    struct signalfd_siginfo info;
+
+    (void)revents;
+    if (read(io->fd, &info, sizeof info) != sizeof info)
+        return;
+    switch (info.ssi_signo) {
+    case SIGHUP:
+        reload(server);
+        break;
+    case SIGUSR1:
+        log_counters(server);
+        break;
+    default:
+        stop(server);
+        break;
+    }
+}
+
+/* Before any thread starts, so that all inherit the mask; a write to a closed log or socket is an
+ * error, not the end. */
+static int watch_signals(struct server *server)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGUSR1);
+    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+        return -1;
+    server->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    return server->signals < 0 ? -1 : 0;
+}
+
+/* ---- start ---- */
+
+/* Returns how many there may be. The sandbox keeps us from asking again. */
+static rlim_t raise_descriptor_limit(void)
+{
+    struct rlimit limit = {0};
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+        getrlimit(RLIMIT_NOFILE, &limit);
+    }
+    return limit.rlim_cur;
+}
+
+static size_t count_workers(const struct conf *conf)
+{
+    cpu_set_t usable;
+    int count;
+
+    if (conf->workers > 0)
+        return conf->workers;
+    /* More CPUs than cpu_set_t holds (1024) make the call fail: more loops than anyone needs. */
+    if (sched_getaffinity(0, sizeof usable, &usable) < 0)
+        return 1;
+    count = CPU_COUNT(&usable);
+    return count > 0 ? (size_t)count : 1;
+}
+
+static int make_service(struct server *server)
+{
+    if (service_init(&server->service, count_workers(server->conf), raise_descriptor_limit()) < 0)
+        return -1;
+    server->loop = server->service.loop;
+    loop_timer_init(server->loop, &server->status_timer, show_status);
+    loop_timer_init(server->loop, &server->watchdog_timer, feed_watchdog);
+    loop_timer_init(server->loop, &server->drain_timer, continue_drain);
+    return loop_add(server->loop, &server->signal_io, server->signals, POLLIN, take_signal);
+}
+
+/* Exit status; 0 to go on. */
+static int become_user(struct server *server)
+{
+    const struct conf *conf = server->conf;
+    struct priv_identity identity;
+    const char *unknown;
+
+    if (geteuid() != 0) {
+        if (priv_confine() == 0)
+            return 0;
+        log_error("cannot give up privileges: %s", strerror(errno));
+        return EX_NOPERM;
+    }
+    if (priv_find(conf->user, conf->group, &identity, &unknown) < 0) {
+        log_error("cannot become user %s: %s: %s (user and group in %s)", conf->user, unknown,
+                  errno == ENOENT ? "no such account" : strerror(errno),
+                  config_name(server->options));
+        return EX_NOPERM;
+    }
+    if (identity.uid == 0)
+        log_warning("running as root: `user` in %s names root", config_name(server->options));
+    if (endpoints_own(&server->service.endpoints, identity.uid, identity.gid) < 0 ||
+        priv_drop(&identity) < 0) {
+        log_error("cannot become user %s: %s", conf->user, strerror(errno));
+        return EX_NOPERM;
+    }
+    return 0;
+}
+
+static int adopt_sockets(struct server *server)
+{
+    int first = 0;
+    int count = notify_sockets(&first);
+
+    if (count < 0) {
+        log_error("LISTEN_FDS or LISTEN_PID is malformed: %s", strerror(errno));
+        return -1;
+    }
+    return endpoints_adopt(&server->service.inherited, first, count);
+}
+
+/* Why nothing could be served: an address that the file names and that another program has is the
+ * file's error, and mended there. One that does not exist may yet come, when the network is up. */
+static int status_of(const struct conf *conf, int error)
+{
+    if (error == EACCES)
+        return EX_NOPERM;
+    return error == EADDRINUSE && (conf->tcp.listen.line || conf->udp.listen.line) ? EX_CONFIG
+                                                                                   : EXIT_FAILURE;
+}
+
+static int report_no_sandbox(const struct server *server, const char *what)
+{
+    log_error("cannot enter the sandbox: %s: %s (without one: sandbox = false in %s)", what,
+              strerror(errno), config_name(server->options));
+    return EXIT_FAILURE;
+}
+
+/* Landlock holds for threads that are started later, the filter of system calls for those that
+ * there are. */
+static int start_threads(struct server *server)
+{
+    server->sandboxed = server->conf->sandbox;
+    if (server->sandboxed &&
+        sandbox_restrict_access(&server->sandbox, config_name(server->options)) < 0)
+        return report_no_sandbox(server, "Landlock");
+    for (size_t i = 1; i < server->service.worker_count; i++)
+        if (worker_start(server->service.workers[i]) < 0) {
+            log_error("cannot start a thread: %s", strerror(errno));
+            return EXIT_FAILURE;
+        }
+    if (server->sandboxed && sandbox_restrict_calls(&server->sandbox) < 0)
+        return report_no_sandbox(server, "seccomp");
+    return 0;
+}
+
+static int start(struct server *server)
+{
+    int status;
+
+    server->watchdog_interval = notify_watchdog_interval();
+    if (watch_signals(server) < 0 || make_service(server) < 0) {
+        log_error("cannot start: %s", strerror(errno));
+        return EXIT_FAILURE;
+    }
+    if (adopt_sockets(server) < 0)
+        return EXIT_FAILURE;
+    if (service_apply(&server->service, server->conf, config_name(server->options)) < 0)
+        return status_of(server->conf, errno);
+    status = become_user(server);
+    return status != 0 ? status : start_threads(server);
+}
+
+static void run(struct server *server)
+{
+    char text[1024], sandbox[SANDBOX_STRLEN];
+
+    server->started = loop_now(server->loop);
+    endpoints_describe(&server->service.endpoints, text, sizeof text);
+    log_notice("echod %s ready: %s; %zu worker%s; sandbox: %s", PACKAGE_VERSION, text,
+               server->service.worker_count, server->service.worker_count == 1 ? "" : "s",
+               sandbox_text(server, sandbox));
+    refresh_status(server);
+    notify_ready(server->status);
+    start_watchdog(server);
+    loop_timer_set(server->loop, &server->status_timer, server->started + STATUS_NS);
+    worker_run(server->service.workers[0]);
+    log_end(server);
+}
+
+static void clean_up(struct server *server)
+{
+    service_fini(&server->service);
+    if (server->signals >= 0)
+        close(server->signals);
+    conf_free(server->conf);
+}
+
+int server_run(const struct server_options *options)
+{
+    struct server server = {.options = options, .signals = -1};
+    enum log_level level = options->overrides.log_level >= 0
+                               ? (enum log_level)options->overrides.log_level
+                               : LEVEL_INFO;
+    int status = EX_CONFIG;
+
+    /* The sandbox keeps /etc/localtime from us. */
+    tzset();
+    notify_open();
+    log_open(TARGET_AUTO, level);
+    server.conf = load_at_start(options, log_report);
+    if (server.conf) {
+        log_open(server.conf->log_target, server.conf->log_level);
+        status = start(&server);
+        if (status == 0)
+            run(&server);
+        clean_up(&server);
+    }
+    notify_close();
+    log_close();
+    return status;
+}

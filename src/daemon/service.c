@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: ISC */
+#include "daemon/service.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+
+#define SECOND      UINT64_C(1000000000)
+#define MICROSECOND UINT64_C(1000)
+
+/* How long a socket that is served no longer still takes in whose handshake had begun: a long round
+ * trip. */
+#define RETIRED_NS (SECOND / 5)
+
+/* Descriptors that are not for connections, besides those of workers and listeners. */
+#define RESERVED_DESCRIPTORS 32
+
+#define SERVICE_OF(timer)                                                                          \
+    ((struct service *)(void *)((char *)(timer)-offsetof(struct service, retired_timer)))
+
+/* Each worker has an epoll, an event and a timer descriptor; a reload may open every socket anew
+ * beside the present ones. */
+static rlim_t reserved_descriptors(const struct service *service)
+{
+    rlim_t reserved = RESERVED_DESCRIPTORS + service->worker_count * 3;
+
+    for (size_t i = 0; i < service->endpoints.count; i++)
+        reserved += service->endpoints.list[i]->count * 2;
+    return reserved;
+}
+
+static unsigned connection_limit(const struct service *service, const struct conf_tcp *tcp)
+{
+    rlim_t reserved = reserved_descriptors(service);
+    rlim_t limit = service->descriptors;
+    rlim_t available = limit > reserved * 2 ? limit - reserved : limit / 2;
+
+    if (available > UINT32_MAX)
+        available = UINT32_MAX;
+    if (tcp->max_connections == 0)
+        return (unsigned)available;
+    if (tcp->max_connections > available)
+        log_warning("tcp max-connections is %u, but RLIMIT_NOFILE leaves room for %u (raise "
+                    "LimitNOFILE= or ulimit -n)",
+                    tcp->max_connections, (unsigned)available);
+    return tcp->max_connections < available ? tcp->max_connections : (unsigned)available;
+}
+
+static void set_params(struct service *service, const struct conf *conf,
+                       const struct policy *policy)
+{
+    struct admit_limits limits = {.total = connection_limit(service, &conf->tcp),
+                                  .per_source = conf->tcp.max_connections_per_source,
+                                  .v4_length = conf->limits.ipv4_prefix,
+                                  .v6_length = conf->limits.ipv6_prefix};
+    struct worker_params params = {.busy_poll = conf->busy_poll * MICROSECOND,
+                                   .tcp_idle_timeout = conf->tcp.idle_timeout * SECOND,
+                                   .udp = {.reflect_tos = conf->udp.reflect_tos,
+                                           .answer_broadcast = conf->udp.answer_broadcast}};
+
+    guard_init(&params.udp.guard, conf->udp.refuse_source_ports.bits);
+    params.udp.guard.access = policy->access;
+    for (size_t i = 0; i < service->endpoints.count; i++)
+        guard_refuse_port(&params.udp.guard, addr_port(&service->endpoints.list[i]->addr));
+    admit_set_limits(service->admit, &limits);
+    for (size_t i = 0; i < service->worker_count; i++) {
+        params.udp.budget = policy_budget(policy, i);
+        worker_set_params(service->workers[i], &params);
+    }
+}
+
+static void drop_from_workers(struct service *service, const struct endpoint *endpoint)
+{
+    for (size_t i = 0; i < service->worker_count; i++)
+        worker_drop_socket(service->workers[i], endpoint->type, endpoint_fd(endpoint, i));
+}
+
+/* An inherited socket is not ours to retire: whoever serves it next would find it so. */
+static void retire(struct service *service, const struct endpoints *set)
+{
+    for (size_t i = 0; i < set->count; i++)
+        for (size_t j = 0; j < service->worker_count && !set->list[i]->inherited; j++)
+            worker_retire_socket(service->workers[j], set->list[i]->type,
+                                 endpoint_fd(set->list[i], j));
+}
+
+static int add_to_workers(struct service *service, const struct endpoint *endpoint)
+{
+    unsigned heirs = endpoint->inherited ? (unsigned)service->worker_count : 0;
+
+    for (size_t i = 0; i < service->worker_count; i++)
+        if (worker_add_socket(service->workers[i], endpoint->type, endpoint_fd(endpoint, i), i == 0,
+                              heirs) < 0) {
+            log_error("cannot serve a new socket: %s", strerror(errno));
+            return -1;
+        }
+    return 0;
+}
+
+/* Serve what `next` has and `endpoints` has not; all or none. Dropping a socket that was not added
+ * yet does nothing. */
+static int serve_new(struct service *service, const struct endpoints *next)
+{
+    for (size_t i = 0; i < next->count; i++) {
+        if (endpoints_has(&service->endpoints, next->list[i]) ||
+            add_to_workers(service, next->list[i]) == 0)
+            continue;
+        for (size_t j = 0; j <= i; j++)
+            if (!endpoints_has(&service->endpoints, next->list[j]))
+                drop_from_workers(service, next->list[j]);
+        return -1;
+    }
+    return 0;
+}
+
+static void drop_retired(struct service *service)
+{
+    for (size_t i = 0; i < service->retired.count; i++)
+        drop_from_workers(service, service->retired.list[i]);
+    endpoints_close(&service->retired, false);
+    loop_timer_stop(&service->retired_timer);
+}
+
+/* Clients in a backlog may have to wait for a connection to end; then so does the socket, but for
+ * an inherited one, where others may serve them. */
+static void end_retirement(struct loop_timer *timer)
+{
+    struct service *service = SERVICE_OF(timer);
+    bool empty = true;
+
+    for (size_t i = 0; i < service->retired.count; i++)
+        for (size_t j = 0; j < service->worker_count; j++) {
+            const struct endpoint *endpoint = service->retired.list[i];
+
+            empty &=
+                worker_empty_queue(service->workers[j], endpoint->type, endpoint_fd(endpoint, j)) ||
+                endpoint->inherited;
+        }
+    if (empty)
+        drop_retired(service);
+    else
+        loop_timer_set(service->loop, timer, loop_now(service->loop) + RETIRED_NS);
+}
+
+/* Serve what conf asks for; what can fail comes before what takes effect. */
+int service_apply(struct service *service, const struct conf *conf, const char *file)
+{
+    struct policy *policy = policy_new(conf, service->worker_count, service->key);
+    struct endpoints next;
+
+    if (!policy) {
+        log_error("cannot keep the access and limits of %s: %s", file, strerror(errno));
+        return -1;
+    }
+    /* An address may come back before it is quite gone. */
+    drop_retired(service);
+    if (endpoints_plan(&next, &service->endpoints, &service->inherited, conf, file,
+                       service->worker_count) < 0) {
+        policy_free(policy);
+        return -1;
+    }
+    if (serve_new(service, &next) < 0) {
+        endpoints_abandon(&service->endpoints, &next);
+        policy_free(policy);
+        return -1;
+    }
+    endpoints_commit(&service->endpoints, &next, &service->retired, (int)conf->tcp.backlog);
+    retire(service, &service->retired);
+    loop_timer_set(service->loop, &service->retired_timer, loop_now(service->loop) + RETIRED_NS);
+    set_params(service, conf, policy);
+    policy_free(service->policy);
+    service->policy = policy;
+    return 0;
+}
+
+void service_withdraw(struct service *service)
+{
+    drop_retired(service);
+    retire(service, &service->endpoints);
+    for (size_t i = 0; i < service->endpoints.count; i++)
+        drop_from_workers(service, service->endpoints.list[i]);
+    endpoints_close(&service->endpoints, false);
+}
+
+/* ---- the workers ---- */
+
+int service_init(struct service *service, size_t workers, rlim_t descriptors)
+{
+    service->descriptors = descriptors;
+    policy_choose_key(service->key);
+    service->admit = admit_new();
+    service->workers = calloc(workers, sizeof *service->workers);
+    if (!service->admit || !service->workers)
+        return -1;
+    for (service->worker_count = 0; service->worker_count < workers; service->worker_count++) {
+        service->workers[service->worker_count] = worker_new(service->admit);
+        if (!service->workers[service->worker_count])
+            return -1;
+    }
+    service->loop = worker_loop(service->workers[0]);
+    loop_timer_init(service->loop, &service->retired_timer, end_retirement);
+    return 0;
+}
+
+void service_stop(struct service *service)
+{
+    for (size_t i = 0; i < service->worker_count; i++)
+        worker_close_connections(service->workers[i]);
+    for (size_t i = service->worker_count; i-- > 0;)
+        worker_stop(service->workers[i]);
+}
+
+void service_fini(struct service *service)
+{
+    for (size_t i = service->worker_count; i-- > 0;)
+        worker_stop(service->workers[i]);
+    drop_retired(service);
+    /* After a start that failed: who waits where we have inherited waits for the next one. */
+    for (size_t i = 0; i < service->endpoints.count; i++)
+        if (service->endpoints.list[i]->type == SOCK_DGRAM ||
+            !service->endpoints.list[i]->inherited)
+            drop_from_workers(service, service->endpoints.list[i]);
+    endpoints_close(&service->endpoints, false);
+    endpoints_close(&service->inherited, true);
+    for (size_t i = 0; i < service->worker_count; i++)
+        worker_free(service->workers[i]);
+    free(service->workers);
+    policy_free(service->policy);
+    admit_free(service->admit);
+}
+
+struct stats_sum service_sum(const struct service *service)
+{
+    struct stats_sum sum = {0};
+
+    for (size_t i = 0; i < service->worker_count; i++)
+        stats_sum(&sum, worker_stats(service->workers[i]));
+    return sum;
+}

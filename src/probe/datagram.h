@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: ISC */
+#ifndef ECHOD_PROBE_DATAGRAM_H
+#define ECHOD_PROBE_DATAGRAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+#include "common/addr.h"
+
+/* A datagram socket that asks one peer, and what the network says about it. The socket is not
+ * connected, or the kernel would drop what comes from a wrong source. */
+
+/* The largest payload over an address family: 65535, less the headers of UDP and, for IPv4 only, of
+ * IP. */
+#define DGRAM_MAX_V4 65507
+#define DGRAM_MAX_V6 65527
+
+/* Room that any datagram fits in, with one octet left. */
+#define DGRAM_ROOM 65536
+
+/* Why a datagram did not arrive. */
+struct dgram_error {
+    int error;        /* errno */
+    bool local;       /* nothing from the network: this host refused to send it, and sendto(2)
+                         has told already */
+    uint32_t mtu;     /* EMSGSIZE: what would have passed, IP header included; 0: not known */
+    struct addr from; /* who reported it; len 0: this host */
+    size_t len;       /* so many of its first octets came back with the error */
+    uint64_t stamp;   /* no error at all, but when a datagram was sent: CLOCK_REALTIME in
+                         nanoseconds; else 0 */
+    uint32_t number;  /* ... and which one, SOF_TIMESTAMPING_OPT_ID */
+};
+
+/* The time stamp among a message's control data, CLOCK_REALTIME in nanoseconds; 0: there is none.
+ */
+uint64_t dgram_stamp(struct msghdr *msg);
+
+size_t dgram_max(const struct addr *peer);
+
+/* Octets of IP and UDP headers. */
+size_t dgram_headers(const struct addr *peer);
+
+/* Have the kernel queue errors for this socket, and turn *peer into the address that replies come
+ * from (0.0.0.0 means 127.0.0.1; a link-local one gets its zone). -1 with errno: there is no way to
+ * it, or the socket is not of its family. */
+int dgram_prepare(int fd, struct addr *peer);
+
+/* Take the oldest error (or time stamp, where they are asked for); the first octets of the datagram
+ * go to `octets`. Returns false if there is none. Taking it also clears the error that the next
+ * call on the socket would fail with. */
+bool dgram_take_error(int fd, struct dgram_error *error, uint8_t *octets, size_t room);
+
+/* Receive without waiting. The length, or -1 with errno. *from is who sent it, *fragment the
+ * largest of the IP fragments it came in; 0: it came whole, or that is not known. */
+ssize_t dgram_receive(int fd, uint8_t octets[static DGRAM_ROOM], struct addr *from,
+                      size_t *fragment);
+
+#endif

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: ISC */
+#include <errno.h>
+#include <linux/net_tstamp.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "probe/datagram.h"
+#include "probe/probe.h"
+
+/* Datagrams sent or received by one call, and octets of room for them. */
+#define BATCH 64
+#define ROOM  (256 * 1024)
+
+/* Batches taken in one go, so that the schedule is looked at in between. */
+#define TURNS 8
+
+#define TRIES 4
+
+/* Several of the largest datagrams, thousands of small ones; the kernel's limits may cap it. */
+#define BUFFER (4 * 1024 * 1024)
+
+/* A time stamp of what was received, and whatever an error brings along. */
+#define CONTROL 512
+
+/* Time stamps of datagrams sent come with the number of the datagram; that of so many is
+ * remembered. A power of two. */
+#define STAMPS 1024
+
+#define STAMPING                                                                                   \
+    (SOF_TIMESTAMPING_SOFTWARE | SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_TX_SOFTWARE |     \
+     SOF_TIMESTAMPING_OPT_ID | SOF_TIMESTAMPING_OPT_TSONLY)
+
+/* Where datagrams lie within one call: one for all links. */
+struct batch {
+    unsigned size;
+    struct mmsghdr out[BATCH];
+    struct mmsghdr in[BATCH];
+    struct iovec out_iov[BATCH];
+    struct iovec in_iov[BATCH];
+    struct addr from[BATCH];
+    char control[BATCH][CONTROL] __attribute__((aligned(8)));
+    uint8_t octets[]; /* `size` payloads to send, and as many rooms to receive */
+};
+
+/* The socket is not connected, or the kernel would drop what comes from a wrong source. */
+struct udp_link {
+    struct probe_link link;
+    struct batch *batch; /* the first link's own, which is closed last */
+    bool stamping;
+    uint32_t stamp_id;          /* the number the kernel gives to the next datagram */
+    uint64_t stamp_seq[STAMPS]; /* which probe that number was */
+};
+
+static int set(int fd, int level, int option, int value)
+{
+    return setsockopt(fd, level, option, &value, sizeof value);
+}
+
+/* ---- opening ---- */
+
+static void udp_close(struct probe_link *link)
+{
+    struct udp_link *udp = (struct udp_link *)link;
+
+    if (link->watch.fd >= 0)
+        close(link->watch.fd);
+    if (link->index == 0)
+        free(udp->batch);
+    free(udp);
+}
+
+/* (Again) from number 0 on; errors in sending leave it open whether they took a number. */
+static void number_stamps(struct udp_link *udp)
+{
+    int fd = udp->link.watch.fd;
+
+    udp->stamp_id = 0;
+    udp->stamping = set(fd, SOL_SOCKET, SO_TIMESTAMPING, 0) == 0 &&
+                    set(fd, SOL_SOCKET, SO_TIMESTAMPING, STAMPING) == 0;
+}
+
+static int open_socket(struct udp_link *udp, int family)
+{
+    struct probe *probe = udp->link.probe;
+    struct addr own = {.len = sizeof own.in6};
+    int fd = probe_socket(probe, family, SOCK_DGRAM, udp->link.index);
+
+    if (fd < 0)
+        return -1;
+    udp->link.watch.fd = fd;
+    if (dgram_prepare(fd, &udp->link.peer) < 0 || set(fd, SOL_SOCKET, SO_SNDBUF, BUFFER) < 0 ||
+        set(fd, SOL_SOCKET, SO_RCVBUF, BUFFER) < 0)
+        return -1;
+    if (getsockname(fd, &own.sa, &own.len) == 0)
+        udp->link.port = addr_port(&own);
+    if (probe->settings.kernel_stamps)
+        number_stamps(udp);
+    return probe_watch(&udp->link.watch, POLLIN);
+}
+
+/* A room is an octet larger than a payload; what is longer still is known by MSG_TRUNC. NULL with
+ * errno. */
+static struct batch *new_batch(size_t payload)
+{
+    size_t room = payload + 1;
+    unsigned size = ROOM / room < BATCH ? (unsigned)(ROOM / room) : BATCH;
+    struct batch *batch = calloc(1, sizeof *batch + 2 * size * room);
+
+    if (!batch)
+        return NULL;
+    batch->size = size;
+    for (unsigned i = 0; i < size; i++) {
+        batch->out_iov[i] = (struct iovec){batch->octets + i * room, payload};
+        batch->in_iov[i] = (struct iovec){batch->octets + (size + i) * room, room};
+        batch->out[i].msg_hdr = (struct msghdr){.msg_iov = &batch->out_iov[i], .msg_iovlen = 1};
+        batch->in[i].msg_hdr = (struct msghdr){
+            .msg_name = &batch->from[i].sa, .msg_iov = &batch->in_iov[i], .msg_iovlen = 1};
+    }
+    return batch;
+}
+
+static int lay_out(struct udp_link *udp, size_t payload)
+{
+    if (udp->link.index == 0)
+        udp->batch = new_batch(payload);
+    else
+        udp->batch = ((struct udp_link *)udp->link.probe->links[0])->batch;
+    return udp->batch ? 0 : -1;
+}
+
+static struct probe_link *udp_open(struct probe *probe, const struct addr *peer, unsigned index)
+{
+    struct udp_link *udp = calloc(1, sizeof *udp);
+
+    if (udp) {
+        probe_link_init(&udp->link, &probe_udp_ops, probe, index);
+        udp->link.peer = *peer;
+        if (lay_out(udp, probe->payload.size) == 0 && open_socket(udp, peer->sa.sa_family) == 0)
+            return &udp->link;
+    }
+    probe_failed(probe, peer, errno, 2);
+    if (udp)
+        udp_close(&udp->link);
+    return NULL;
+}
+
+/* ---- the error queue: errors, and when datagrams were sent ---- */
+
+/* Returns false for what is no error, or one that sending has returned already. */
+static bool take_error(struct udp_link *udp, const struct dgram_error *error, const uint8_t *octets)
+{
+    struct probe *probe = udp->link.probe;
+    struct payload_identity about;
+
+    if (error->stamp != 0)
+        probe_stamp(probe, udp->stamp_seq[error->number % STAMPS], error->stamp);
+    if (error->local)
+        return false;
+    about = payload_identify(&probe->payload, octets, error->len, probe_oldest_waiting(probe),
+                             probe->counters.sent);
+    probe_error(&udp->link, about.seq, error->error, error->from.len != 0 ? &error->from : NULL,
+                probe_now());
+    return true;
+}
+
+/* Returns whether there were errors of earlier datagrams; taking them clears the error that the
+ * next call would fail with. */
+static bool take_errors(struct udp_link *udp)
+{
+    bool taken = false;
+    struct dgram_error error;
+    uint8_t octets[576]; /* more of a datagram than any router returns of it */
+
+    for (unsigned i = 0; i < 4 * BATCH; i++) {
+        if (!dgram_take_error(udp->link.watch.fd, &error, octets, sizeof octets))
+            break;
+        taken |= take_error(udp, &error, octets);
+    }
+    return taken;
+}
+
+/* ---- sending ---- */
+
+/* Returns how many were sent; 0 with the errno of the first. */
+static unsigned send_batch(struct udp_link *udp, uint64_t first, unsigned count)
+{
+    const struct payload *payload = &udp->link.probe->payload;
+    struct batch *batch = udp->batch;
+    int sent = -1;
+
+    for (unsigned i = 0; i < count; i++) {
+        payload_fill(payload, first + i, 0, batch->out_iov[i].iov_base, payload->size);
+        batch->out[i].msg_hdr.msg_name = &udp->link.peer.sa;
+        batch->out[i].msg_hdr.msg_namelen = udp->link.peer.len;
+        udp->stamp_seq[(udp->stamp_id + i) % STAMPS] = first + i;
+    }
+    /* A call may fail with the error of an earlier datagram; then this one has not been sent. */
+    for (unsigned tries = 0; sent < 0 && tries < TRIES; tries++) {
+        sent = sendmmsg(udp->link.watch.fd, batch->out, count, 0);
+        if (sent < 0) {
+            int failure = errno;
+            bool earlier = failure != EAGAIN && take_errors(udp);
+
+            errno = failure;
+            if (!earlier)
+                break;
+        }
+    }
+    if (sent < 0)
+        return 0;
+    udp->stamp_id += (unsigned)sent;
+    return (unsigned)sent;
+}
+
+static unsigned udp_send(struct probe_link *link, uint64_t first, unsigned count)
+{
+    struct udp_link *udp = (struct udp_link *)link;
+    unsigned done = 0;
+
+    while (done < count) {
+        unsigned part = count - done < udp->batch->size ? count - done : udp->batch->size;
+        unsigned sent = send_batch(udp, first + done, part);
+
+        if (sent == 0 && errno == EAGAIN) {
+            link->blocked = true;
+            probe_watch(&link->watch, POLLIN | POLLOUT);
+            break;
+        }
+        if (sent == 0) {
+            probe_error(link, first + done, errno, NULL, probe_now());
+            if (udp->stamping)
+                number_stamps(udp);
+            sent = 1;
+        }
+        done += sent;
+    }
+    return done;
+}
+
+/* ---- receiving ---- */
+
+/* Of what is longer than its room, that much is enough to tell that it is wrong. */
+static void take_datagram(struct udp_link *udp, unsigned i, uint64_t now)
+{
+    struct probe *probe = udp->link.probe;
+    struct batch *batch = udp->batch;
+    const uint8_t *octets = batch->in_iov[i].iov_base;
+    size_t len = batch->in[i].msg_len;
+    bool whole = len <= batch->in_iov[i].iov_len;
+    struct probe_arrival arrival = {.from = &batch->from[i],
+                                    .octets = whole ? octets : NULL,
+                                    .size = len,
+                                    .now = now,
+                                    .stamp = dgram_stamp(&batch->in[i].msg_hdr)};
+    struct payload_identity identity;
+
+    batch->from[i].len = batch->in[i].msg_hdr.msg_namelen;
+    identity = payload_identify(&probe->payload, octets, whole ? len : batch->in_iov[i].iov_len,
+                                probe_oldest_waiting(probe), probe->counters.sent);
+    probe_reply(&udp->link, &identity, &arrival);
+}
+
+/* Returns whether there may be more. */
+static bool receive_batch(struct udp_link *udp)
+{
+    struct batch *batch = udp->batch;
+    uint64_t now;
+    int count;
+
+    for (unsigned i = 0; i < batch->size; i++) {
+        struct msghdr *msg = &batch->in[i].msg_hdr;
+
+        msg->msg_namelen = sizeof batch->from[i].in6;
+        msg->msg_control = udp->stamping ? batch->control[i] : NULL;
+        msg->msg_controllen = udp->stamping ? CONTROL : 0;
+    }
+    count = recvmmsg(udp->link.watch.fd, batch->in, batch->size, MSG_TRUNC, NULL);
+    now = probe_now();
+    if (count < 0)
+        return errno != EAGAIN && take_errors(udp);
+    for (int i = 0; i < count && !udp->link.probe->stopped; i++)
+        take_datagram(udp, (unsigned)i, now);
+    return (unsigned)count == batch->size;
+}
+
+static void udp_ready(struct probe_link *link, struct probe_watch *watch, short revents)
+{
+    struct udp_link *udp = (struct udp_link *)link;
+
+    if (revents & POLLOUT) {
+        link->blocked = false;
+        probe_watch(watch, POLLIN);
+    }
+    for (unsigned i = 0; i < TURNS && !link->probe->stopped; i++) {
+        /* The stamp of a datagram is there before its reply is. */
+        if (revents & POLLERR || udp->stamping)
+            take_errors(udp);
+        if (!receive_batch(udp))
+            return;
+    }
+}
+
+const struct probe_ops probe_udp_ops = {
+    .name = "udp",
+    .type = SOCK_DGRAM,
+    .open = udp_open,
+    .send = udp_send,
+    .ready = udp_ready,
+    .close = udp_close,
+};

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: ISC */
+#ifndef ECHOD_PROBE_TCP_STREAM_H
+#define ECHOD_PROBE_TCP_STREAM_H
+
+#include "probe/probe.h"
+
+/* One TCP connection that carries probes, one after the other: it sends their payloads, compares
+ * what comes back octet for octet, and tells the engine of each reply. */
+
+enum tcp_state {
+    TCP_CONNECTING,
+    TCP_CONNECTED,
+    TCP_ENDED /* stream->error tells why: 0 is the peer's end of file */
+};
+
+struct tcp_stream {
+    struct probe_watch watch;
+    struct addr peer;
+    enum tcp_state state;
+    int error;
+    uint64_t began;    /* when connecting did */
+    uint64_t *queue;   /* probe number i is in queue[i % capacity] */
+    uint32_t capacity; /* a power of two, or 0 */
+    uint32_t in, out,
+        end; /* numbers of those coming back and being sent, and how many there were */
+    size_t in_offset, out_offset; /* octets of these that are done */
+    bool corrupt;                 /* the reply that is coming in has a wrong octet */
+    size_t wrong;                 /* ... the first one */
+};
+
+/* Begin to connect. Afterwards the stream is connecting, connected or ended; it has to be closed in
+ * any case. */
+void tcp_stream_open(struct tcp_stream *stream, struct probe_link *link, const struct addr *peer);
+void tcp_stream_close(struct tcp_stream *stream);
+
+/* Take one more probe to send. False: there is no room (or memory) for more. */
+bool tcp_stream_queue(struct tcp_stream *stream, uint64_t seq);
+
+/* Send what is queued as far as the socket takes it. To be called also when the stream has become
+ * connected: only then it is waited for what comes in. */
+void tcp_stream_flush(struct tcp_stream *stream);
+
+/* The watch was woken: go on connecting, or sending and receiving. */
+void tcp_stream_ready(struct tcp_stream *stream, short revents);
+
+/* Tell the engine of the part of a reply that came in before the end. */
+void tcp_stream_remains(struct tcp_stream *stream);
+
+#endif

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: ISC */
+#ifndef ECHOD_REPORT_REPORT_H
+#define ECHOD_REPORT_REPORT_H
+
+#include <stdio.h>
+
+#include "probe/probe.h"
+
+/* What users and programs see of a run: results on `out`, troubles on `err`. Numbers come from the
+ * engine, which is only read. There is one table of functions for each kind of output. */
+
+struct report;
+
+struct report_kind {
+    /* An address is about to be tried: report->peer and report->name. */
+    void (*start)(struct report *report);
+
+    void (*event)(struct report *report, const struct probe_event *event);
+
+    /* The statistics of a run that took `elapsed` nanoseconds. */
+    void (*summary)(struct report *report, uint64_t elapsed);
+
+    /* Give back what the kind has taken; also where there was neither start nor summary. */
+    void (*finish)(struct report *report);
+};
+extern const struct report_kind report_text;       /* ping(8)'s lines */
+extern const bool report_has_json;                 /* or else the next two are empty */
+extern const struct report_kind report_json;       /* one document, at the end */
+extern const struct report_kind report_json_lines; /* an object for each reply, then the summary */
+extern const struct report_kind report_graph; /* a live picture; text where there is no terminal */
+
+struct report {
+    const struct report_kind *kind;
+    FILE *out;
+    FILE *err;
+    const struct probe *probe;
+    const struct probe_ops *ops;
+    const char *host;        /* as the user wrote it */
+    const struct addr *peer; /* being probed */
+    const char *name;        /* of the peer's address; "": show only the address */
+    bool quiet;              /* no line for each reply */
+    bool verbose;            /* also what is not a reply to this run */
+    bool dates;              /* begin each line with the time of day */
+    bool progress;           /* PROBE_TICK rewrites a line on `err`, a terminal */
+    bool histogram;          /* the distribution is drawn at the end */
+    bool message;            /* show the octets that came back */
+    bool sources;            /* figures of each source port */
+    double cpu;              /* microseconds that a process used for an echo; < 0: not asked */
+    long pid;                /* of that process */
+    int error;               /* errno of writing to `out`; 0: none */
+    void *state;             /* the kind's own */
+};
+
+/* These call the kind's functions; false, or -1, once `out` cannot be written, which
+ * report_finish() says on `err`. report_event is a probe_listener with the report as context. */
+bool report_start(struct report *report);
+bool report_event(void *report, const struct probe_event *event);
+void report_summary(struct report *report, uint64_t elapsed);
+int report_finish(struct report *report);
+
+/* ---- shared by the kinds ---- */
+
+/* Percent of the probes sent that were not received. */
+double report_loss(uint64_t sent, uint64_t received);
+
+/* Counters that users may want to know, in the order of the summary. */
+struct report_counter {
+    const char *text; /* "out of order" */
+    const char *key;  /* "out_of_order" */
+    uint64_t value;
+};
+#define REPORT_COUNTERS 12
+/* Those beyond sent and received, also where they are 0. Returns how many there are. */
+unsigned report_counters(const struct probe *probe, struct report_counter list[REPORT_COUNTERS]);
+
+/* "min/avg/max/mdev = 0.022/0.039/0.054/0.013 ms" */
+void report_times(FILE *out, const struct rtt *rtt);
+
+/* The figures so far, as a line on `err`: on the terminal, and out of the way of what is piped. */
+void report_status(const struct report *report);
+
+/* What an errno of the network is, and what to do about it: "Connection refused: nothing listens
+ * ...". `peer` is who was probed (NULL: nobody). */
+void report_error(FILE *out, const struct probe *probe, const struct addr *peer, int error);
+
+/* PROBE_CLOSED and PROBE_FAILURE as a sentence on `err`. */
+void report_closed(const struct report *report, const struct probe_event *event);
+void report_failure(const struct report *report, const struct probe_event *event);
+
+/* ---- draw.c: pictures in plain characters ---- */
+
+/* A time with three digits in a unit that suits it: "45.1 us". */
+#define DRAW_TIME 32
+const char *draw_time(uint64_t ns, char text[static DRAW_TIME]);
+
+/* The round number that is next above a value, or the highest that is not. */
+uint64_t draw_bound(uint64_t value, bool above);
+
+/* How many probes were answered or given up. */
+uint64_t draw_decided(const struct probe *probe);
+
+/* The distribution of round trips in at most `rows` bars of a total width of at most `columns`. */
+void draw_histogram(FILE *out, const struct rtt *rtt, unsigned rows, unsigned columns);
+
+/* One line without an end: how far the run is, its rate, loss, and what is left of it. At most
+ * `columns` wide. */
+void draw_progress(FILE *out, const struct probe *probe, uint64_t now, unsigned columns);
+
+#endif

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: ISC */
+#include <inttypes.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/time.h>
+
+#include "report/report.h"
+
+/* Headers of UDP and IP, for the size on the wire. */
+#define HEADERS_IPV4 28
+#define HEADERS_IPV6 48
+
+/* Source ports to name in the summary. */
+#define WORST 5
+
+#define HISTOGRAM_ROWS 20
+
+static double milliseconds(double ns)
+{
+    return ns / 1e6;
+}
+
+/* Three significant digits are what a round trip is good for. */
+static void put_time(FILE *out, uint64_t ns)
+{
+    double ms = milliseconds((double)ns);
+    int digits = ms < 0.9995 ? 3 : ms < 9.995 ? 2 : ms < 99.95 ? 1 : 0;
+
+    fprintf(out, "%.*f ms", digits, ms);
+}
+
+/* "localhost (127.0.0.1)", or the address alone for anybody but the peer and where names are not
+ * wanted. */
+static void put_source(const struct report *report, const struct addr *from)
+{
+    char address[ADDR_STRLEN];
+    char peer[ADDR_STRLEN];
+
+    addr_print_host(from, address);
+    if (report->name[0] != '\0' && strcmp(address, addr_print_host(report->peer, peer)) == 0)
+        fprintf(report->out, "%s (%s)", report->name, address);
+    else
+        fputs(address, report->out);
+}
+
+static void put_seq(const struct report *report, uint64_t seq)
+{
+    fprintf(report->out, " %s_seq=", report->ops->name);
+    if (seq != 0)
+        fprintf(report->out, "%" PRIu64, seq);
+    else
+        fputc('?', report->out);
+}
+
+/* As ping(8)'s -D. */
+static void put_date(const struct report *report)
+{
+    struct timeval now;
+
+    if (!report->dates)
+        return;
+    gettimeofday(&now, NULL);
+    fprintf(report->out, "[%lld.%06ld] ", (long long)now.tv_sec, (long)now.tv_usec);
+}
+
+static void text_start(struct report *report)
+{
+    char address[ADDR_STRLEN];
+    size_t size = report->probe->settings.size;
+
+    fprintf(report->out, "PROBE %s (%s) port %u %s %zu", report->host,
+            addr_print_host(report->peer, address), (unsigned)addr_port(report->peer),
+            report->ops->name, size);
+    if (report->ops->type == SOCK_DGRAM)
+        fprintf(report->out, "(%zu)",
+                size + (report->peer->sa.sa_family == AF_INET ? HEADERS_IPV4 : HEADERS_IPV6));
+    fputs(" bytes of data.\n", report->out);
+}
+
+/* ---- events ---- */
+
+static void put_verdict(const struct report *report, const struct probe_event *event)
+{
+    switch (event->kind) {
+    case PROBE_RECEIVED:
+        if (event->reordered)
+            fputs(" (out of order)", report->out);
+        break;
+    case PROBE_DUPLICATE:
+        fputs(" (DUP!)", report->out);
+        break;
+    case PROBE_LATE:
+        fputs(" (LATE!)", report->out);
+        break;
+    case PROBE_TRUNCATED:
+        fprintf(report->out, " (TRUNCATED! %zu bytes sent)", report->probe->settings.size);
+        break;
+    case PROBE_CORRUPT:
+        fprintf(report->out, " (CORRUPT! first wrong byte at offset %zu)", event->wrong);
+        break;
+    case PROBE_WRONG_SOURCE:
+        fputs(" (WRONG SOURCE!)", report->out);
+        break;
+    default:
+        break;
+    }
+}
+
+/* What a stranger sent must not steer the terminal. */
+static void put_message(FILE *out, const uint8_t *octets, size_t size)
+{
+    fputs(" \"", out);
+    for (size_t i = 0; octets && i < size; i++)
+        if (octets[i] >= ' ' && octets[i] < 0x7f && octets[i] != '"' && octets[i] != '\\')
+            fputc(octets[i], out);
+        else
+            fprintf(out, "\\x%02x", octets[i]);
+    fputc('"', out);
+}
+
+static void put_reply(const struct report *report, const struct probe_event *event)
+{
+    FILE *out = report->out;
+
+    put_date(report);
+    fprintf(out, "%zu bytes from ", event->size);
+    put_source(report, event->from);
+    if (event->kind == PROBE_WRONG_SOURCE)
+        fprintf(out, " port %u", (unsigned)addr_port(event->from));
+    fputc(':', out);
+    if (event->kind == PROBE_FOREIGN) {
+        fputs(" not a reply to any probe of this run", out);
+    } else {
+        put_seq(report, event->seq);
+        if ((report->verbose || report->sources) && event->link->port != 0)
+            fprintf(out, " source_port=%u", (unsigned)event->link->port);
+        if (event->connect != 0) {
+            fputs(" connect=", out);
+            put_time(out, event->connect);
+        }
+        if (event->time != 0) {
+            fputs(" time=", out);
+            put_time(out, event->time);
+        }
+    }
+    put_verdict(report, event);
+    if (report->message)
+        put_message(out, event->octets, event->size);
+    fputc('\n', out);
+}
+
+static void put_probe_error(const struct report *report, const struct probe_event *event)
+{
+    put_date(report);
+    fputs("From ", report->out);
+    if (event->from)
+        put_source(report, event->from);
+    else
+        fputs("this host", report->out);
+    fputc(':', report->out);
+    put_seq(report, event->seq);
+    fputc(' ', report->out);
+    report_error(report->out, report->probe, report->peer, event->error);
+}
+
+static void put_connected(const struct report *report, const struct probe_event *event)
+{
+    put_date(report);
+    fputs("Connected to ", report->out);
+    put_source(report, event->from);
+    fprintf(report->out, " port %u: time=", (unsigned)addr_port(event->from));
+    put_time(report->out, event->time);
+    fputc('\n', report->out);
+}
+
+static void put_overdue(const struct report *report, const struct probe_event *event)
+{
+    put_date(report);
+    fputs("no answer yet for", report->out);
+    put_seq(report, event->seq);
+    fputc('\n', report->out);
+}
+
+/* The line of progress gives way to whatever else is written. */
+static void clear_progress(const struct report *report)
+{
+    if (report->progress)
+        fputs("\r\033[K", report->err);
+}
+
+static void put_progress(const struct report *report)
+{
+    struct winsize window = {.ws_col = 80};
+
+    if (!report->progress)
+        return;
+    ioctl(fileno(report->err), TIOCGWINSZ, &window);
+    fputc('\r', report->err);
+    draw_progress(report->err, report->probe, probe_now(),
+                  window.ws_col ? window.ws_col - 1u : 79u);
+    fputs("\033[K", report->err);
+}
+
+static void text_event(struct report *report, const struct probe_event *event)
+{
+    switch (event->kind) {
+    case PROBE_TICK:
+        put_progress(report);
+        return;
+    case PROBE_CLOSED:
+        clear_progress(report);
+        report_closed(report, event);
+        return;
+    case PROBE_FAILURE:
+        clear_progress(report);
+        report_failure(report, event);
+        return;
+    case PROBE_STATUS:
+        clear_progress(report);
+        report_status(report);
+        return;
+    case PROBE_CONNECTED:
+        if (!report->quiet)
+            put_connected(report, event);
+        return;
+    case PROBE_ERROR:
+        if (!report->quiet)
+            put_probe_error(report, event);
+        return;
+    case PROBE_OVERDUE:
+        if (!report->quiet)
+            put_overdue(report, event);
+        return;
+    default:
+        if (!report->quiet)
+            put_reply(report, event);
+        return;
+    }
+}
+
+/* ---- the end ---- */
+
+static void put_counters(const struct report *report, uint64_t elapsed)
+{
+    const struct probe *probe = report->probe;
+    const struct probe_counters *counters = &probe->counters;
+    struct report_counter list[REPORT_COUNTERS];
+    unsigned count = report_counters(probe, list);
+    FILE *out = report->out;
+
+    fprintf(out, "%" PRIu64 " packets transmitted, %" PRIu64 " received", counters->sent,
+            counters->received);
+    for (unsigned i = 0; i < count; i++)
+        if (list[i].value > 0)
+            fprintf(out, ", +%" PRIu64 " %s", list[i].value, list[i].text);
+    fprintf(out, ", %g%% packet loss, time %" PRIu64 "ms\n",
+            report_loss(counters->sent, counters->received), elapsed / 1000000);
+}
+
+static void put_times(const struct report *report)
+{
+    const struct rtt *rtt = &report->probe->rtt;
+    const struct rtt *connect = &report->probe->connect;
+    FILE *out = report->out;
+
+    if (rtt->count > 0) {
+        fputs("rtt ", out);
+        report_times(out, rtt);
+        fputs(connect->count == 1 ? ", " : "\n", out);
+    }
+    if (connect->count == 1) {
+        fprintf(out, "connect %.3f ms\n", milliseconds((double)connect->min));
+    } else if (connect->count > 1) {
+        fputs("connect ", out);
+        report_times(out, connect);
+        fputc('\n', out);
+    }
+    if (rtt->count > 1) {
+        fprintf(out, "p50/p90/p99/p99.9 = %.3f/%.3f/%.3f/%.3f ms, jitter %.3f ms",
+                milliseconds((double)rtt_quantile(rtt, 0.5)),
+                milliseconds((double)rtt_quantile(rtt, 0.9)),
+                milliseconds((double)rtt_quantile(rtt, 0.99)),
+                milliseconds((double)rtt_quantile(rtt, 0.999)), milliseconds(rtt_jitter(rtt)));
+        if (rtt->variations > 0)
+            fprintf(out, ", ipdv %.3f ms", milliseconds(rtt_ipdv(rtt)));
+        fputc('\n', out);
+    }
+}
+
+static void put_source_port(FILE *out, const struct probe_link *link)
+{
+    fprintf(out, "source port %u: %" PRIu64 " sent, %" PRIu64 " received, %g%% loss",
+            (unsigned)link->port, link->sent, link->received,
+            report_loss(link->sent, link->received));
+    if (link->rtt.count > 0)
+        fprintf(out, ", min/p50/p90/p99/max = %.3f/%.3f/%.3f/%.3f/%.3f ms",
+                milliseconds((double)link->rtt.min),
+                milliseconds((double)rtt_quantile(&link->rtt, 0.5)),
+                milliseconds((double)rtt_quantile(&link->rtt, 0.9)),
+                milliseconds((double)rtt_quantile(&link->rtt, 0.99)),
+                milliseconds((double)link->rtt.max));
+    fputc('\n', out);
+}
+
+/* By loss, and then by how long the slower replies took. */
+static bool worse(const struct probe_link *a, const struct probe_link *b)
+{
+    double loss_a = report_loss(a->sent, a->received);
+    double loss_b = report_loss(b->sent, b->received);
+
+    if (loss_a < loss_b || loss_a > loss_b)
+        return loss_a > loss_b;
+    return rtt_quantile(&a->rtt, 0.99) > rtt_quantile(&b->rtt, 0.99);
+}
+
+static void put_worst(FILE *out, const struct probe *probe)
+{
+    const struct probe_link *worst[WORST];
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < probe->opened; i++) {
+        const struct probe_link *link = probe->links[i];
+        unsigned at = count < WORST ? count++ : WORST;
+
+        for (; at > 0 && worse(link, worst[at - 1]); at--)
+            if (at < WORST)
+                worst[at] = worst[at - 1];
+        if (at < WORST)
+            worst[at] = link;
+    }
+    fputs("worst source ports:", out);
+    for (unsigned i = 0; i < count; i++) {
+        fprintf(out, "%s %u (%g%% loss", i > 0 ? "," : "", (unsigned)worst[i]->port,
+                report_loss(worst[i]->sent, worst[i]->received));
+        if (worst[i]->rtt.count > 0)
+            fprintf(out, ", p99 %.3f ms", milliseconds((double)rtt_quantile(&worst[i]->rtt, 0.99)));
+        fputc(')', out);
+    }
+    fputc('\n', out);
+}
+
+static void put_sources(const struct report *report)
+{
+    const struct probe *probe = report->probe;
+
+    for (unsigned i = 0; i < probe->opened; i++)
+        put_source_port(report->out, probe->links[i]);
+    put_worst(report->out, probe);
+}
+
+static void text_summary(struct report *report, uint64_t elapsed)
+{
+    const struct probe *probe = report->probe;
+    FILE *out = report->out;
+
+    clear_progress(report);
+    fprintf(out, "\n--- %s echo-probe statistics ---\n", report->host);
+    put_counters(report, elapsed);
+    put_times(report);
+    if (probe->settings.window > 0 && elapsed > 0)
+        fprintf(out, "%.0f echoes/s\n", (double)probe->counters.received * 1e9 / (double)elapsed);
+    if (report->cpu >= 0)
+        fprintf(out, "%.2f us of CPU time an echo in process %ld\n", report->cpu, report->pid);
+    if (report->sources)
+        put_sources(report);
+    if (report->histogram) {
+        fputc('\n', out);
+        draw_histogram(out, &probe->rtt, HISTOGRAM_ROWS, 80);
+    }
+}
+
+static void text_finish(struct report *report)
+{
+    clear_progress(report);
+}
+
+const struct report_kind report_text = {
+    .start = text_start,
+    .event = text_event,
+    .summary = text_summary,
+    .finish = text_finish,
+};

@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: ISC */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "probe/probe.h"
+#include "probe/resolve.h"
+#include "report/report.h"
+#include "tools/cli.h"
+#include "tools/thresholds.h"
+
+#define MILLISECOND (PROBE_SECOND / 1000)
+
+/* From one packet to the next, where -t leaves time for that. */
+#define INTERVAL (80 * MILLISECOND)
+
+#define MAX_PACKETS 1000
+#define MAX_LIMIT   (3600 * PROBE_SECOND)
+
+/* Without a bar, behind which a monitor expects performance data. */
+#define USAGE                                                                                      \
+    "Usage: check_echo -H HOST [-p PORT] [-w RTA,PL%] [-c RTA,PL%] [-n PACKETS]\n"                 \
+    "           [-t SECONDS] [-s SIZE] [-4] [-6] [--tcp] [--udp] [-v] [-V] [-h]\n"
+
+static const char help[] =
+    USAGE "Check an echo service (RFC 862), every octet that comes back included.\n"
+          "\n"
+          "  -H, --hostname HOST     a name or an address\n"
+          "  -p, --port PORT         a number or a service name (7)\n"
+          "  -w, --warning RTA,PL%   warn from this average round trip in ms on,\n"
+          "                          or from this loss on (100.0,10%)\n"
+          "  -c, --critical RTA,PL%  the same for critical (500.0,50%)\n"
+          "  -n, --packets N         packets to send (5)\n"
+          "  -t, --timeout SECONDS   for everything (10)\n"
+          "  -s, --size SIZE         octets of payload (56)\n"
+          "  -4, --use-ipv4          IPv4 only\n"
+          "  -6, --use-ipv6          IPv6 only\n"
+          "      --tcp               through one TCP connection\n"
+          "      --udp               as UDP datagrams (this is the default)\n"
+          "  -v, --verbose           more lines with all figures\n"
+          "  -V, --version           print the version and exit\n"
+          "  -h, --help              print this help and exit\n"
+          "\n"
+          "Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (and for -V and -h).\n"
+          "See check_echo(1).\n";
+
+static const struct cli cli = {
+    .prefix = "ECHO UNKNOWN - ", .hint = USAGE, .status = PLUGIN_UNKNOWN};
+
+struct options {
+    struct probe_settings settings;
+    const struct probe_ops *ops;
+    const char *host;
+    const char *port;
+    const char *size; /* as it was written */
+    struct plugin_threshold warning;
+    struct plugin_threshold critical;
+    uint64_t limit; /* nanoseconds for everything */
+    int family;
+    bool verbose;
+};
+
+struct check {
+    const struct options *options;
+    struct probe probe;
+    uint64_t end;           /* when to have finished */
+    int untried;            /* addresses */
+    int error;              /* the latest that the network reported */
+    bool failed;            /* there was no link, or the engine could not go on */
+    bool closed;            /* the peer ended the connection */
+    bool interrupted;       /* by a signal */
+    char peer[ADDR_STRLEN]; /* the address that was tried last */
+};
+
+/* ---- the command line ---- */
+
+static void parse_threshold(const char *option, struct plugin_threshold *threshold)
+{
+    if (!plugin_parse(optarg, threshold))
+        cli_refuse_value(&cli, option, optarg,
+                         "milliseconds to 3600000, a comma, and percent to 100 are allowed, as in "
+                         "100.0,20%");
+}
+
+enum { OPTION_TCP = 256, OPTION_UDP };
+
+static void parse_option(struct options *options, int option)
+{
+    switch (option) {
+    case 'H':
+        options->host = optarg;
+        break;
+    case 'p':
+        options->port = optarg;
+        break;
+    case 'w':
+        parse_threshold("-w", &options->warning);
+        break;
+    case 'c':
+        parse_threshold("-c", &options->critical);
+        break;
+    case 'n':
+        options->settings.count = cli_number(&cli, "-n", optarg, 1, MAX_PACKETS);
+        break;
+    case 't':
+        options->limit = cli_seconds(&cli, "-t", optarg, PROBE_SECOND / 10, MAX_LIMIT);
+        break;
+    case 's':
+        options->size = optarg;
+        break;
+    case '4':
+        options->family = AF_INET;
+        break;
+    case '6':
+        options->family = AF_INET6;
+        break;
+    case OPTION_TCP:
+        options->ops = &probe_tcp_ops;
+        break;
+    case OPTION_UDP:
+        options->ops = &probe_udp_ops;
+        break;
+    case 'v':
+        options->verbose = true;
+        break;
+    /* That a plugin is asked for help instead of a check must not look like a good state. */
+    case 'V':
+        puts("check_echo (" PACKAGE_NAME ") " PACKAGE_VERSION);
+        exit(PLUGIN_UNKNOWN);
+    case 'h':
+        fputs(help, stdout);
+        exit(PLUGIN_UNKNOWN);
+    default:
+        cli_refuse_option(&cli);
+    }
+}
+
+static void parse_arguments(struct options *options, int argc, char *argv[])
+{
+    static const struct option long_options[] = {{"hostname", required_argument, NULL, 'H'},
+                                                 {"port", required_argument, NULL, 'p'},
+                                                 {"warning", required_argument, NULL, 'w'},
+                                                 {"critical", required_argument, NULL, 'c'},
+                                                 {"packets", required_argument, NULL, 'n'},
+                                                 {"timeout", required_argument, NULL, 't'},
+                                                 {"size", required_argument, NULL, 's'},
+                                                 {"use-ipv4", no_argument, NULL, '4'},
+                                                 {"use-ipv6", no_argument, NULL, '6'},
+                                                 {"tcp", no_argument, NULL, OPTION_TCP},
+                                                 {"udp", no_argument, NULL, OPTION_UDP},
+                                                 {"verbose", no_argument, NULL, 'v'},
+                                                 {"version", no_argument, NULL, 'V'},
+                                                 {"help", no_argument, NULL, 'h'},
+                                                 {NULL, 0, NULL, 0}};
+    static char state[] = "ECHO UNKNOWN - check_echo";
+    int option;
+
+    /* What getopt_long(3) says begins with this, and it is the line that counts. */
+    argv[0] = state;
+    while ((option = getopt_long(argc, argv, "H:p:w:c:n:t:s:46vVh", long_options, NULL)) >= 0)
+        parse_option(options, option);
+    if (optind < argc)
+        cli_refuse(&cli, "argument '%s': only options are allowed, -H before the host",
+                   argv[optind]);
+    if (!options->host)
+        cli_refuse(&cli, "-H HOST must be given");
+    if (options->warning.rta > options->critical.rta ||
+        options->warning.loss > options->critical.loss)
+        cli_refuse(&cli, "-w %.3f,%g%% must not be more than -c %.3f,%g%%",
+                   (double)options->warning.rta / MILLISECOND, options->warning.loss / 100.0,
+                   (double)options->critical.rta / MILLISECOND, options->critical.loss / 100.0);
+}
+
+static void check_size(struct options *options, int family)
+{
+    if (options->size)
+        options->settings.size = cli_size(&cli, "-s", options->size, options->ops, family);
+}
+
+/* ---- the time limit while names are resolved ---- */
+
+/* What the handler says: written before the signal can come. */
+static char too_late[200];
+static size_t too_late_size;
+
+static void give_up(int signal)
+{
+    (void)signal;
+    /* Nothing could be done about a failure. */
+    if (write(STDOUT_FILENO, too_late, too_late_size) < 0)
+        _exit(PLUGIN_UNKNOWN);
+    _exit(PLUGIN_UNKNOWN);
+}
+
+static void set_alarm(uint64_t ns)
+{
+    const struct itimerval timer = {
+        .it_value = {.tv_sec = (time_t)(ns / PROBE_SECOND),
+                     .tv_usec = (suseconds_t)(ns % PROBE_SECOND / 1000)}};
+
+    setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+/* The name service may take longer than the whole check may. */
+static int resolve_in_time(const struct options *options, struct addr list[RESOLVE_MAX])
+{
+    char why[RESOLVE_WHY];
+    bool numeric;
+    int count;
+
+    snprintf(too_late, sizeof too_late,
+             "ECHO UNKNOWN - %.100s: the name service has not answered within %g s\n",
+             options->host, (double)options->limit / PROBE_SECOND);
+    too_late_size = strlen(too_late);
+    signal(SIGALRM, give_up);
+    set_alarm(options->limit);
+    count = resolve(options->host, options->port, options->family, options->ops->type, list,
+                    &numeric, why);
+    set_alarm(0);
+    if (count < 0) {
+        printf("%s%s\n", cli.prefix, why);
+        exit(PLUGIN_UNKNOWN);
+    }
+    return count;
+}
+
+/* ---- the check ---- */
+
+static uint64_t time_left(const struct check *check)
+{
+    uint64_t now = probe_now();
+
+    return now < check->end ? check->end - now : 1;
+}
+
+static bool on_event(void *context, const struct probe_event *event)
+{
+    struct check *check = context;
+
+    switch (event->kind) {
+    case PROBE_ERROR:
+        check->error = event->error;
+        break;
+    case PROBE_FAILURE:
+        check->error = event->error;
+        check->failed = true;
+        break;
+    case PROBE_CLOSED:
+        check->error = event->error;
+        check->closed = true;
+        break;
+    default:
+        break;
+    }
+    /* With PROBE_TICK also where nothing else happens. */
+    return probe_now() < check->end;
+}
+
+/* No address may use up the time of the others. */
+static bool announce(void *context, const struct addr *peer)
+{
+    struct check *check = context;
+
+    addr_print(peer, check->peer);
+    check->probe.settings.timeout = time_left(check) / (uint64_t)check->untried--;
+    return probe_now() < check->end;
+}
+
+static void run(struct check *check, const struct addr list[], int count)
+{
+    struct probe *probe = &check->probe;
+
+    check->untried = check->options->ops->type == SOCK_DGRAM ? 1 : count;
+    if (cli_open(probe, check->options->ops, list, count, announce, check) < 0) {
+        check->failed = true;
+    } else {
+        check->failed = false;
+        probe->settings.timeout = time_left(check);
+        probe_run(probe);
+    }
+    check->interrupted = probe->stopped && !check->failed && probe_now() < check->end;
+}
+
+/* ---- the result ---- */
+
+static bool is_wrong(const struct probe_counters *counters)
+{
+    return counters->corrupt + counters->truncated + counters->wrong_source > 0;
+}
+
+/* Why nothing came back. */
+static const char *reason(const struct check *check)
+{
+    if (check->error == ECONNREFUSED)
+        return "connection refused";
+    if (check->closed && check->error == 0)
+        return "connection closed by the peer";
+    if (check->error == ECONNRESET || check->error == EPIPE)
+        return "connection reset by the peer";
+    if (check->error != 0)
+        return strerror(check->error);
+    return check->failed ? "no connection in time" : "no reply";
+}
+
+static enum plugin_state judge(const struct check *check, const struct plugin_result *result)
+{
+    const struct probe_counters *counters = &check->probe.counters;
+
+    if (check->interrupted)
+        return PLUGIN_UNKNOWN;
+    if (check->failed || check->closed || counters->refused > 0 || is_wrong(counters))
+        return PLUGIN_CRITICAL;
+    return plugin_judge(result, &check->options->warning, &check->options->critical);
+}
+
+static void put_count(uint64_t count, const char *what)
+{
+    if (count > 0)
+        printf(", %" PRIu64 " %s", count, what);
+}
+
+static void put_text(const struct check *check, const struct plugin_result *result)
+{
+    const struct probe_counters *counters = &check->probe.counters;
+
+    if (check->interrupted)
+        printf("interrupted, ");
+    else if (check->failed || check->closed || (counters->received == 0 && !is_wrong(counters)))
+        printf("%s, ", reason(check));
+    if (result->rta >= 0)
+        printf("rta %.3fms, ", result->rta / MILLISECOND);
+    printf("lost %.4g%%", result->loss);
+    put_count(counters->corrupt, "corrupt");
+    put_count(counters->truncated, "truncated");
+    put_count(counters->wrong_source, "from a wrong source");
+    if (counters->received > 0)
+        put_count(counters->refused, "refused");
+}
+
+/* The guidelines allow further lines after the one that counts. */
+static void put_details(const struct check *check)
+{
+    const struct probe *probe = &check->probe;
+    const struct rtt *rtt = &probe->rtt;
+    struct report_counter list[REPORT_COUNTERS];
+    unsigned count = report_counters(probe, list);
+
+    printf("%s to %s\n", check->options->ops->name, check->peer);
+    printf("%" PRIu64 " sent, %" PRIu64 " received", probe->counters.sent,
+           probe->counters.received);
+    for (unsigned i = 0; i < count; i++)
+        put_count(list[i].value, list[i].text);
+    putchar('\n');
+    if (rtt->count > 0) {
+        fputs("rtt ", stdout);
+        report_times(stdout, rtt);
+        printf(", jitter %.3f ms\n", rtt_jitter(rtt) / MILLISECOND);
+    }
+}
+
+static enum plugin_state put_result(const struct check *check)
+{
+    const struct options *options = check->options;
+    const struct probe *probe = &check->probe;
+    const struct plugin_result result = {
+        .rta = probe->counters.received > 0 ? rtt_mean(&probe->rtt) : -1,
+        .loss = probe->counters.sent > 0
+                    ? report_loss(probe->counters.sent, probe->counters.received)
+                    : 100};
+    enum plugin_state state = judge(check, &result);
+
+    printf("ECHO %s - %s: ", plugin_name(state), options->host);
+    put_text(check, &result);
+    putchar('|');
+    plugin_performance(stdout, &result, &options->warning, &options->critical);
+    putchar('\n');
+    if (options->verbose)
+        put_details(check);
+    return fflush(stdout) == 0 ? state : PLUGIN_UNKNOWN;
+}
+
+/* ---- standard output and error ---- */
+
+static int real_stderr; /* before it became standard output */
+
+static void check_output(void)
+{
+    if (fflush(stdout) != 0 || ferror(stdout) || ferror(stderr))
+        dprintf(real_stderr, "check_echo: cannot write to standard output: %s\n", strerror(errno));
+}
+
+/* Monitors read standard output only, and refusals go to the other one. */
+static void redirect_errors(void)
+{
+    real_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    dup2(STDOUT_FILENO, STDERR_FILENO);
+    atexit(check_output);
+}
+
+int main(int argc, char *argv[])
+{
+    struct options options = {.settings = probe_defaults,
+                              .ops = &probe_udp_ops,
+                              .port = "7",
+                              .warning = {.rta = 100 * MILLISECOND, .loss = 1000},
+                              .critical = {.rta = 500 * MILLISECOND, .loss = 5000},
+                              .limit = 10 * PROBE_SECOND,
+                              .family = AF_UNSPEC};
+    struct check check = {.options = &options};
+    struct addr list[RESOLVE_MAX];
+    uint64_t started = probe_now();
+    enum plugin_state state;
+    int count;
+
+    redirect_errors();
+    signal(SIGPIPE, SIG_IGN);
+    options.settings.count = 5;
+    parse_arguments(&options, argc, argv);
+    check_size(&options, options.family);
+    count = resolve_in_time(&options, list);
+    check_size(&options, list[0].sa.sa_family);
+
+    /* A little is left for saying how it went. */
+    check.end = started + options.limit - options.limit / 100;
+    options.settings.interval = options.limit / (2 * options.settings.count);
+    if (options.settings.interval > INTERVAL)
+        options.settings.interval = INTERVAL;
+    options.settings.tick = 20 * MILLISECOND;
+    if (probe_init(&check.probe, &options.settings, on_event, &check) < 0) {
+        printf("%scannot start: %s\n", cli.prefix, strerror(errno));
+        return PLUGIN_UNKNOWN;
+    }
+    run(&check, list, count);
+    state = put_result(&check);
+    probe_fini(&check.probe);
+    return (int)state;
+}

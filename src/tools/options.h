@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: ISC */
+#ifndef ECHOD_TOOLS_OPTIONS_H
+#define ECHOD_TOOLS_OPTIONS_H
+
+#include "report/report.h"
+#include "tools/cli.h"
+
+/* echo-probe's command line. */
+struct options {
+    struct probe_settings settings;
+    const struct probe_ops *ops;
+    const struct report_kind *kind;
+    const char *host;
+    const char *port;
+    const char *size;    /* as it was written; NULL: not given */
+    const char *message; /* the payload, or "-"; NULL: not given */
+    uint8_t pattern[16]; /* to fill the payload with */
+    size_t pattern_size; /* 0: not given */
+    pid_t pid;           /* whose CPU time to report; 0: nobody's */
+    int family;
+    bool adaptive;
+    bool connect;
+    bool flood;
+    bool mtu;
+    bool numeric;
+    bool quiet;
+    bool verbose;
+    bool dates;
+    bool histogram;
+    bool sources;
+};
+
+extern const struct cli options_cli;
+
+/* Read the command line. What is wrong with it ends the program, and so do -h and -V. */
+void options_parse(struct options *options, int argc, char *argv[]);
+
+/* Once the family is known: the size of the payload that is to be sent over it. */
+void options_size(struct options *options, int family);
+
+#endif

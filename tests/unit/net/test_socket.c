@@ -1,0 +1,562 @@
+/* SPDX-License-Identifier: ISC */
+#include "common/addr.h"
+#include "net/socket.h"
+
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "unit/unit.h"
+
+WRAP_FAILING(int, socket, -1, (int family, int type, int protocol), (family, type, protocol))
+WRAP_FAILING(int, bind, -1, (int fd, const struct sockaddr *addr, socklen_t len), (fd, addr, len))
+WRAP_FAILING(int, listen, -1, (int fd, int backlog), (fd, backlog))
+WRAP_FAILING(int, setsockopt, -1, (int fd, int level, int option, const void *value, socklen_t len),
+             (fd, level, option, value, len))
+WRAP_FAILING(int, getsockopt, -1, (int fd, int level, int option, void *value, socklen_t *len),
+             (fd, level, option, value, len))
+WRAP_FAILING(int, fchown, -1, (int fd, uid_t uid, gid_t gid), (fd, uid, gid))
+
+WRAP(int, fcntl, int fd, int command, ...)
+{
+    va_list args;
+    int argument;
+
+    va_start(args, command);
+    argument = va_arg(args, int);
+    va_end(args);
+    return script_fails(&fcntl_script) ? -1 : __real_fcntl(fd, command, argument);
+}
+
+/* ---- opening ---- */
+
+static int option(int fd, int level, int name)
+{
+    int value = -1;
+    socklen_t len = sizeof value;
+
+    assert_int_equal(getsockopt(fd, level, name, &value, &len), 0);
+    return value;
+}
+
+static int open_one(int type, const char *host)
+{
+    struct addr addr = address(host, 0);
+    int fd = -1;
+
+    assert_int_equal(socket_open(type, &addr, 16, false, 1, &fd), 0);
+    return fd;
+}
+
+static void assert_ready_stream(int fd)
+{
+    assert_int_equal(option(fd, SOL_SOCKET, SO_OOBINLINE), 1);
+    assert_int_equal(option(fd, SOL_SOCKET, SO_KEEPALIVE), 1);
+    assert_int_not_equal(option(fd, IPPROTO_TCP, TCP_NODELAY), 0);
+    /* The kernel doubles what was asked for, and would otherwise let a stalled client tie up far
+     * more. */
+    assert_in_range(option(fd, SOL_SOCKET, SO_SNDBUF), 2048, 2048 * 1024);
+    assert_in_range(option(fd, SOL_SOCKET, SO_RCVBUF), 2048, 1024 * 1024);
+}
+
+static void assert_nonblocking_and_cloexec(int fd)
+{
+    assert_true(__real_fcntl(fd, F_GETFL) & O_NONBLOCK);
+    assert_true(__real_fcntl(fd, F_GETFD) & FD_CLOEXEC);
+}
+
+static void a_listener_is_ready_to_serve(void **state)
+{
+    static const char *const hosts[] = {"127.0.0.1", "::1", "::"};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(hosts); i++) {
+        int fd;
+
+        if (!have_address(hosts[i]))
+            continue;
+        fd = open_one(SOCK_STREAM, hosts[i]);
+        assert_nonblocking_and_cloexec(fd);
+        assert_int_equal(option(fd, SOL_SOCKET, SO_ACCEPTCONN), 1);
+        assert_int_equal(option(fd, SOL_SOCKET, SO_REUSEADDR), 1);
+        assert_int_equal(option(fd, SOL_SOCKET, SO_REUSEPORT), 0);
+        if (i > 0)
+            assert_int_equal(option(fd, SOL_IPV6, IPV6_V6ONLY), 1);
+        assert_ready_stream(fd);
+        close(fd);
+    }
+}
+
+static void what_a_listener_accepts_needs_no_further_option(void **state)
+{
+    int listener = open_one(SOCK_STREAM, "127.0.0.1");
+    struct addr addr = local_address(listener);
+    int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int server;
+
+    (void)state;
+    assert_int_equal(connect(client, &addr.sa, addr.len), 0);
+    assert_true(readable(listener, PATIENCE_MS));
+    server = accept(listener, NULL, NULL);
+    assert_true(server >= 0);
+    assert_ready_stream(server);
+    close(server);
+    close(client);
+    close(listener);
+}
+
+static void a_datagram_socket_is_ready_to_serve(void **state)
+{
+    int fd = open_one(SOCK_DGRAM, "127.0.0.1");
+
+    (void)state;
+    assert_nonblocking_and_cloexec(fd);
+    assert_int_equal(option(fd, SOL_IP, IP_PKTINFO), 1);
+    assert_int_equal(option(fd, SOL_IP, IP_RECVTOS), 1);
+    assert_int_equal(option(fd, SOL_IP, IP_MTU_DISCOVER), IP_PMTUDISC_DONT);
+    assert_int_equal(option(fd, SOL_SOCKET, SO_REUSEADDR), 0);
+    assert_int_equal(option(fd, SOL_SOCKET, SO_REUSEPORT), 0);
+    assert_true(option(fd, SOL_SOCKET, SO_RCVBUF) > 65536);
+    close(fd);
+    if (!have_address("::1"))
+        return;
+    fd = open_one(SOCK_DGRAM, "::1");
+    assert_int_equal(option(fd, SOL_IPV6, IPV6_RECVPKTINFO), 1);
+    assert_int_equal(option(fd, SOL_IPV6, IPV6_RECVTCLASS), 1);
+    assert_int_equal(option(fd, SOL_IPV6, IPV6_MTU_DISCOVER), IPV6_PMTUDISC_DONT);
+    close(fd);
+    fd = open_one(SOCK_DGRAM, "::");
+    assert_int_equal(option(fd, SOL_IPV6, IPV6_V6ONLY), 1);
+    close(fd);
+}
+
+/* Only a port that was named can be shared. Somebody else may take the one just found: try again.
+ */
+static struct addr open_group(int type, size_t count, int fds[])
+{
+    for (int attempt = 0; attempt < 20; attempt++) {
+        int probe = bound_socket(type, "127.0.0.1");
+        struct addr addr = local_address(probe);
+
+        close(probe);
+        if (socket_open(type, &addr, 16, false, count, fds) == 0)
+            return addr;
+        assert_int_equal(errno, EADDRINUSE);
+    }
+    fail_msg("no port to be had");
+    return address("::", 0);
+}
+
+static void several_sockets_share_one_address(void **state)
+{
+    static const int types[] = {SOCK_STREAM, SOCK_DGRAM};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(types); i++) {
+        int fds[4];
+        struct addr addr = open_group(types[i], 4, fds);
+
+        for (int j = 0; j < 4; j++) {
+            struct addr bound = local_address(fds[j]);
+
+            assert_true(addr_equal(&bound, &addr));
+            close(fds[j]);
+        }
+    }
+}
+
+static void an_address_that_is_taken_is_eaddrinuse(void **state)
+{
+    static const int types[] = {SOCK_STREAM, SOCK_DGRAM};
+    unsigned before = open_descriptors();
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(types); i++) {
+        int fd = open_one(types[i], "127.0.0.1");
+        struct addr addr = local_address(fd);
+        int fds[3];
+
+        for (size_t count = 1; count <= 3; count++) {
+            assert_int_equal(socket_open(types[i], &addr, 16, false, count, fds), -1);
+            assert_int_equal(errno, EADDRINUSE);
+        }
+        assert_int_equal(socket_open(types[i], &addr, 16, true, 1, fds), -1);
+        assert_int_equal(errno, EADDRINUSE);
+        close(fd);
+    }
+    assert_int_equal(open_descriptors(), before);
+}
+
+/* Or a second daemon of the same user would join the first one unnoticed. */
+static void a_second_group_of_sockets_cannot_join_the_first(void **state)
+{
+    static const int types[] = {SOCK_STREAM, SOCK_DGRAM};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(types); i++) {
+        int first[2];
+        int second[2];
+        struct addr addr = open_group(types[i], 2, first);
+
+        assert_int_equal(socket_open(types[i], &addr, 16, false, 2, second), -1);
+        assert_int_equal(errno, EADDRINUSE);
+        close(first[0]);
+        close(first[1]);
+    }
+}
+
+static void a_socket_that_shares_lets_another_overlap_it(void **state)
+{
+    int fd = open_one(SOCK_DGRAM, "127.0.0.1");
+    struct addr addr = local_address(fd);
+    int other;
+
+    (void)state;
+    assert_int_equal(socket_share(fd, true), 0);
+    assert_int_equal(socket_open(SOCK_DGRAM, &addr, 0, true, 1, &other), 0);
+    close(other);
+    assert_int_equal(socket_share(fd, false), 0);
+    assert_int_equal(socket_open(SOCK_DGRAM, &addr, 0, true, 1, &other), -1);
+    assert_int_equal(errno, EADDRINUSE);
+    close(fd);
+    assert_int_equal(socket_share(-1, true), -1);
+    assert_int_equal(errno, EBADF);
+}
+
+/* Fail each call of that kind in turn until there is none left. */
+static void fail_each(struct script *script, int type, const char *host, const int *errors,
+                      size_t count)
+{
+    struct addr addr = address(host, 0);
+    unsigned before = open_descriptors();
+    unsigned n = 0;
+
+    for (;; n++) {
+        int fds[2] = {-1, -1};
+        int error = errors[n % count];
+        int result;
+
+        script_fail_after(script, n, error);
+        errno = 0;
+        result = socket_open(type, &addr, 16, false, 2, fds);
+        if (result == 0) {
+            /* SO_RCVBUFFORCE may fail: SO_RCVBUF is the fallback. */
+            assert_true(script == &setsockopt_script || !script_done(script));
+            close(fds[0]);
+            close(fds[1]);
+        } else {
+            assert_int_equal(errno, error);
+        }
+        assert_int_equal(open_descriptors(), before);
+        if (!script_done(script))
+            break;
+    }
+    script_clear(script);
+    assert_in_range(n, 2, 40);
+}
+
+static void whatever_fails_leaves_nothing_open(void **state)
+{
+    static const int socket_errors[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM, EACCES, EAFNOSUPPORT};
+    static const int bind_errors[] = {EADDRINUSE, EACCES, EADDRNOTAVAIL, ENOMEM};
+    static const int listen_errors[] = {EADDRINUSE, EOPNOTSUPP};
+    static const int option_errors[] = {ENOPROTOOPT, ENOMEM, EINVAL, EPERM};
+    static const int types[] = {SOCK_STREAM, SOCK_DGRAM};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(types); i++) {
+        fail_each(&socket_script, types[i], "127.0.0.1", socket_errors, COUNT(socket_errors));
+        fail_each(&bind_script, types[i], "127.0.0.1", bind_errors, COUNT(bind_errors));
+        fail_each(&setsockopt_script, types[i], "127.0.0.1", option_errors, COUNT(option_errors));
+        if (have_address("::1"))
+            fail_each(&setsockopt_script, types[i], "::1", option_errors, COUNT(option_errors));
+    }
+    fail_each(&listen_script, SOCK_STREAM, "127.0.0.1", listen_errors, COUNT(listen_errors));
+}
+
+static void without_any_receive_buffer_a_datagram_socket_cannot_be_had(void **state)
+{
+    struct addr addr = address("127.0.0.1", 0);
+    int fd;
+
+    (void)state;
+    SCRIPT(setsockopt_script, -EPERM, -ENOMEM);
+    assert_int_equal(socket_open(SOCK_DGRAM, &addr, 0, false, 1, &fd), -1);
+    assert_int_equal(errno, ENOMEM);
+}
+
+static void an_address_of_no_interface_is_eaddrnotavail(void **state)
+{
+    struct addr addr = address("192.0.2.1", 0);
+    int fd;
+
+    (void)state;
+    assert_int_equal(socket_open(SOCK_DGRAM, &addr, 0, false, 1, &fd), -1);
+    assert_int_equal(errno, EADDRNOTAVAIL);
+}
+
+static void a_socket_can_be_given_to_a_user(void **state)
+{
+    int fd = open_one(SOCK_STREAM, "127.0.0.1");
+    struct stat st;
+
+    (void)state;
+    SCRIPT(fchown_script, -EPERM);
+    assert_int_equal(socket_chown(fd, 1, 2), -1);
+    assert_int_equal(errno, EPERM);
+    if (geteuid() == 0) {
+        assert_int_equal(socket_chown(fd, 1, 2), 0);
+        assert_int_equal(fstat(fd, &st), 0);
+        assert_int_equal(st.st_uid, 1);
+        assert_int_equal(st.st_gid, 2);
+    }
+    close(fd);
+}
+
+/* ---- retiring ---- */
+
+static void a_retired_datagram_socket_keeps_what_it_has_and_gets_no_more(void **state)
+{
+    static const char *const hosts[][2] = {
+        {"127.0.0.1", "127.0.0.1"}, {"0.0.0.0", "127.0.0.1"}, {"::1", "::1"}, {"::", "::1"}};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(hosts); i++) {
+        struct addr server = address(hosts[i][1], 0);
+        struct addr bound;
+        int client;
+        int fd;
+        int successor;
+        char octet = 0;
+
+        if (!have_address(hosts[i][1]))
+            continue;
+        fd = open_one(SOCK_DGRAM, hosts[i][0]);
+        client = bound_socket(SOCK_DGRAM, hosts[i][1]);
+        bound = local_address(fd);
+        addr_set_port(&server, addr_port(&bound));
+        assert_int_equal(sendto(client, "1", 1, 0, &server.sa, server.len), 1);
+        assert_true(readable(fd, PATIENCE_MS));
+        assert_int_equal(socket_share(fd, true), 0);
+        assert_int_equal(socket_open(SOCK_DGRAM, &bound, 0, true, 1, &successor), 0);
+        socket_retire(SOCK_DGRAM, fd);
+        assert_int_equal(sendto(client, "2", 1, 0, &server.sa, server.len), 1);
+        assert_true(readable(successor, PATIENCE_MS));
+        assert_int_equal(recv(fd, &octet, 1, 0), 1);
+        assert_int_equal(octet, '1');
+        assert_int_equal(recv(fd, &octet, 1, 0), -1);
+        assert_int_equal(errno, EAGAIN);
+        assert_int_equal(recv(successor, &octet, 1, 0), 1);
+        assert_int_equal(octet, '2');
+        close(successor);
+        close(client);
+        close(fd);
+    }
+}
+
+static void a_retired_listener_keeps_whom_it_has_and_answers_nobody_else(void **state)
+{
+    int listener = open_one(SOCK_STREAM, "127.0.0.1");
+    struct addr addr = local_address(listener);
+    int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int late = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    struct pollfd connected = {.fd = late, .events = POLLOUT};
+    int server;
+    char octet;
+
+    (void)state;
+    assert_int_equal(connect(client, &addr.sa, addr.len), 0);
+    assert_true(readable(listener, PATIENCE_MS));
+    socket_retire(SOCK_STREAM, listener);
+    assert_int_equal(connect(late, &addr.sa, addr.len), -1);
+    assert_int_equal(errno, EINPROGRESS);
+    /* Neither taken nor turned away: it asks again, and then there is another listener. */
+    assert_int_equal(poll(&connected, 1, 20), 0);
+    server = accept(listener, NULL, NULL);
+    assert_true(server >= 0);
+    assert_int_equal(accept(listener, NULL, NULL), -1);
+    assert_int_equal(errno, EAGAIN);
+    assert_int_equal(write(client, "x", 1), 1);
+    assert_true(readable(server, PATIENCE_MS));
+    assert_int_equal(read(server, &octet, 1), 1);
+    close(server);
+    close(client);
+    close(late);
+    close(listener);
+}
+
+/* A connection whose handshake ends after the listener was retired inherits what stops new ones. */
+static void what_a_retired_listener_accepts_is_welcome(void **state)
+{
+    static const char *const hosts[] = {"127.0.0.1", "::1"};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(hosts); i++) {
+        int level = i == 0 ? SOL_IP : SOL_IPV6;
+        int name = i == 0 ? IP_MINTTL : IPV6_MINHOPCOUNT;
+        int fd;
+
+        if (!have_address(hosts[i]))
+            continue;
+        fd = open_one(SOCK_STREAM, hosts[i]);
+        socket_retire(SOCK_STREAM, fd);
+        assert_true(option(fd, level, name) > 0);
+        socket_set_accepted_options(fd);
+        assert_int_equal(option(fd, level, name), 0);
+        close(fd);
+    }
+}
+
+/* As those are who came before the listener was handed over. */
+static void what_lacks_our_options_gets_them_with_its_welcome(void **state)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    (void)state;
+    assert_int_equal(option(fd, SOL_SOCKET, SO_OOBINLINE), 0);
+    socket_set_accepted_options(fd);
+    assert_ready_stream(fd);
+    close(fd);
+}
+
+static void retiring_fails_quietly(void **state)
+{
+    (void)state;
+    socket_retire(SOCK_DGRAM, -1);
+    socket_retire(SOCK_STREAM, -1);
+    socket_set_accepted_options(-1);
+}
+
+/* ---- adopting ---- */
+
+static void an_adopted_listener_is_made_fit(void **state)
+{
+    int fd = bound_socket(SOCK_STREAM, "127.0.0.1");
+    struct addr expected = local_address(fd);
+    struct addr addr;
+    int type;
+
+    (void)state;
+    assert_int_equal(listen(fd, 1), 0);
+    assert_int_equal(__real_fcntl(fd, F_SETFD, 0), 0);
+    assert_int_equal(socket_adopt(fd, &type, &addr), 0);
+    assert_int_equal(type, SOCK_STREAM);
+    assert_true(addr_equal(&addr, &expected));
+    assert_int_equal(addr.len, sizeof addr.in);
+    assert_nonblocking_and_cloexec(fd);
+    assert_ready_stream(fd);
+    close(fd);
+}
+
+static void an_adopted_datagram_socket_is_made_fit(void **state)
+{
+    struct addr addr;
+    const int on = 1;
+    int buffer;
+    int type;
+    int fd;
+
+    (void)state;
+    if (!have_address("::"))
+        skip_because("no IPv6");
+    /* Dual-stack, as systemd opens it. */
+    fd = bound_socket(SOCK_DGRAM, "::");
+    assert_return_code(__real_setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), errno);
+    buffer = option(fd, SOL_SOCKET, SO_RCVBUF);
+    assert_int_equal(socket_adopt(fd, &type, &addr), 0);
+    assert_int_equal(type, SOCK_DGRAM);
+    assert_int_equal(addr.sa.sa_family, AF_INET6);
+    assert_nonblocking_and_cloexec(fd);
+    assert_int_equal(option(fd, SOL_IP, IP_PKTINFO), 1);
+    assert_int_equal(option(fd, SOL_IP, IP_RECVTOS), 1);
+    assert_int_equal(option(fd, SOL_IPV6, IPV6_RECVPKTINFO), 1);
+    assert_int_equal(option(fd, SOL_IPV6, IPV6_RECVTCLASS), 1);
+    assert_int_equal(option(fd, SOL_SOCKET, SO_REUSEADDR), 0);
+    /* What its unit says about buffers stands. */
+    assert_int_equal(option(fd, SOL_SOCKET, SO_RCVBUF), buffer);
+    close(fd);
+}
+
+static int adopt_error(int fd)
+{
+    struct addr addr;
+    int type;
+
+    errno = 0;
+    assert_int_equal(socket_adopt(fd, &type, &addr), -1);
+    if (fd >= 0)
+        close(fd);
+    return errno;
+}
+
+static void what_cannot_be_served_is_not_adopted(void **state)
+{
+    int pipes[2];
+
+    (void)state;
+    assert_int_equal(adopt_error(-1), EBADF);
+    assert_int_equal(pipe(pipes), 0);
+    assert_int_equal(adopt_error(pipes[0]), ENOTSOCK);
+    close(pipes[1]);
+    assert_int_equal(adopt_error(bound_socket(SOCK_STREAM, "127.0.0.1")), EPROTOTYPE);
+    assert_int_equal(adopt_error(socket(AF_INET, SOCK_DGRAM, 0)), EPROTOTYPE);
+    assert_int_equal(adopt_error(socket(AF_UNIX, SOCK_DGRAM, 0)), EPROTOTYPE);
+    assert_int_equal(adopt_error(socket(AF_UNIX, SOCK_STREAM, 0)), EPROTOTYPE);
+}
+
+static void whatever_fails_is_reported_by_adopting(void **state)
+{
+    struct script *scripts[] = {&getsockopt_script, &setsockopt_script, &fcntl_script};
+    int fd = bound_socket(SOCK_STREAM, "127.0.0.1");
+    struct addr addr;
+    int type;
+
+    (void)state;
+    assert_int_equal(listen(fd, 1), 0);
+    for (size_t i = 0; i < COUNT(scripts); i++)
+        for (unsigned n = 0;; n++) {
+            script_fail_after(scripts[i], n, EIO);
+            errno = 0;
+            if (socket_adopt(fd, &type, &addr) < 0) {
+                assert_int_equal(errno, EIO);
+                continue;
+            }
+            if (!script_done(scripts[i]))
+                break;
+            /* As above. */
+            assert_ptr_equal(scripts[i], &setsockopt_script);
+        }
+    for (size_t i = 0; i < COUNT(scripts); i++)
+        script_clear(scripts[i]);
+    close(fd);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_listener_is_ready_to_serve),
+        cmocka_unit_test(what_a_listener_accepts_needs_no_further_option),
+        cmocka_unit_test(a_datagram_socket_is_ready_to_serve),
+        cmocka_unit_test(several_sockets_share_one_address),
+        cmocka_unit_test(an_address_that_is_taken_is_eaddrinuse),
+        cmocka_unit_test(a_second_group_of_sockets_cannot_join_the_first),
+        cmocka_unit_test(a_socket_that_shares_lets_another_overlap_it),
+        cmocka_unit_test(whatever_fails_leaves_nothing_open),
+        cmocka_unit_test(without_any_receive_buffer_a_datagram_socket_cannot_be_had),
+        cmocka_unit_test(an_address_of_no_interface_is_eaddrnotavail),
+        cmocka_unit_test(a_socket_can_be_given_to_a_user),
+        cmocka_unit_test(a_retired_datagram_socket_keeps_what_it_has_and_gets_no_more),
+        cmocka_unit_test(a_retired_listener_keeps_whom_it_has_and_answers_nobody_else),
+        cmocka_unit_test(what_a_retired_listener_accepts_is_welcome),
+        cmocka_unit_test(what_lacks_our_options_gets_them_with_its_welcome),
+        cmocka_unit_test(retiring_fails_quietly),
+        cmocka_unit_test(an_adopted_listener_is_made_fit),
+        cmocka_unit_test(an_adopted_datagram_socket_is_made_fit),
+        cmocka_unit_test(what_cannot_be_served_is_not_adopted),
+        cmocka_unit_test(whatever_fails_is_reported_by_adopting),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
