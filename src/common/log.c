@@ -36,8 +36,8 @@ static _Atomic(log_sink *) override;
 
 /* Opened when first wanted, and not closed before the end: a thread may be writing to the one while
  * another changes the target. */
-static struct usock syslog_socket = {.fd = -1};
-static struct usock journal_socket = {.fd = -1};
+static struct unix_dgram syslog_socket = {.fd = -1};
+static struct unix_dgram journal_socket = {.fd = -1};
 
 /* As of the first log_open(): getpid(2) is a system call more. */
 static pid_t process;
@@ -98,10 +98,10 @@ static size_t fitting(int length)
 }
 
 /* What the service does not get, for it is not there, goes where somebody may see it. */
-static void serve_line(const struct usock *service, const char *datagram, int length,
+static void serve_line(const struct unix_dgram *service, const char *datagram, int length,
                        const char *message)
 {
-    if (!usock_send(service, datagram, fitting(length), false) && errno != EAGAIN)
+    if (!unix_dgram_send(service, datagram, fitting(length), false) && errno != EAGAIN)
         write_line("echod: ", message);
 }
 
@@ -135,9 +135,9 @@ static void write_journal(enum log_level level, const char *message)
     serve_line(&journal_socket, datagram, length, message);
 }
 
-static log_sink *open_service(struct usock *sock, const char *path, log_sink *sink)
+static log_sink *open_service(struct unix_dgram *sock, const char *path, log_sink *sink)
 {
-    return sock->fd >= 0 || usock_open(sock, path) == 0 ? sink : NULL;
+    return sock->fd >= 0 || unix_dgram_open(sock, path) == 0 ? sink : NULL;
 }
 
 /* systemd.exec(5), JOURNAL_STREAM: device and inode of the stream that it connected, for telling
@@ -187,8 +187,8 @@ void log_open(enum log_target wanted, enum log_level level)
 void log_close(void)
 {
     atomic_store(&target, write_stderr);
-    usock_close(&syslog_socket);
-    usock_close(&journal_socket);
+    unix_dgram_close(&syslog_socket);
+    unix_dgram_close(&journal_socket);
 }
 
 void log_set_sink(log_sink *sink)

@@ -6,12 +6,12 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-int usock_open(struct usock *sock, const char *path)
+int unix_dgram_open(struct unix_dgram *sock, const char *path)
 {
-    const struct timeval limit = {.tv_sec = USOCK_WAIT_S};
+    const struct timeval limit = {.tv_sec = UNIX_DGRAM_WAIT_S};
     size_t length = strlen(path);
 
-    *sock = (struct usock){.fd = -1, .addr.sun_family = AF_UNIX};
+    *sock = (struct unix_dgram){.fd = -1, .addr.sun_family = AF_UNIX};
     if ((path[0] != '/' && path[0] != '@') || length < 2 || length >= sizeof sock->addr.sun_path) {
         errno = EINVAL;
         return -1;
@@ -32,14 +32,14 @@ int usock_open(struct usock *sock, const char *path)
     return 0;
 }
 
-void usock_close(struct usock *sock)
+void unix_dgram_close(struct unix_dgram *sock)
 {
     if (sock->fd >= 0)
         close(sock->fd);
     sock->fd = -1;
 }
 
-bool usock_send(const struct usock *sock, const void *data, size_t length, bool wait)
+bool unix_dgram_send(const struct unix_dgram *sock, const void *data, size_t length, bool wait)
 {
     int flags = MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT);
 

@@ -132,7 +132,7 @@ static void show_status(struct loop_timer *timer)
     struct stats_sum sum = service_sum(&server->service);
 
     if (refresh_status(server))
-        notify_status(server->status);
+        service_manager_status(server->status);
     refusals_tell(&server->refusals, &sum, loop_now(server->loop));
     loop_timer_set(server->loop, timer, loop_now(server->loop) + STATUS_NS);
 }
@@ -160,7 +160,7 @@ static void feed_watchdog(struct loop_timer *timer)
         if (now > worker_last_alive(server->service.workers[i]) + server->watchdog_interval / 2)
             alive = false;
     if (alive)
-        notify_alive();
+        service_manager_alive();
     loop_timer_set(server->loop, timer, now + server->watchdog_interval / 4);
 }
 
@@ -204,7 +204,7 @@ static void reload(struct server *server)
         return;
     }
     overrides.any_account = server->sandboxed;
-    notify_reloading();
+    service_manager_reloading();
     conf = conf_load(file, &overrides, log_report, NULL);
     if (conf)
         conf_compare(server->conf, conf, note_change, &changes);
@@ -219,7 +219,7 @@ static void reload(struct server *server)
                    changes.restart[0] ? "; needs a restart: " : "", changes.restart);
     }
     refresh_status(server);
-    notify_ready(server->status);
+    service_manager_ready(server->status);
 }
 
 /* ---- stop ---- */
@@ -227,7 +227,7 @@ static void reload(struct server *server)
 static void continue_drain(struct loop_timer *timer)
 {
     struct server *server = SERVER_OF(timer, drain_timer);
-    unsigned open = admit_open(server->service.admit);
+    unsigned open = connlimit_open(server->service.admit);
 
     if (open > 0 && loop_now(server->loop) < server->drain_deadline) {
         loop_timer_set(server->loop, timer, loop_now(server->loop) + DRAIN_TICK_NS);
@@ -242,15 +242,16 @@ static void continue_drain(struct loop_timer *timer)
 static void stop(struct server *server)
 {
     if (server->drain_deadline != 0) {
-        log_notice("told to stop again: closing %u connections", admit_open(server->service.admit));
+        log_notice("told to stop again: closing %u connections",
+                   connlimit_open(server->service.admit));
         service_stop(&server->service);
         return;
     }
-    notify_stopping(server->conf->drain_timeout + 5);
+    service_manager_stopping(server->conf->drain_timeout + 5);
     service_withdraw(&server->service);
-    if (admit_open(server->service.admit) > 0)
-        log_notice("stopping: %u connections have %u s to end", admit_open(server->service.admit),
-                   server->conf->drain_timeout);
+    if (connlimit_open(server->service.admit) > 0)
+        log_notice("stopping: %u connections have %u s to end",
+                   connlimit_open(server->service.admit), server->conf->drain_timeout);
     server->drain_deadline = loop_now(server->loop) + server->conf->drain_timeout * SECOND;
     continue_drain(&server->drain_timer);
 }
@@ -350,16 +351,16 @@ static int make_service(struct server *server)
 static int become_user(struct server *server)
 {
     const struct conf *conf = server->conf;
-    struct priv_identity identity;
+    struct account identity;
     const char *unknown;
 
     if (geteuid() != 0) {
-        if (priv_confine() == 0)
+        if (privileges_confine() == 0)
             return 0;
         log_error("cannot give up privileges: %s", strerror(errno));
         return EX_NOPERM;
     }
-    if (priv_find(conf->user, conf->group, &identity, &unknown) < 0) {
+    if (privileges_find(conf->user, conf->group, &identity, &unknown) < 0) {
         log_error("cannot become user %s: %s: %s (user and group in %s)", conf->user, unknown,
                   errno == ENOENT ? "no such account" : strerror(errno),
                   config_name(server->options));
@@ -368,7 +369,7 @@ static int become_user(struct server *server)
     if (identity.uid == 0)
         log_warning("running as root: `user` in %s names root", config_name(server->options));
     if (endpoints_own(&server->service.endpoints, identity.uid, identity.gid) < 0 ||
-        priv_drop(&identity) < 0) {
+        privileges_drop(&identity) < 0) {
         log_error("cannot become user %s: %s", conf->user, strerror(errno));
         return EX_NOPERM;
     }
@@ -378,7 +379,7 @@ static int become_user(struct server *server)
 static int adopt_sockets(struct server *server)
 {
     int first = 0;
-    int count = notify_sockets(&first);
+    int count = service_manager_sockets(&first);
 
     if (count < 0) {
         log_error("LISTEN_FDS or LISTEN_PID is malformed: %s", strerror(errno));
@@ -426,7 +427,7 @@ static int start(struct server *server)
 {
     int status;
 
-    server->watchdog_interval = notify_watchdog_interval();
+    server->watchdog_interval = service_manager_watchdog_interval();
     if (watch_signals(server) < 0 || make_service(server) < 0) {
         log_error("cannot start: %s", strerror(errno));
         return EXIT_FAILURE;
@@ -449,7 +450,7 @@ static void run(struct server *server)
                server->service.worker_count, server->service.worker_count == 1 ? "" : "s",
                sandbox_text(server, sandbox));
     refresh_status(server);
-    notify_ready(server->status);
+    service_manager_ready(server->status);
     start_watchdog(server);
     loop_timer_set(server->loop, &server->status_timer, server->started + STATUS_NS);
     worker_run(server->service.workers[0]);
@@ -474,7 +475,7 @@ int server_run(const struct server_options *options)
 
     /* The sandbox keeps /etc/localtime from us. */
     tzset();
-    notify_open();
+    service_manager_open();
     log_open(TARGET_AUTO, level);
     server.conf = load_at_start(options, log_report);
     if (server.conf) {
@@ -484,7 +485,7 @@ int server_run(const struct server_options *options)
             run(&server);
         clean_up(&server);
     }
-    notify_close();
+    service_manager_close();
     log_close();
     return status;
 }

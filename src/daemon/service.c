@@ -48,25 +48,24 @@ static unsigned connection_limit(const struct service *service, const struct con
     return tcp->max_connections < available ? tcp->max_connections : (unsigned)available;
 }
 
-static void set_params(struct service *service, const struct conf *conf,
-                       const struct policy *policy)
+static void set_params(struct service *service, const struct conf *conf, const struct rules *policy)
 {
-    struct admit_limits limits = {.total = connection_limit(service, &conf->tcp),
-                                  .per_source = conf->tcp.max_connections_per_source,
-                                  .v4_length = conf->limits.ipv4_prefix,
-                                  .v6_length = conf->limits.ipv6_prefix};
+    struct connlimit_params limits = {.total = connection_limit(service, &conf->tcp),
+                                      .per_source = conf->tcp.max_connections_per_source,
+                                      .v4_length = conf->limits.ipv4_prefix,
+                                      .v6_length = conf->limits.ipv6_prefix};
     struct worker_params params = {.busy_poll = conf->busy_poll * MICROSECOND,
                                    .tcp_idle_timeout = conf->tcp.idle_timeout * SECOND,
                                    .udp = {.reflect_tos = conf->udp.reflect_tos,
                                            .answer_broadcast = conf->udp.answer_broadcast}};
 
-    guard_init(&params.udp.guard, conf->udp.refuse_source_ports.bits);
+    loopguard_init(&params.udp.guard, conf->udp.refuse_source_ports.bits);
     params.udp.guard.access = policy->access;
     for (size_t i = 0; i < service->endpoints.count; i++)
-        guard_refuse_port(&params.udp.guard, addr_port(&service->endpoints.list[i]->addr));
-    admit_set_limits(service->admit, &limits);
+        loopguard_refuse_port(&params.udp.guard, addr_port(&service->endpoints.list[i]->addr));
+    connlimit_set_params(service->admit, &limits);
     for (size_t i = 0; i < service->worker_count; i++) {
-        params.udp.budget = policy_budget(policy, i);
+        params.udp.budget = rules_ratelimit(policy, i);
         worker_set_params(service->workers[i], &params);
     }
 }
@@ -88,11 +87,11 @@ static void retire(struct service *service, const struct endpoints *set)
 
 static int add_to_workers(struct service *service, const struct endpoint *endpoint)
 {
-    unsigned heirs = endpoint->inherited ? (unsigned)service->worker_count : 0;
+    unsigned sharing_workers = endpoint->inherited ? (unsigned)service->worker_count : 0;
 
     for (size_t i = 0; i < service->worker_count; i++)
         if (worker_add_socket(service->workers[i], endpoint->type, endpoint_fd(endpoint, i), i == 0,
-                              heirs) < 0) {
+                              sharing_workers) < 0) {
             log_error("cannot serve a new socket: %s", strerror(errno));
             return -1;
         }
@@ -147,7 +146,7 @@ static void end_retirement(struct loop_timer *timer)
 /* Serve what conf asks for; what can fail comes before what takes effect. */
 int service_apply(struct service *service, const struct conf *conf, const char *file)
 {
-    struct policy *policy = policy_new(conf, service->worker_count, service->key);
+    struct rules *policy = rules_new(conf, service->worker_count, service->key);
     struct endpoints next;
 
     if (!policy) {
@@ -158,19 +157,19 @@ int service_apply(struct service *service, const struct conf *conf, const char *
     drop_retired(service);
     if (endpoints_plan(&next, &service->endpoints, &service->inherited, conf, file,
                        service->worker_count) < 0) {
-        policy_free(policy);
+        rules_free(policy);
         return -1;
     }
     if (serve_new(service, &next) < 0) {
         endpoints_abandon(&service->endpoints, &next);
-        policy_free(policy);
+        rules_free(policy);
         return -1;
     }
     endpoints_commit(&service->endpoints, &next, &service->retired, (int)conf->tcp.backlog);
     retire(service, &service->retired);
     loop_timer_set(service->loop, &service->retired_timer, loop_now(service->loop) + RETIRED_NS);
     set_params(service, conf, policy);
-    policy_free(service->policy);
+    rules_free(service->policy);
     service->policy = policy;
     return 0;
 }
@@ -189,8 +188,8 @@ void service_withdraw(struct service *service)
 int service_init(struct service *service, size_t workers, rlim_t descriptors)
 {
     service->descriptors = descriptors;
-    policy_choose_key(service->key);
-    service->admit = admit_new();
+    rules_choose_key(service->key);
+    service->admit = connlimit_new();
     service->workers = calloc(workers, sizeof *service->workers);
     if (!service->admit || !service->workers)
         return -1;
@@ -227,8 +226,8 @@ void service_fini(struct service *service)
     for (size_t i = 0; i < service->worker_count; i++)
         worker_free(service->workers[i]);
     free(service->workers);
-    policy_free(service->policy);
-    admit_free(service->admit);
+    rules_free(service->policy);
+    connlimit_free(service->admit);
 }
 
 struct stats_sum service_sum(const struct service *service)

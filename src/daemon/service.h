@@ -22,9 +22,9 @@ struct service {
     struct endpoints endpoints;
     struct endpoints inherited;
     struct endpoints retired; /* of an earlier configuration, being served out */
-    struct admit *admit;
-    uint64_t key[2];       /* of the policies' tables */
-    struct policy *policy; /* in force */
+    struct connlimit *admit;
+    uint64_t key[2];      /* of the policies' tables */
+    struct rules *policy; /* in force */
     struct loop_timer retired_timer;
     rlim_t descriptors; /* RLIMIT_NOFILE as it was at start */
 };

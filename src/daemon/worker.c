@@ -63,7 +63,7 @@ static void answer_call(struct loop_io *io, short revents)
         pthread_cond_signal(&worker->answered);
     }
     pthread_mutex_unlock(&worker->lock);
-    tcp_make_room(&worker->tcp);
+    tcp_evict_for_others(&worker->tcp);
 }
 
 /* Without the ring nobody would answer. An eventfd refuses it only while its counter is full, and
@@ -102,7 +102,7 @@ static void show_alive(struct loop_timer *timer)
     loop_timer_set(&worker->loop, timer, loop_now(&worker->loop) + worker->alive_interval);
 }
 
-struct worker *worker_new(struct admit *admit)
+struct worker *worker_new(struct connlimit *admit)
 {
     struct worker *worker = aligned_alloc(_Alignof(struct worker), sizeof *worker);
 
@@ -117,7 +117,7 @@ struct worker *worker_new(struct admit *admit)
     if (worker->doorbell < 0 ||
         loop_add(&worker->loop, &worker->doorbell_io, worker->doorbell, POLLIN, answer_call) < 0 ||
         tcp_init(&worker->tcp, &worker->loop, &worker->stats, admit) < 0 ||
-        admit_add_bell(admit, worker->doorbell) < 0) {
+        connlimit_add_wakeup(admit, worker->doorbell) < 0) {
         int saved = errno;
 
         tcp_fini(&worker->tcp);
@@ -198,7 +198,7 @@ struct socket_request {
     int type;
     int fd;
     bool first;
-    unsigned heirs;
+    unsigned sharing_workers;
 };
 
 /* The link to the entry of a datagram socket, or to NULL. */
@@ -217,12 +217,12 @@ static int do_add_socket(struct worker *worker, void *argument)
     struct udp_entry *entry;
 
     if (request->type == SOCK_STREAM)
-        return tcp_add_listener(&worker->tcp, request->fd, request->heirs);
+        return tcp_add_listener(&worker->tcp, request->fd, request->sharing_workers);
     entry = malloc(sizeof *entry);
     if (!entry)
         return -1;
     entry->udp = udp_new(&worker->loop, &worker->stats, &worker->params.udp, request->fd,
-                         request->first, request->heirs);
+                         request->first, request->sharing_workers);
     if (!entry->udp) {
         free(entry);
         return -1;
@@ -232,11 +232,12 @@ static int do_add_socket(struct worker *worker, void *argument)
     return 0;
 }
 
-int worker_add_socket(struct worker *worker, int type, int fd, bool first, unsigned heirs)
+int worker_add_socket(struct worker *worker, int type, int fd, bool first, unsigned sharing_workers)
 {
     return call_worker(
         worker, do_add_socket,
-        &(struct socket_request){.type = type, .fd = fd, .first = first, .heirs = heirs});
+        &(struct socket_request){
+            .type = type, .fd = fd, .first = first, .sharing_workers = sharing_workers});
 }
 
 static int do_retire_socket(struct worker *worker, void *argument)
@@ -298,7 +299,7 @@ static int do_set_params(struct worker *worker, void *argument)
     loop_set_spin(&worker->loop, worker->params.busy_poll);
     tcp_set_access(&worker->tcp, &worker->params.udp.guard.access);
     tcp_set_idle_timeout(&worker->tcp, worker->params.tcp_idle_timeout);
-    tcp_look_again(&worker->tcp);
+    tcp_rearm_listeners(&worker->tcp);
     for (struct udp_entry *entry = worker->udps; entry; entry = entry->next)
         udp_params_changed(entry->udp);
     return 0;

@@ -17,7 +17,7 @@
 struct worker;
 
 /* NULL with errno on failure. admit is borrowed. */
-struct worker *worker_new(struct admit *admit);
+struct worker *worker_new(struct connlimit *admit);
 
 /* Start the thread of a worker other than 0; it serves when this returns. */
 int worker_start(struct worker *worker);
@@ -31,9 +31,10 @@ void worker_stop(struct worker *worker);
 /* Closes its connections at once. To be stopped before. */
 void worker_free(struct worker *worker);
 
-/* Serve a socket of socket.h, which stays the caller's; -1 with errno. `first` and `heirs` are
- * as in udp.h. */
-int worker_add_socket(struct worker *worker, int type, int fd, bool first, unsigned heirs);
+/* Serve a socket of socket.h, which stays the caller's; -1 with errno. `first` and
+ * `sharing_workers` are as in udp.h. */
+int worker_add_socket(struct worker *worker, int type, int fd, bool first,
+                      unsigned sharing_workers);
 
 /* Let no new client reach it, but go on with those who have. */
 void worker_retire_socket(struct worker *worker, int type, int fd);

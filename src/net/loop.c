@@ -62,7 +62,7 @@ static void init_io(struct loop_io *io, int fd, loop_io_fn *fn, bool shared)
     io->fd = fd;
     io->shared = shared;
     io->taken = 0;
-    io->busy_in = 0;
+    io->last_active_review = 0;
 }
 
 int loop_init(struct loop *loop)
@@ -168,7 +168,7 @@ void loop_del(struct loop *loop, struct loop_io *io)
         empty_slot(loop, (unsigned)io->slot);
     else
         leave_epoll(loop, io);
-    loop->busy -= io->busy_in == loop->review;
+    loop->busy -= io->last_active_review == loop->review;
     loop->shared -= io->shared;
     io->fd = -1;
 }
@@ -278,7 +278,7 @@ static void move_to_epoll(struct loop *loop, bool idle_only)
     for (unsigned slot = loop->used; slot-- > 1;) {
         struct loop_io *io = loop->ios[slot];
 
-        if (idle_only && io->busy_in == loop->review)
+        if (idle_only && io->last_active_review == loop->review)
             continue;
         empty_slot(loop, slot);
         if (put_in_epoll(loop, io, io->events, EPOLL_CTL_ADD) < 0)
@@ -313,9 +313,9 @@ static void abandon_poll(struct loop *loop)
 
 static void note_busy(struct loop *loop, struct loop_io *io)
 {
-    if (io->busy_in == loop->review)
+    if (io->last_active_review == loop->review)
         return;
-    io->busy_in = loop->review;
+    io->last_active_review = loop->review;
     loop->met++;
     loop->busy++;
 }

@@ -26,8 +26,8 @@ struct loop_io {
     short slot; /* place in the array, or 0 in the epoll set */
     short events;
     bool shared;
-    unsigned char taken; /* events of a shared one since it was at the end of the line */
-    unsigned busy_in;    /* the last review before which it had an event */
+    unsigned char taken;         /* events of a shared one since it was at the end of the line */
+    unsigned last_active_review; /* the last review before which it had an event */
 };
 
 /* A moment to be called at, once; part of its owner's struct. */

@@ -11,12 +11,12 @@ static int set(int fd, int level, int option, int value)
     return setsockopt(fd, level, option, &value, sizeof value);
 }
 
-size_t dgram_max(const struct addr *peer)
+size_t datagram_max(const struct addr *peer)
 {
-    return peer->sa.sa_family == AF_INET ? DGRAM_MAX_V4 : DGRAM_MAX_V6;
+    return peer->sa.sa_family == AF_INET ? DATAGRAM_MAX_V4 : DATAGRAM_MAX_V6;
 }
 
-size_t dgram_headers(const struct addr *peer)
+size_t datagram_headers(const struct addr *peer)
 {
     return peer->sa.sa_family == AF_INET ? 20 + 8 : 40 + 8;
 }
@@ -45,7 +45,7 @@ static int find_route(int fd, struct addr *peer)
     return rc;
 }
 
-int dgram_prepare(int fd, struct addr *peer)
+int datagram_prepare(int fd, struct addr *peer)
 {
     bool v4 = peer->sa.sa_family == AF_INET;
 
@@ -54,7 +54,7 @@ int dgram_prepare(int fd, struct addr *peer)
     return find_route(fd, peer);
 }
 
-uint64_t dgram_stamp(struct msghdr *msg)
+uint64_t datagram_stamp(struct msghdr *msg)
 {
     for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg))
         if (cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SO_TIMESTAMPING) {
@@ -88,7 +88,7 @@ static void get_offender(const struct sock_extended_err *error, struct addr *fro
     memcpy(&from->sa, sa, from->len);
 }
 
-bool dgram_take_error(int fd, struct dgram_error *error, uint8_t *octets, size_t room)
+bool datagram_take_error(int fd, struct datagram_error *error, uint8_t *octets, size_t room)
 {
     char control[512] __attribute__((aligned(8)));
     struct iovec iov = {octets, room};
@@ -107,7 +107,7 @@ bool dgram_take_error(int fd, struct dgram_error *error, uint8_t *octets, size_t
         return true;
     error->error = (int)found->ee_errno;
     if (found->ee_origin == SO_EE_ORIGIN_TIMESTAMPING) {
-        error->stamp = dgram_stamp(&msg);
+        error->stamp = datagram_stamp(&msg);
         error->number = found->ee_data;
     }
     error->local = found->ee_origin != SO_EE_ORIGIN_ICMP && found->ee_origin != SO_EE_ORIGIN_ICMP6;
@@ -117,11 +117,11 @@ bool dgram_take_error(int fd, struct dgram_error *error, uint8_t *octets, size_t
     return true;
 }
 
-ssize_t dgram_receive(int fd, uint8_t octets[static DGRAM_ROOM], struct addr *from,
-                      size_t *fragment)
+ssize_t datagram_receive(int fd, uint8_t octets[static DATAGRAM_ROOM], struct addr *from,
+                         size_t *fragment)
 {
     char control[128] __attribute__((aligned(8)));
-    struct iovec iov = {octets, DGRAM_ROOM};
+    struct iovec iov = {octets, DATAGRAM_ROOM};
     struct msghdr msg = {.msg_name = &from->sa,
                          .msg_namelen = sizeof from->in6,
                          .msg_iov = &iov,

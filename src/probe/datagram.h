@@ -15,14 +15,14 @@
 
 /* The largest payload over an address family: 65535, less the headers of UDP and, for IPv4 only, of
  * IP. */
-#define DGRAM_MAX_V4 65507
-#define DGRAM_MAX_V6 65527
+#define DATAGRAM_MAX_V4 65507
+#define DATAGRAM_MAX_V6 65527
 
 /* Room that any datagram fits in, with one octet left. */
-#define DGRAM_ROOM 65536
+#define DATAGRAM_ROOM 65536
 
 /* Why a datagram did not arrive. */
-struct dgram_error {
+struct datagram_error {
     int error;        /* errno */
     bool local;       /* nothing from the network: this host refused to send it, and sendto(2)
                          has told already */
@@ -36,26 +36,26 @@ struct dgram_error {
 
 /* The time stamp among a message's control data, CLOCK_REALTIME in nanoseconds; 0: there is none.
  */
-uint64_t dgram_stamp(struct msghdr *msg);
+uint64_t datagram_stamp(struct msghdr *msg);
 
-size_t dgram_max(const struct addr *peer);
+size_t datagram_max(const struct addr *peer);
 
 /* Octets of IP and UDP headers. */
-size_t dgram_headers(const struct addr *peer);
+size_t datagram_headers(const struct addr *peer);
 
 /* Have the kernel queue errors for this socket, and turn *peer into the address that replies come
  * from (0.0.0.0 means 127.0.0.1; a link-local one gets its zone). -1 with errno: there is no way to
  * it, or the socket is not of its family. */
-int dgram_prepare(int fd, struct addr *peer);
+int datagram_prepare(int fd, struct addr *peer);
 
 /* Take the oldest error (or time stamp, where they are asked for); the first octets of the datagram
  * go to `octets`. Returns false if there is none. Taking it also clears the error that the next
  * call on the socket would fail with. */
-bool dgram_take_error(int fd, struct dgram_error *error, uint8_t *octets, size_t room);
+bool datagram_take_error(int fd, struct datagram_error *error, uint8_t *octets, size_t room);
 
 /* Receive without waiting. The length, or -1 with errno. *from is who sent it, *fragment the
  * largest of the IP fragments it came in; 0: it came whole, or that is not known. */
-ssize_t dgram_receive(int fd, uint8_t octets[static DGRAM_ROOM], struct addr *from,
-                      size_t *fragment);
+ssize_t datagram_receive(int fd, uint8_t octets[static DATAGRAM_ROOM], struct addr *from,
+                         size_t *fragment);
 
 #endif

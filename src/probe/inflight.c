@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-struct probe_slot *ledger_find(const struct probe *probe, uint64_t seq)
+struct probe_slot *inflight_find(const struct probe *probe, uint64_t seq)
 {
     if (seq == 0 || seq > probe->counters.sent || probe->counters.sent - seq >= PROBE_MEMORY)
         return NULL;
@@ -18,7 +18,7 @@ static void leave_window(struct probe *probe, struct probe_slot *slot)
     }
 }
 
-void ledger_settle(struct probe *probe, struct probe_slot *slot)
+void inflight_complete(struct probe *probe, struct probe_slot *slot)
 {
     if (slot && slot->waiting) {
         slot->waiting = false;
@@ -27,7 +27,7 @@ void ledger_settle(struct probe *probe, struct probe_slot *slot)
     }
 }
 
-uint64_t ledger_timeout(const struct probe *probe)
+uint64_t inflight_timeout(const struct probe *probe)
 {
     return probe->settings.timeout ? probe->settings.timeout : PROBE_TIMEOUT;
 }
@@ -35,7 +35,7 @@ uint64_t ledger_timeout(const struct probe *probe)
 uint64_t probe_oldest_waiting(struct probe *probe)
 {
     while (probe->oldest <= probe->counters.sent) {
-        const struct probe_slot *slot = ledger_find(probe, probe->oldest);
+        const struct probe_slot *slot = inflight_find(probe, probe->oldest);
 
         if (slot && slot->waiting)
             return probe->oldest;
@@ -46,7 +46,7 @@ uint64_t probe_oldest_waiting(struct probe *probe)
 
 void probe_stamp(struct probe *probe, uint64_t seq, uint64_t stamp)
 {
-    struct probe_slot *slot = ledger_find(probe, seq);
+    struct probe_slot *slot = inflight_find(probe, seq);
 
     if (slot)
         slot->stamp = stamp;
@@ -79,7 +79,7 @@ static enum probe_event_kind count_good(struct probe_link *link, struct probe_sl
 {
     struct probe *probe = link->probe;
 
-    if (!slot || (!slot->received && event->time >= ledger_timeout(probe))) {
+    if (!slot || (!slot->received && event->time >= inflight_timeout(probe))) {
         if (slot)
             slot->received = true;
         probe->counters.late++;
@@ -94,8 +94,8 @@ static enum probe_event_kind count_good(struct probe_link *link, struct probe_sl
     link->received++;
     slot->time = event->time;
     rtt_add(&probe->rtt, event->time);
-    add_pair(probe, event->time, ledger_find(probe, event->seq - 1));
-    add_pair(probe, event->time, ledger_find(probe, event->seq + 1));
+    add_pair(probe, event->time, inflight_find(probe, event->seq - 1));
+    add_pair(probe, event->time, inflight_find(probe, event->seq + 1));
     if (probe->settings.links > 1)
         rtt_add(&link->rtt, event->time);
     /* Probes on their own connections have no order. */
@@ -111,7 +111,7 @@ void probe_reply(struct probe_link *link, const struct payload_identity *identit
                  const struct probe_arrival *arrival)
 {
     struct probe *probe = link->probe;
-    struct probe_slot *slot = ledger_find(probe, identity->seq);
+    struct probe_slot *slot = inflight_find(probe, identity->seq);
     struct probe_event event = {.seq = identity->seq,
                                 .size = arrival->size,
                                 .octets = arrival->octets,
@@ -143,7 +143,7 @@ void probe_reply(struct probe_link *link, const struct payload_identity *identit
         probe->counters.stamped += stamped;
     /* Anybody could guess what is too short for a nonce. */
     if (event.kind != PROBE_WRONG_SOURCE || arrival->size >= PAYLOAD_HEADER)
-        ledger_settle(probe, slot);
+        inflight_complete(probe, slot);
     probe_emit(probe, &event);
 }
 
@@ -155,39 +155,39 @@ void probe_error(struct probe_link *link, uint64_t seq, int error, const struct 
     struct probe_slot *slot;
 
     event.seq = seq != 0 ? seq : probe_oldest_waiting(probe);
-    slot = ledger_find(probe, event.seq);
+    slot = inflight_find(probe, event.seq);
     if (slot)
         event.time = now - slot->sent_at;
     if (error == ECONNREFUSED)
         probe->counters.refused++;
     else
         probe->counters.errors++;
-    ledger_settle(probe, slot);
+    inflight_complete(probe, slot);
     probe_emit(probe, &event);
 }
 
-uint64_t ledger_give_up(struct probe *probe, uint64_t now)
+uint64_t inflight_give_up(struct probe *probe, uint64_t now)
 {
     uint64_t seq;
 
     while ((seq = probe_oldest_waiting(probe)) != 0) {
-        struct probe_slot *slot = ledger_find(probe, seq);
+        struct probe_slot *slot = inflight_find(probe, seq);
         struct probe_link *link = probe->links[slot->link];
-        uint64_t until = slot->sent_at + ledger_timeout(probe);
+        uint64_t until = slot->sent_at + inflight_timeout(probe);
 
         if (now < until)
             return until;
-        ledger_settle(probe, slot);
+        inflight_complete(probe, slot);
         if (link->ops->give_up)
             link->ops->give_up(link, seq);
     }
     return UINT64_MAX;
 }
 
-uint64_t ledger_make_room(struct probe *probe, uint64_t now)
+uint64_t inflight_make_room(struct probe *probe, uint64_t now)
 {
     for (; probe->placed <= probe->counters.sent; probe->placed++) {
-        struct probe_slot *slot = ledger_find(probe, probe->placed);
+        struct probe_slot *slot = inflight_find(probe, probe->placed);
         uint64_t until;
 
         if (!slot || !slot->placed)

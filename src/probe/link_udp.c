@@ -89,7 +89,7 @@ static int open_socket(struct udp_link *udp, int family)
     if (fd < 0)
         return -1;
     udp->link.watch.fd = fd;
-    if (dgram_prepare(fd, &udp->link.peer) < 0 || set(fd, SOL_SOCKET, SO_SNDBUF, BUFFER) < 0 ||
+    if (datagram_prepare(fd, &udp->link.peer) < 0 || set(fd, SOL_SOCKET, SO_SNDBUF, BUFFER) < 0 ||
         set(fd, SOL_SOCKET, SO_RCVBUF, BUFFER) < 0)
         return -1;
     if (getsockname(fd, &own.sa, &own.len) == 0)
@@ -148,7 +148,8 @@ static struct probe_link *udp_open(struct probe *probe, const struct addr *peer,
 /* ---- the error queue: errors, and when datagrams were sent ---- */
 
 /* Returns false for what is no error, or one that sending has returned already. */
-static bool take_error(struct udp_link *udp, const struct dgram_error *error, const uint8_t *octets)
+static bool take_error(struct udp_link *udp, const struct datagram_error *error,
+                       const uint8_t *octets)
 {
     struct probe *probe = udp->link.probe;
     struct payload_identity about;
@@ -169,11 +170,11 @@ static bool take_error(struct udp_link *udp, const struct dgram_error *error, co
 static bool take_errors(struct udp_link *udp)
 {
     bool taken = false;
-    struct dgram_error error;
+    struct datagram_error error;
     uint8_t octets[576]; /* more of a datagram than any router returns of it */
 
     for (unsigned i = 0; i < 4 * BATCH; i++) {
-        if (!dgram_take_error(udp->link.watch.fd, &error, octets, sizeof octets))
+        if (!datagram_take_error(udp->link.watch.fd, &error, octets, sizeof octets))
             break;
         taken |= take_error(udp, &error, octets);
     }
@@ -252,7 +253,7 @@ static void take_datagram(struct udp_link *udp, unsigned i, uint64_t now)
                                     .octets = whole ? octets : NULL,
                                     .size = len,
                                     .now = now,
-                                    .stamp = dgram_stamp(&batch->in[i].msg_hdr)};
+                                    .stamp = datagram_stamp(&batch->in[i].msg_hdr)};
     struct payload_identity identity;
 
     batch->from[i].len = batch->in[i].msg_hdr.msg_namelen;

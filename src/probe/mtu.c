@@ -28,8 +28,8 @@ struct search {
     bool refused;            /* this try, by an error that is not about its size */
     bool over;               /* by the user, the deadline or an error of ours */
     int socket;
-    uint8_t out[DGRAM_ROOM];
-    uint8_t in[DGRAM_ROOM];
+    uint8_t out[DATAGRAM_ROOM];
+    uint8_t in[DATAGRAM_ROOM];
 };
 
 /* Sizes up to `good` pass, `bad` and larger ones do not; `hint` is what may be the answer. */
@@ -71,7 +71,7 @@ static enum payload_verdict identify(const struct search *search, size_t size, s
 
 /* Returns whether it is about this size and decides on it. A report that gives no smaller MTU than
  * was sent is old, or a lie. */
-static bool take_error(struct search *search, const struct dgram_error *error,
+static bool take_error(struct search *search, const struct datagram_error *error,
                        struct mtu_probe *probe)
 {
     size_t total = probe->size + search->headers;
@@ -99,11 +99,11 @@ static bool take_error(struct search *search, const struct dgram_error *error,
 
 static bool take_errors(struct search *search, struct mtu_probe *probe, bool *decided)
 {
-    struct dgram_error error;
+    struct datagram_error error;
     bool taken = false;
 
     for (unsigned i = 0; i < ERRORS && !*decided; i++) {
-        if (!dgram_take_error(search->socket, &error, search->in, sizeof search->in))
+        if (!datagram_take_error(search->socket, &error, search->in, sizeof search->in))
             break;
         taken = true;
         *decided = take_error(search, &error, probe);
@@ -144,7 +144,7 @@ static bool receive(struct search *search, struct mtu_probe *probe)
 {
     struct addr from;
     size_t fragment;
-    ssize_t len = dgram_receive(search->socket, search->in, &from, &fragment);
+    ssize_t len = datagram_receive(search->socket, search->in, &from, &fragment);
     enum payload_verdict verdict;
 
     if (len < 0)
@@ -303,7 +303,7 @@ static void search_whole(struct search *search)
 /* The smallest has room for the nonce, and servers that ignore an empty datagram answer it. */
 static void run(struct search *search)
 {
-    size_t max = dgram_max(&search->peer);
+    size_t max = datagram_max(&search->peer);
     size_t floor = PAYLOAD_HEADER;
     struct mtu_probe probe;
 
@@ -330,10 +330,10 @@ static int start(struct search *search, int socket, const struct addr *peer)
 {
     search->socket = socket;
     search->peer = *peer;
-    search->headers = dgram_headers(peer);
+    search->headers = datagram_headers(peer);
     if (getrandom(&search->nonce, sizeof search->nonce, 0) < 0 ||
         forbid_fragments(socket, peer->sa.sa_family) < 0 ||
-        dgram_prepare(socket, &search->peer) < 0 || waiter_open(&search->waiter) < 0)
+        datagram_prepare(socket, &search->peer) < 0 || waiter_open(&search->waiter) < 0)
         return -1;
     search->result->peer = search->peer;
     search->deadline =

@@ -244,7 +244,7 @@ int probe_open(struct probe *probe, const struct probe_ops *ops, const struct ad
 void probe_connected(struct probe_link *link, uint64_t seq, uint64_t time)
 {
     struct probe *probe = link->probe;
-    struct probe_slot *slot = ledger_find(probe, seq);
+    struct probe_slot *slot = inflight_find(probe, seq);
 
     rtt_add(&probe->connect, time);
     if (slot) {
@@ -318,7 +318,7 @@ static uint64_t linger_until(const struct probe *probe)
     uint64_t linger = 2 * probe->rtt.max;
 
     if (probe->settings.timeout != 0 || probe->counters.received == 0)
-        return probe->latest + ledger_timeout(probe);
+        return probe->latest + inflight_timeout(probe);
     if (linger < probe->settings.interval)
         linger = probe->settings.interval;
     return probe->latest + (linger < PROBE_TIMEOUT ? linger : PROBE_TIMEOUT);
@@ -332,12 +332,12 @@ static unsigned send_some(struct probe *probe, struct probe_link *link, unsigned
     unsigned taken;
 
     if (probe->settings.overdue && probe->waiting > 0 && probe_oldest_waiting(probe) != 0 &&
-        ledger_find(probe, first - 1)->waiting)
+        inflight_find(probe, first - 1)->waiting)
         probe_emit(probe, &(struct probe_event){.kind = PROBE_OVERDUE, .seq = first - 1});
     for (unsigned i = 0; i < count; i++) {
         struct probe_slot *slot = &probe->slots[(first + i) % PROBE_MEMORY];
 
-        ledger_settle(probe, slot);
+        inflight_complete(probe, slot);
         *slot = (struct probe_slot){.sent_at = now,
                                     .link = (uint16_t)link->index,
                                     .waiting = true,
@@ -350,7 +350,7 @@ static unsigned send_some(struct probe *probe, struct probe_link *link, unsigned
         probe->started = probe->due = now;
     taken = link->ops->send(link, first, count);
     for (unsigned i = taken; i < count; i++) {
-        ledger_settle(probe, &probe->slots[(first + i) % PROBE_MEMORY]);
+        inflight_complete(probe, &probe->slots[(first + i) % PROBE_MEMORY]);
         probe->counters.sent--;
     }
     link->sent += taken;
@@ -431,7 +431,7 @@ static uint64_t send_room(struct probe *probe, uint64_t now)
     const struct probe_settings *settings = &probe->settings;
     uint64_t next = UINT64_MAX;
 
-    ledger_make_room(probe, now);
+    inflight_make_room(probe, now);
     for (unsigned i = 0; i < probe->opened && !probe->stopped && !all_sent(probe, now); i++) {
         struct probe_link *link = next_link(probe);
         unsigned room;
@@ -445,7 +445,7 @@ static uint64_t send_room(struct probe *probe, uint64_t now)
         if (send_some(probe, link, room, now) > 0)
             next = now;
     }
-    return sooner(next, ledger_make_room(probe, now));
+    return sooner(next, inflight_make_room(probe, now));
 }
 
 /* Returns when the next tick is due. */
@@ -464,14 +464,14 @@ uint64_t probe_turn(struct probe *probe, uint64_t now)
 {
     uint64_t next = UINT64_MAX;
 
-    ledger_give_up(probe, now);
+    inflight_give_up(probe, now);
     if (!all_sent(probe, now))
         next = probe->settings.window != 0 ? send_room(probe, now) : send_due(probe, now);
     if (all_sent(probe, now))
         next = linger_until(probe);
     else if (probe->settings.duration != 0)
         next = sooner(next, probe->started + probe->settings.duration);
-    next = sooner(next, sooner(tick(probe, now), ledger_give_up(probe, now)));
+    next = sooner(next, sooner(tick(probe, now), inflight_give_up(probe, now)));
     return probe->deadline != 0 ? sooner(next, probe->deadline) : next;
 }
 

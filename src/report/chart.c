@@ -11,7 +11,7 @@
 #define PERCENT  9   /* "  100.00%" */
 #define MIN_BAR  8   /* a narrower one tells little */
 
-const char *draw_time(uint64_t ns, char text[static DRAW_TIME])
+const char *chart_time(uint64_t ns, char text[static CHART_TIME])
 {
     static const char *const units[] = {"ns", "us", "ms", "s"};
     double value = (double)ns;
@@ -23,9 +23,9 @@ const char *draw_time(uint64_t ns, char text[static DRAW_TIME])
         unit++;
     }
     if (value < 999.5)
-        snprintf(text, DRAW_TIME, "%.3g %s", value, units[unit]);
+        snprintf(text, CHART_TIME, "%.3g %s", value, units[unit]);
     else
-        snprintf(text, DRAW_TIME, "%.0f %s", value, units[unit]);
+        snprintf(text, CHART_TIME, "%.0f %s", value, units[unit]);
     return text;
 }
 
@@ -64,7 +64,7 @@ static uint64_t bound_above(const struct scale *scale, uint64_t value, uint64_t 
     return UINT64_MAX;
 }
 
-uint64_t draw_bound(uint64_t value, bool above)
+uint64_t chart_bound(uint64_t value, bool above)
 {
     static const struct scale scale = {.count = 10,
                                        .marks = {10, 12, 15, 20, 25, 30, 40, 50, 60, 80}};
@@ -166,7 +166,7 @@ static uint64_t count_below(const struct rtt *rtt, uint64_t value)
 /* ---- the distribution: its lines ---- */
 
 struct bar {
-    char range[2 * DRAW_TIME + 8];
+    char range[2 * CHART_TIME + 8];
     uint64_t count;
 };
 
@@ -183,22 +183,22 @@ static unsigned make_bars(const struct rtt *rtt, unsigned rows, struct bar bars[
 {
     struct ranges ranges;
     uint64_t below = 0;
-    char from[DRAW_TIME];
-    char to[DRAW_TIME];
+    char from[CHART_TIME];
+    char to[CHART_TIME];
 
     choose_ranges(rtt, rows, &ranges);
     for (unsigned i = 0; i < ranges.count; i++) {
         uint64_t up_to = count_below(rtt, ranges.bounds[i + 1]);
 
         snprintf(bars[i].range, sizeof bars[i].range, "%7s - %7s",
-                 draw_time(ranges.bounds[i], from), draw_time(ranges.bounds[i + 1], to));
+                 chart_time(ranges.bounds[i], from), chart_time(ranges.bounds[i + 1], to));
         bars[i].count = up_to - below;
         below = up_to;
     }
     if (!ranges.tail)
         return ranges.count;
     snprintf(bars[ranges.count].range, sizeof bars->range, "%7s or more",
-             draw_time(ranges.bounds[ranges.count], from));
+             chart_time(ranges.bounds[ranges.count], from));
     bars[ranges.count].count = rtt->histogram->count - below;
     return ranges.count + 1;
 }
@@ -239,7 +239,7 @@ static void put_bar(FILE *out, const struct layout *layout, const struct bar *ba
     fprintf(out, "%.*s\n", (int)layout->columns, line);
 }
 
-void draw_histogram(FILE *out, const struct rtt *rtt, unsigned rows, unsigned columns)
+void chart_histogram(FILE *out, const struct rtt *rtt, unsigned rows, unsigned columns)
 {
     struct bar bars[MAX_ROWS];
     struct layout layout = {.columns = columns < MAX_LINE ? columns : MAX_LINE - 1};
@@ -286,17 +286,17 @@ static void put_part(struct line *line, const char *format, ...)
 }
 
 /* "12.3 s", "2m05s", "3h07m". */
-static const char *put_span(uint64_t ns, char text[static DRAW_TIME])
+static const char *put_span(uint64_t ns, char text[static CHART_TIME])
 {
     uint64_t tenths = ns / (PROBE_SECOND / 10);
     uint64_t minutes = tenths / 600;
 
     if (minutes == 0)
-        snprintf(text, DRAW_TIME, "%" PRIu64 ".%" PRIu64 " s", tenths / 10, tenths % 10);
+        snprintf(text, CHART_TIME, "%" PRIu64 ".%" PRIu64 " s", tenths / 10, tenths % 10);
     else if (minutes < 60)
-        snprintf(text, DRAW_TIME, "%" PRIu64 "m%02" PRIu64 "s", minutes, tenths / 10 % 60);
+        snprintf(text, CHART_TIME, "%" PRIu64 "m%02" PRIu64 "s", minutes, tenths / 10 % 60);
     else
-        snprintf(text, DRAW_TIME, "%" PRIu64 "h%02" PRIu64 "m", minutes / 60, minutes % 60);
+        snprintf(text, CHART_TIME, "%" PRIu64 "h%02" PRIu64 "m", minutes / 60, minutes % 60);
     return text;
 }
 
@@ -334,7 +334,7 @@ static double remaining(const struct probe *probe, uint64_t now, uint64_t elapse
     return rest;
 }
 
-uint64_t draw_decided(const struct probe *probe)
+uint64_t chart_decided(const struct probe *probe)
 {
     const struct probe_counters *counters = &probe->counters;
     uint64_t waiting = probe->waiting;
@@ -343,13 +343,13 @@ uint64_t draw_decided(const struct probe *probe)
                                                          : counters->received;
 }
 
-void draw_progress(FILE *out, const struct probe *probe, uint64_t now, unsigned columns)
+void chart_progress(FILE *out, const struct probe *probe, uint64_t now, unsigned columns)
 {
     const struct probe_counters *counters = &probe->counters;
     uint64_t elapsed = probe_elapsed(probe, now);
     struct line line = {.out = out, .left = columns};
     double rest = remaining(probe, now, elapsed);
-    char text[DRAW_TIME];
+    char text[CHART_TIME];
 
     put_part(&line, "%s", put_span(elapsed, text));
     put_part(&line, "%" PRIu64 " sent", counters->sent);
@@ -358,8 +358,8 @@ void draw_progress(FILE *out, const struct probe *probe, uint64_t now, unsigned 
 
         put_part(&line, "%.*f/s", rate < 99.95 ? 1 : 0, rate);
     }
-    if (draw_decided(probe) > 0)
-        put_part(&line, "%.2f%% lost", report_loss(draw_decided(probe), counters->received));
+    if (chart_decided(probe) > 0)
+        put_part(&line, "%.2f%% lost", report_loss(chart_decided(probe), counters->received));
     if (probe->rtt.count > 0)
         put_part(&line, "rtt %.3f ms", rtt_mean(&probe->rtt) / 1e6);
     /* A year is as good as for ever, and fits into an integer. */

@@ -164,27 +164,27 @@ static void put_progress(const struct probe *probe, int row)
 
     if (!stream)
         return;
-    draw_progress(stream, probe, probe_now(), (unsigned)COLS);
+    chart_progress(stream, probe, probe_now(), (unsigned)COLS);
     if (fclose(stream) == 0)
         put_text(row, 0, text);
     free(text);
 }
 
-/* What draw_progress() leaves out. */
+/* What chart_progress() leaves out. */
 static void put_figures(const struct probe *probe, int row)
 {
     const struct rtt *rtt = &probe->rtt;
     struct report_counter list[REPORT_COUNTERS];
     unsigned count = report_counters(probe, list);
-    char text[DRAW_TIME];
+    char text[CHART_TIME];
     int at = 0;
 
     put_part(row, &at, "received %" PRIu64, probe->counters.received);
     if (rtt->count > 0) {
-        put_part(row, &at, "last %s", draw_time(rtt->latest, text));
-        put_part(row, &at, "p50 %s", draw_time(rtt_quantile(rtt, 0.5), text));
-        put_part(row, &at, "p99 %s", draw_time(rtt_quantile(rtt, 0.99), text));
-        put_part(row, &at, "jitter %s", draw_time((uint64_t)rtt_jitter(rtt), text));
+        put_part(row, &at, "last %s", chart_time(rtt->latest, text));
+        put_part(row, &at, "p50 %s", chart_time(rtt_quantile(rtt, 0.5), text));
+        put_part(row, &at, "p99 %s", chart_time(rtt_quantile(rtt, 0.99), text));
+        put_part(row, &at, "jitter %s", chart_time((uint64_t)rtt_jitter(rtt), text));
     }
     for (unsigned i = 0; i < count; i++)
         if (list[i].value > 0)
@@ -207,8 +207,8 @@ static void choose_scale(struct graph *graph, struct plot *plot)
     }
     if (min > max)
         return;
-    plot->low = min > 0 ? draw_bound(min, false) : 1;
-    plot->high = draw_bound(max > 0 ? max : 1, true);
+    plot->low = min > 0 ? chart_bound(min, false) : 1;
+    plot->high = chart_bound(max > 0 ? max : 1, true);
 }
 
 static int row_of(const struct plot *plot, double time)
@@ -222,7 +222,7 @@ static int row_of(const struct plot *plot, double time)
 
 static void put_axis(const struct plot *plot)
 {
-    char text[DRAW_TIME] = "";
+    char text[CHART_TIME] = "";
 
     if (plot->left == 0)
         return;
@@ -234,7 +234,7 @@ static void put_axis(const struct plot *plot)
             double ratio = (double)plot->high / (double)plot->low;
             double part = plot->rows > 1 ? (double)i / (plot->rows - 1) : 0;
 
-            draw_time((uint64_t)llround((double)plot->low * pow(ratio, part)), text);
+            chart_time((uint64_t)llround((double)plot->low * pow(ratio, part)), text);
         }
         mvprintw(plot->top + plot->rows - i, 0, "%7s |", labelled ? text : "");
     }

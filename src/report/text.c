@@ -196,8 +196,8 @@ static void put_progress(const struct report *report)
         return;
     ioctl(fileno(report->err), TIOCGWINSZ, &window);
     fputc('\r', report->err);
-    draw_progress(report->err, report->probe, probe_now(),
-                  window.ws_col ? window.ws_col - 1u : 79u);
+    chart_progress(report->err, report->probe, probe_now(),
+                   window.ws_col ? window.ws_col - 1u : 79u);
     fputs("\033[K", report->err);
 }
 
@@ -365,7 +365,7 @@ static void text_summary(struct report *report, uint64_t elapsed)
         put_sources(report);
     if (report->histogram) {
         fputc('\n', out);
-        draw_histogram(out, &probe->rtt, HISTOGRAM_ROWS, 80);
+        chart_histogram(out, &probe->rtt, HISTOGRAM_ROWS, 80);
     }
 }
 

@@ -53,8 +53,7 @@ static const char help[] =
           "Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (and for -V and -h).\n"
           "See check_echo(1).\n";
 
-static const struct cli cli = {
-    .prefix = "ECHO UNKNOWN - ", .hint = USAGE, .status = PLUGIN_UNKNOWN};
+static const struct cli cli = {.prefix = "ECHO UNKNOWN - ", .hint = USAGE, .status = STATE_UNKNOWN};
 
 struct options {
     struct probe_settings settings;
@@ -62,8 +61,8 @@ struct options {
     const char *host;
     const char *port;
     const char *size; /* as it was written */
-    struct plugin_threshold warning;
-    struct plugin_threshold critical;
+    struct threshold warning;
+    struct threshold critical;
     uint64_t limit; /* nanoseconds for everything */
     int family;
     bool verbose;
@@ -83,9 +82,9 @@ struct check {
 
 /* ---- the command line ---- */
 
-static void parse_threshold(const char *option, struct plugin_threshold *threshold)
+static void parse_threshold(const char *option, struct threshold *threshold)
 {
-    if (!plugin_parse(optarg, threshold))
+    if (!threshold_parse(optarg, threshold))
         cli_refuse_value(&cli, option, optarg,
                          "milliseconds to 3600000, a comma, and percent to 100 are allowed, as in "
                          "100.0,20%");
@@ -135,10 +134,10 @@ static void parse_option(struct options *options, int option)
     /* That a plugin is asked for help instead of a check must not look like a good state. */
     case 'V':
         puts("check_echo (" PACKAGE_NAME ") " PACKAGE_VERSION);
-        exit(PLUGIN_UNKNOWN);
+        exit(STATE_UNKNOWN);
     case 'h':
         fputs(help, stdout);
-        exit(PLUGIN_UNKNOWN);
+        exit(STATE_UNKNOWN);
     default:
         cli_refuse_option(&cli);
     }
@@ -197,8 +196,8 @@ static void give_up(int signal)
     (void)signal;
     /* Nothing could be done about a failure. */
     if (write(STDOUT_FILENO, too_late, too_late_size) < 0)
-        _exit(PLUGIN_UNKNOWN);
-    _exit(PLUGIN_UNKNOWN);
+        _exit(STATE_UNKNOWN);
+    _exit(STATE_UNKNOWN);
 }
 
 static void set_alarm(uint64_t ns)
@@ -228,7 +227,7 @@ static int resolve_in_time(const struct options *options, struct addr list[RESOL
     set_alarm(0);
     if (count < 0) {
         printf("%s%s\n", cli.prefix, why);
-        exit(PLUGIN_UNKNOWN);
+        exit(STATE_UNKNOWN);
     }
     return count;
 }
@@ -311,15 +310,15 @@ static const char *reason(const struct check *check)
     return check->failed ? "no connection in time" : "no reply";
 }
 
-static enum plugin_state judge(const struct check *check, const struct plugin_result *result)
+static enum threshold_state judge(const struct check *check, const struct threshold_result *result)
 {
     const struct probe_counters *counters = &check->probe.counters;
 
     if (check->interrupted)
-        return PLUGIN_UNKNOWN;
+        return STATE_UNKNOWN;
     if (check->failed || check->closed || counters->refused > 0 || is_wrong(counters))
-        return PLUGIN_CRITICAL;
-    return plugin_judge(result, &check->options->warning, &check->options->critical);
+        return STATE_CRITICAL;
+    return threshold_judge(result, &check->options->warning, &check->options->critical);
 }
 
 static void put_count(uint64_t count, const char *what)
@@ -328,7 +327,7 @@ static void put_count(uint64_t count, const char *what)
         printf(", %" PRIu64 " %s", count, what);
 }
 
-static void put_text(const struct check *check, const struct plugin_result *result)
+static void put_text(const struct check *check, const struct threshold_result *result)
 {
     const struct probe_counters *counters = &check->probe.counters;
 
@@ -367,25 +366,25 @@ static void put_details(const struct check *check)
     }
 }
 
-static enum plugin_state put_result(const struct check *check)
+static enum threshold_state put_result(const struct check *check)
 {
     const struct options *options = check->options;
     const struct probe *probe = &check->probe;
-    const struct plugin_result result = {
+    const struct threshold_result result = {
         .rta = probe->counters.received > 0 ? rtt_mean(&probe->rtt) : -1,
         .loss = probe->counters.sent > 0
                     ? report_loss(probe->counters.sent, probe->counters.received)
                     : 100};
-    enum plugin_state state = judge(check, &result);
+    enum threshold_state state = judge(check, &result);
 
-    printf("ECHO %s - %s: ", plugin_name(state), options->host);
+    printf("ECHO %s - %s: ", threshold_state_name(state), options->host);
     put_text(check, &result);
     putchar('|');
-    plugin_performance(stdout, &result, &options->warning, &options->critical);
+    threshold_performance(stdout, &result, &options->warning, &options->critical);
     putchar('\n');
     if (options->verbose)
         put_details(check);
-    return fflush(stdout) == 0 ? state : PLUGIN_UNKNOWN;
+    return fflush(stdout) == 0 ? state : STATE_UNKNOWN;
 }
 
 /* ---- standard output and error ---- */
@@ -418,7 +417,7 @@ int main(int argc, char *argv[])
     struct check check = {.options = &options};
     struct addr list[RESOLVE_MAX];
     uint64_t started = probe_now();
-    enum plugin_state state;
+    enum threshold_state state;
     int count;
 
     redirect_errors();
@@ -437,7 +436,7 @@ int main(int argc, char *argv[])
     options.settings.tick = 20 * MILLISECOND;
     if (probe_init(&check.probe, &options.settings, on_event, &check) < 0) {
         printf("%scannot start: %s\n", cli.prefix, strerror(errno));
-        return PLUGIN_UNKNOWN;
+        return STATE_UNKNOWN;
     }
     run(&check, list, count);
     state = put_result(&check);

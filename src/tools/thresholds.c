@@ -5,44 +5,43 @@
 
 #define MILLISECOND 1000000
 
-const char *plugin_name(enum plugin_state state)
+const char *threshold_state_name(enum threshold_state state)
 {
     static const char *const names[] = {"OK", "WARNING", "CRITICAL", "UNKNOWN"};
 
     return names[state];
 }
 
-bool plugin_parse(const char *text, struct plugin_threshold *threshold)
+bool threshold_parse(const char *text, struct threshold *threshold)
 {
     uint64_t loss;
-    const char *p = cli_decimal(text, MILLISECOND, PLUGIN_MAX_RTA, &threshold->rta);
+    const char *p = cli_decimal(text, MILLISECOND, THRESHOLD_MAX_RTA, &threshold->rta);
 
-    if (!p || *p != ',' || threshold->rta > PLUGIN_MAX_RTA)
+    if (!p || *p != ',' || threshold->rta > THRESHOLD_MAX_RTA)
         return false;
-    p = cli_decimal(p + 1, 100, PLUGIN_ALL_LOST, &loss);
-    if (!p || loss > PLUGIN_ALL_LOST)
+    p = cli_decimal(p + 1, 100, THRESHOLD_ALL_LOST, &loss);
+    if (!p || loss > THRESHOLD_ALL_LOST)
         return false;
     threshold->loss = (unsigned)loss;
     return *p == '\0' || (p[0] == '%' && p[1] == '\0');
 }
 
-static bool reached(const struct plugin_result *result, const struct plugin_threshold *threshold)
+static bool reached(const struct threshold_result *result, const struct threshold *threshold)
 {
     return result->rta >= (double)threshold->rta || 100 * result->loss >= threshold->loss;
 }
 
-enum plugin_state plugin_judge(const struct plugin_result *result,
-                               const struct plugin_threshold *warning,
-                               const struct plugin_threshold *critical)
+enum threshold_state threshold_judge(const struct threshold_result *result,
+                                     const struct threshold *warning,
+                                     const struct threshold *critical)
 {
     if (result->rta < 0 || reached(result, critical))
-        return PLUGIN_CRITICAL;
-    return reached(result, warning) ? PLUGIN_WARNING : PLUGIN_OK;
+        return STATE_CRITICAL;
+    return reached(result, warning) ? STATE_WARNING : STATE_OK;
 }
 
-void plugin_performance(FILE *out, const struct plugin_result *result,
-                        const struct plugin_threshold *warning,
-                        const struct plugin_threshold *critical)
+void threshold_performance(FILE *out, const struct threshold_result *result,
+                           const struct threshold *warning, const struct threshold *critical)
 {
     /* By the guidelines U is a value that could not be determined. */
     if (result->rta < 0)

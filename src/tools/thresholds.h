@@ -10,36 +10,35 @@
  * performance data. */
 
 /* These are exit statuses. */
-enum plugin_state { PLUGIN_OK, PLUGIN_WARNING, PLUGIN_CRITICAL, PLUGIN_UNKNOWN };
+enum threshold_state { STATE_OK, STATE_WARNING, STATE_CRITICAL, STATE_UNKNOWN };
 
-const char *plugin_name(enum plugin_state state);
+const char *threshold_state_name(enum threshold_state state);
 
 /* From where on a state is reached. */
-struct plugin_threshold {
+struct threshold {
     uint64_t rta;  /* average round trip, nanoseconds */
     unsigned loss; /* hundredths of a percent */
 };
 
-#define PLUGIN_MAX_RTA  UINT64_C(3600000000000)
-#define PLUGIN_ALL_LOST 10000
+#define THRESHOLD_MAX_RTA  UINT64_C(3600000000000)
+#define THRESHOLD_ALL_LOST 10000
 
-/* "100.0,20%": milliseconds up to PLUGIN_MAX_RTA and percent; that sign may be left out. False if
- * it is not that. */
-bool plugin_parse(const char *text, struct plugin_threshold *threshold);
+/* "100.0,20%": milliseconds up to THRESHOLD_MAX_RTA and percent; that sign may be left out. False
+ * if it is not that. */
+bool threshold_parse(const char *text, struct threshold *threshold);
 
 /* What was measured. */
-struct plugin_result {
+struct threshold_result {
     double rta;  /* nanoseconds; < 0: nothing came back */
     double loss; /* percent */
 };
 
-enum plugin_state plugin_judge(const struct plugin_result *result,
-                               const struct plugin_threshold *warning,
-                               const struct plugin_threshold *critical);
+enum threshold_state threshold_judge(const struct threshold_result *result,
+                                     const struct threshold *warning,
+                                     const struct threshold *critical);
 
 /* "rta=0.009ms;100.000;200.000;0; pl=0%;10;20;0;100", as check_icmp has it. */
-void plugin_performance(FILE *out, const struct plugin_result *result,
-                        const struct plugin_threshold *warning,
-                        const struct plugin_threshold *critical);
+void threshold_performance(FILE *out, const struct threshold_result *result,
+                           const struct threshold *warning, const struct threshold *critical);
 
 #endif

@@ -188,7 +188,7 @@ static void set_variable(const char *line)
 static void check_watchdog(void)
 {
     const char *text = getenv("WATCHDOG_USEC");
-    uint64_t interval = notify_watchdog_interval(), usec;
+    uint64_t interval = service_manager_watchdog_interval(), usec;
 
     MUST(interval == 0 || text);
     if (interval == 0 || text[0] == '0' || text[strspn(text, "0123456789")] != '\0')
@@ -202,18 +202,18 @@ static void check_manager(void)
     char text[2048];
     ssize_t n;
 
-    notify_open();
-    if (notify_enabled()) {
+    service_manager_open();
+    if (service_manager_enabled()) {
         const char *path = getenv("NOTIFY_SOCKET");
 
         MUST(path && (path[0] == '/' || path[0] == '@'));
     }
-    notify_ready("1 open");
-    notify_status("2 open");
-    notify_alive();
-    notify_stopping(3);
-    notify_close();
-    MUST(!notify_enabled());
+    service_manager_ready("1 open");
+    service_manager_status("2 open");
+    service_manager_alive();
+    service_manager_stopping(3);
+    service_manager_close();
+    MUST(!service_manager_enabled());
     while ((n = recv(manager, text, sizeof text, 0)) >= 0)
         MUST(n > 0 && memchr(text, '=', (size_t)n));
 }
@@ -237,7 +237,7 @@ static void check_sockets(void)
     struct endpoints set = {0};
     char text[64];
     int first = 0;
-    int n = notify_sockets(&first);
+    int n = service_manager_sockets(&first);
 
     MUST(!getenv("LISTEN_FDS") && !getenv("LISTEN_PID") && !getenv("LISTEN_FDNAMES"));
     MUST(n >= 0 || errno > 0);

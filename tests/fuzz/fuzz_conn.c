@@ -21,8 +21,8 @@
 static unsigned char scratch[SCRATCH_MAX];
 
 static struct {
-    struct conn conn;
-    enum conn_state state;
+    struct echo conn;
+    enum echo_state state;
     int peer; /* -1: gone */
     bool tcp;
     bool shut; /* the peer sends no more */
@@ -35,7 +35,7 @@ static int listener = -1;
 
 static bool ended(void)
 {
-    return run.state == CONN_ENDED || run.state == CONN_FAILED;
+    return run.state == ECHO_ENDED || run.state == ECHO_FAILED;
 }
 
 static void set(int fd, int level, int option, int value)
@@ -111,16 +111,16 @@ static void turn(size_t size)
 
     if (ended())
         return;
-    run.state = conn_turn(&run.conn, scratch, size, &run.received, &run.pieces);
+    run.state = echo_turn(&run.conn, scratch, size, &run.received, &run.pieces);
     MUST(run.received <= run.sent);
     MUST(run.received - before <= 4 * size && run.pieces <= run.received);
     MUST(run.conn.held_end == 0 || run.conn.held_at < run.conn.held_end);
     MUST((run.conn.held_end > 0) == (run.conn.held != NULL));
-    MUST(run.state != CONN_READ || (run.conn.held_end == 0 && !run.conn.closing));
-    MUST(run.state != CONN_WRITE || run.conn.held_end > 0 || run.conn.closing);
+    MUST(run.state != ECHO_READ || (run.conn.held_end == 0 && !run.conn.closing));
+    MUST(run.state != ECHO_WRITE || run.conn.held_end > 0 || run.conn.closing);
     /* Nobody who only sends and reads is cut off. */
-    MUST(run.state != CONN_FAILED || run.peer < 0 || run.deaf);
-    MUST(run.state != CONN_ENDED || run.peer < 0 || run.shut);
+    MUST(run.state != ECHO_FAILED || run.peer < 0 || run.deaf);
+    MUST(run.state != ECHO_ENDED || run.peer < 0 || run.shut);
 }
 
 static size_t amount(uint8_t octet)
@@ -169,7 +169,7 @@ static void step(uint8_t what, size_t length)
 static void await(void)
 {
     struct pollfd fds[] = {
-        {.fd = run.conn.fd, .events = run.state == CONN_WRITE ? POLLOUT : POLLIN},
+        {.fd = run.conn.fd, .events = run.state == ECHO_WRITE ? POLLOUT : POLLIN},
         {.fd = run.peer, .events = POLLIN}};
 
     MUST(poll(fds, 2, -1) > 0 || errno == EINTR);
@@ -186,7 +186,7 @@ static void finish(void)
         turn(SCRATCH_MAX);
         peer_receive(SCRATCH_MAX);
     }
-    MUST(run.state == CONN_ENDED);
+    MUST(run.state == ECHO_ENDED);
     shutdown(run.conn.fd, SHUT_WR);
     while (run.back < run.sent) {
         await();
@@ -213,12 +213,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         set(ends[0], SOL_SOCKET, SO_SNDBUF, 1);
     if (data[0] & 4 && !run.tcp)
         set(ends[1], SOL_SOCKET, SO_SNDBUF, 1);
-    conn_init(&run.conn, ends[0]);
+    echo_init(&run.conn, ends[0]);
     for (size_t i = 1; i + 1 < size && i < STEPS_MAX; i += 2)
         step(data[i], amount(data[i + 1]));
     if (run.peer >= 0 && !run.deaf && !ended())
         finish();
-    conn_fini(&run.conn);
+    echo_fini(&run.conn);
     close_hard(ends[0]);
     if (run.peer >= 0)
         close_hard(run.peer);

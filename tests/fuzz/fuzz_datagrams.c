@@ -417,24 +417,24 @@ static void set_params(uint8_t how)
         denied = prefix_set_new();
         exempt = prefix_set_new();
         MUST(denied && exempt);
-        add_prefix(denied, "192.0.2.128/25", GUARD_DENY);
-        add_prefix(denied, "2001:db8:1::/48", GUARD_DENY);
+        add_prefix(denied, "192.0.2.128/25", ACL_DENY);
+        add_prefix(denied, "2001:db8:1::/48", ACL_DENY);
         add_prefix(exempt, "127.0.0.0/8", 1);
         add_prefix(exempt, "::1", 1);
         memset(refused, 0xff, 1024 / 8);
     }
-    guard_init(&params.guard, refused);
-    guard_refuse_port(&params.guard, OWN_PORT);
+    loopguard_init(&params.guard, refused);
+    loopguard_refuse_port(&params.guard, OWN_PORT);
     params.guard.access.set = denied;
     params.reflect_tos = how & 1;
     params.answer_broadcast = how & 2;
-    params.budget = how & 4 ? budget_new(&(struct budget_params){.rate = RATE,
-                                                                 .burst = BURST,
-                                                                 .v4_length = 32,
-                                                                 .v6_length = 64,
-                                                                 .exempt = exempt,
-                                                                 .size = TABLE_SIZE,
-                                                                 .key = {how, 7}})
+    params.budget = how & 4 ? ratelimit_new(&(struct ratelimit_params){.rate = RATE,
+                                                                       .burst = BURST,
+                                                                       .v4_length = 32,
+                                                                       .v6_length = 64,
+                                                                       .exempt = exempt,
+                                                                       .size = TABLE_SIZE,
+                                                                       .key = {how, 7}})
                             : NULL;
     MUST(!(how & 4) || params.budget);
 }
@@ -480,7 +480,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_counters((how & 24) != 8, now - begin);
     now = 0;
     loop_fini(&loop);
-    budget_free(params.budget);
+    ratelimit_free(params.budget);
     close(fd);
     for (size_t i = 0; i < SLOTS; i++) {
         free(slots[i].control);

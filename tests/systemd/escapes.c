@@ -496,7 +496,8 @@ static void enter_sandbox(void)
 {
     struct sandbox sandbox;
 
-    if (priv_confine() == 0 && sandbox_restrict_access(&sandbox, "/nonexistent/echod.conf") == 0 &&
+    if (privileges_confine() == 0 &&
+        sandbox_restrict_access(&sandbox, "/nonexistent/echod.conf") == 0 &&
         sandbox_restrict_calls(&sandbox) == 0)
         return;
     printf("cannot enter the sandbox: %s\n", strerror(errno));

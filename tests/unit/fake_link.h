@@ -185,7 +185,7 @@ static inline uint64_t turn(struct probe *probe, uint64_t now)
 static inline void reply(struct probe *probe, enum payload_verdict verdict, uint64_t seq,
                          uint64_t now)
 {
-    const struct probe_slot *slot = ledger_find(probe, seq);
+    const struct probe_slot *slot = inflight_find(probe, seq);
     struct payload_identity identity = {verdict, seq, 0};
     struct probe_arrival arrival = {.from = &peer, .size = 56, .now = now};
 

@@ -16,13 +16,13 @@
 /* The workers are not to be rung up more often than that. */
 #define RING_NS (250 * UINT64_C(1000000))
 
-struct admit_source {
-    struct admit_source *next;
+struct connlimit_source {
+    struct connlimit_source *next;
     struct prefix prefix;
     _Atomic unsigned count; /* written under the lock */
 };
 
-struct admit {
+struct connlimit {
     _Atomic unsigned open;
     _Atomic unsigned total;
     _Atomic unsigned per_source;
@@ -32,15 +32,15 @@ struct admit {
     _Atomic uint64_t rung_at;
     int *bells;
     size_t bell_count;
-    struct admit_logs logs;
+    struct connlimit_logs logs;
     pthread_mutex_t lock; /* the table's */
     uint64_t secret;
-    struct admit_source *buckets[BUCKETS];
+    struct connlimit_source *buckets[BUCKETS];
 };
 
-struct admit *admit_new(void)
+struct connlimit *connlimit_new(void)
 {
-    struct admit *admit = calloc(1, sizeof *admit);
+    struct connlimit *admit = calloc(1, sizeof *admit);
 
     if (!admit)
         return NULL;
@@ -51,13 +51,13 @@ struct admit *admit_new(void)
     return admit;
 }
 
-void admit_free(struct admit *admit)
+void connlimit_free(struct connlimit *admit)
 {
     if (!admit)
         return;
     for (size_t i = 0; i < BUCKETS; i++)
         while (admit->buckets[i]) {
-            struct admit_source *source = admit->buckets[i];
+            struct connlimit_source *source = admit->buckets[i];
 
             admit->buckets[i] = source->next;
             free(source);
@@ -67,7 +67,7 @@ void admit_free(struct admit *admit)
     free(admit);
 }
 
-void admit_set_limits(struct admit *admit, const struct admit_limits *limits)
+void connlimit_set_params(struct connlimit *admit, const struct connlimit_params *limits)
 {
     atomic_store(&admit->total, limits->total);
     atomic_store(&admit->per_source, limits->per_source);
@@ -75,7 +75,7 @@ void admit_set_limits(struct admit *admit, const struct admit_limits *limits)
     atomic_store(&admit->v6_length, limits->v6_length);
 }
 
-bool admit_reserve(struct admit *admit)
+bool connlimit_reserve(struct connlimit *admit)
 {
     unsigned open = atomic_load(&admit->open);
 
@@ -86,7 +86,7 @@ bool admit_reserve(struct admit *admit)
     return true;
 }
 
-int admit_add_bell(struct admit *admit, int bell)
+int connlimit_add_wakeup(struct connlimit *admit, int bell)
 {
     int *bells = realloc(admit->bells, (admit->bell_count + 1) * sizeof *bells);
 
@@ -97,7 +97,7 @@ int admit_add_bell(struct admit *admit, int bell)
     return 0;
 }
 
-void admit_want_room(struct admit *admit, int listener, uint64_t now)
+void connlimit_request_eviction(struct connlimit *admit, int listener, uint64_t now)
 {
     uint64_t last = atomic_load(&admit->rung_at), once = 1;
 
@@ -113,43 +113,43 @@ void admit_want_room(struct admit *admit, int listener, uint64_t now)
     }
 }
 
-bool admit_room_is_wanted(const struct admit *admit)
+bool connlimit_eviction_requested(const struct connlimit *admit)
 {
-    return atomic_load(&admit->wanted_at) != 0 && admit_open(admit) >= admit_total(admit);
+    return atomic_load(&admit->wanted_at) != 0 && connlimit_open(admit) >= connlimit_total(admit);
 }
 
-int admit_answer_want(struct admit *admit)
+int connlimit_claim_request(struct connlimit *admit)
 {
     return atomic_exchange(&admit->wanted_at, 0) - 1;
 }
 
-void admit_release(struct admit *admit)
+void connlimit_release(struct connlimit *admit)
 {
     atomic_fetch_sub(&admit->open, 1);
 }
 
-unsigned admit_open(const struct admit *admit)
+unsigned connlimit_open(const struct connlimit *admit)
 {
     return atomic_load(&admit->open);
 }
 
-unsigned admit_total(const struct admit *admit)
+unsigned connlimit_total(const struct connlimit *admit)
 {
     return atomic_load(&admit->total);
 }
 
-unsigned admit_scarcity(const struct admit *admit)
+unsigned connlimit_pressure(const struct connlimit *admit)
 {
-    unsigned total = admit_total(admit), open = admit_open(admit);
+    unsigned total = connlimit_total(admit), open = connlimit_open(admit);
     uint64_t left = total > open ? total - open : 0;
     unsigned scarcity = 0;
 
-    while (scarcity < ADMIT_SCARCE_MAX && left << (scarcity + 1) < total)
+    while (scarcity < CONNLIMIT_PRESSURE_MAX && left << (scarcity + 1) < total)
         scarcity++;
     return scarcity;
 }
 
-static struct admit_source **bucket_of(struct admit *admit, const struct prefix *prefix)
+static struct connlimit_source **bucket_of(struct connlimit *admit, const struct prefix *prefix)
 {
     uint64_t hash = (prefix->hi ^ admit->secret) * UINT64_C(0x9e3779b97f4a7c15);
 
@@ -159,10 +159,10 @@ static struct admit_source **bucket_of(struct admit *admit, const struct prefix 
 }
 
 /* Under the lock. */
-static struct admit_source *find_or_add(struct admit *admit, const struct prefix *prefix)
+static struct connlimit_source *find_or_add(struct connlimit *admit, const struct prefix *prefix)
 {
-    struct admit_source **bucket = bucket_of(admit, prefix);
-    struct admit_source *source = *bucket;
+    struct connlimit_source **bucket = bucket_of(admit, prefix);
+    struct connlimit_source *source = *bucket;
 
     while (source && !prefix_equal(&source->prefix, prefix))
         source = source->next;
@@ -170,23 +170,23 @@ static struct admit_source *find_or_add(struct admit *admit, const struct prefix
         return source;
     source = malloc(sizeof *source);
     if (source) {
-        *source = (struct admit_source){.next = *bucket, .prefix = *prefix};
+        *source = (struct connlimit_source){.next = *bucket, .prefix = *prefix};
         *bucket = source;
     }
     return source;
 }
 
-struct admit_logs *admit_logs(struct admit *admit)
+struct connlimit_logs *connlimit_logs(struct connlimit *admit)
 {
     return &admit->logs;
 }
 
-struct admit_source *admit_enter(struct admit *admit, const struct addr *peer)
+struct connlimit_source *connlimit_enter(struct connlimit *admit, const struct addr *peer)
 {
     unsigned limit = atomic_load(&admit->per_source);
     struct prefix prefix =
         prefix_of(peer, atomic_load(&admit->v4_length), atomic_load(&admit->v6_length));
-    struct admit_source *source;
+    struct connlimit_source *source;
 
     pthread_mutex_lock(&admit->lock);
     source = find_or_add(admit, &prefix);
@@ -200,11 +200,11 @@ struct admit_source *admit_enter(struct admit *admit, const struct addr *peer)
     return source;
 }
 
-void admit_leave(struct admit *admit, struct admit_source *source)
+void connlimit_leave(struct connlimit *admit, struct connlimit_source *source)
 {
     pthread_mutex_lock(&admit->lock);
     if (--source->count == 0) {
-        struct admit_source **link = bucket_of(admit, &source->prefix);
+        struct connlimit_source **link = bucket_of(admit, &source->prefix);
 
         while (*link != source)
             link = &(*link)->next;
@@ -214,7 +214,7 @@ void admit_leave(struct admit *admit, struct admit_source *source)
     pthread_mutex_unlock(&admit->lock);
 }
 
-unsigned admit_count(const struct admit_source *source)
+unsigned connlimit_count(const struct connlimit_source *source)
 {
     return atomic_load_explicit(&source->count, memory_order_relaxed);
 }

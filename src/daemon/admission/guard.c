@@ -3,14 +3,14 @@
 
 #include <string.h>
 
-void guard_init(struct guard *guard, const uint8_t refused_ports[static 65536 / 8])
+void loopguard_init(struct loopguard *guard, const uint8_t refused_ports[static 65536 / 8])
 {
-    guard->access = (struct guard_access){0};
+    guard->access = (struct acl){0};
     memcpy(guard->refused_ports, refused_ports, sizeof guard->refused_ports);
-    guard_refuse_port(guard, 0);
+    loopguard_refuse_port(guard, 0);
 }
 
-void guard_refuse_port(struct guard *guard, uint16_t port)
+void loopguard_refuse_port(struct loopguard *guard, uint16_t port)
 {
     guard->refused_ports[port / 8] |= (uint8_t)(1U << port % 8);
 }
@@ -28,7 +28,7 @@ static in_addr_t mapped_v4(const struct in6_addr *address)
     return v4;
 }
 
-bool guard_is_group(const struct addr *address)
+bool loopguard_is_group(const struct addr *address)
 {
     if (address->sa.sa_family == AF_INET)
         return v4_is_group(address->in.sin_addr.s_addr);
@@ -48,25 +48,25 @@ static bool is_unspecified(const struct addr *source)
             mapped_v4(&source->in6.sin6_addr) == htonl(INADDR_ANY));
 }
 
-bool guard_admits(const struct guard_access *access, const struct addr *source)
+bool acl_allows(const struct acl *access, const struct addr *source)
 {
     uint8_t listed = access->set ? prefix_set_find(access->set, source) : 0;
 
-    return listed == 0 ? !access->only_listed : listed == GUARD_ALLOW;
+    return listed == 0 ? !access->only_listed : listed == ACL_ALLOW;
 }
 
-enum guard_verdict guard_judge(const struct guard *guard, const struct addr *source)
+enum loopguard_verdict loopguard_judge(const struct loopguard *guard, const struct addr *source)
 {
     uint16_t port = addr_port(source);
 
     if (guard->refused_ports[port / 8] & 1U << port % 8)
-        return GUARD_REFUSE_PORT;
-    if (is_unspecified(source) || guard_is_group(source))
-        return GUARD_REFUSE_ADDRESS;
-    return guard_admits(&guard->access, source) ? GUARD_ANSWER : GUARD_REFUSE_ACCESS;
+        return LOOPGUARD_REFUSE_PORT;
+    if (is_unspecified(source) || loopguard_is_group(source))
+        return LOOPGUARD_REFUSE_ADDRESS;
+    return acl_allows(&guard->access, source) ? LOOPGUARD_ANSWER : LOOPGUARD_REFUSE_ACCESS;
 }
 
-bool guard_is_reply(int hops)
+bool loopguard_has_reply_ttl(int hops)
 {
-    return hops > GUARD_HOPS_USUAL && hops <= GUARD_HOPS;
+    return hops > LOOPGUARD_TTL_USUAL && hops <= LOOPGUARD_TTL;
 }

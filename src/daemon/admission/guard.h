@@ -10,47 +10,47 @@
 #include "net/socket.h"
 
 /* Who may be served, by address. The set is borrowed; without one, everybody. */
-struct guard_access {
-    const struct prefix_set *set; /* of GUARD_ALLOW and GUARD_DENY */
+struct acl {
+    const struct prefix_set *set; /* of ACL_ALLOW and ACL_DENY */
     bool only_listed;             /* who is in no prefix is denied */
 };
-enum { GUARD_ALLOW = 1, GUARD_DENY }; /* denying wins a tie */
-bool guard_admits(const struct guard_access *access, const struct addr *source);
+enum { ACL_ALLOW = 1, ACL_DENY }; /* denying wins a tie */
+bool acl_allows(const struct acl *access, const struct addr *source);
 
 /* May a datagram from this source be answered? Decided from its address alone; a loop of two echo
  * services, or of echo and another service that answers anything (CERT CA-1996-01, CVE-2024-2169),
  * must not begin. */
-struct guard {
-    struct guard_access access;
+struct loopguard {
+    struct acl access;
     uint8_t refused_ports[65536 / 8]; /* bit (port % 8) of octet (port / 8), host order */
 };
 
 /* Start from a set of refused ports, with everybody admitted; port 0, to which no reply could be
  * sent, is always one. */
-void guard_init(struct guard *guard, const uint8_t refused_ports[static 65536 / 8]);
+void loopguard_init(struct loopguard *guard, const uint8_t refused_ports[static 65536 / 8]);
 
 /* Refuse one more: a port that we ourselves listen on. */
-void guard_refuse_port(struct guard *guard, uint16_t port);
+void loopguard_refuse_port(struct loopguard *guard, uint16_t port);
 
-enum guard_verdict {
-    GUARD_ANSWER,
-    GUARD_REFUSE_PORT,
-    GUARD_REFUSE_ADDRESS, /* none that a reply can go to */
-    GUARD_REFUSE_ACCESS
+enum loopguard_verdict {
+    LOOPGUARD_ANSWER,
+    LOOPGUARD_REFUSE_PORT,
+    LOOPGUARD_REFUSE_ADDRESS, /* none that a reply can go to */
+    LOOPGUARD_REFUSE_ACCESS
 };
-enum guard_verdict guard_judge(const struct guard *guard, const struct addr *source);
+enum loopguard_verdict loopguard_judge(const struct loopguard *guard, const struct addr *source);
 
 /* True for an address that stands for a group of hosts: multicast, or 255.255.255.255. */
-bool guard_is_group(const struct addr *address);
+bool loopguard_is_group(const struct addr *address);
 
-/* Replies of ours set out with GUARD_HOPS to go, which no client's datagram does: those have at
- * most GUARD_HOPS_USUAL left, or started with 255 and have far more. So a reply of another echod is
- * known up to 40 hops away, and not answered: two of them do not go on with each other, at whatever
- * ports, rate and distance, and at no cost to anybody else. */
-#define GUARD_HOPS       SOCKET_REPLY_TTL
-#define GUARD_HOPS_USUAL 128
+/* Replies of ours set out with LOOPGUARD_TTL to go, which no client's datagram does: those have at
+ * most LOOPGUARD_TTL_USUAL left, or started with 255 and have far more. So a reply of another echod
+ * is known up to 40 hops away, and not answered: two of them do not go on with each other, at
+ * whatever ports, rate and distance, and at no cost to anybody else. */
+#define LOOPGUARD_TTL       SOCKET_REPLY_TTL
+#define LOOPGUARD_TTL_USUAL 128
 
 /* True if a datagram that has so many hops left to go is such a reply. */
-bool guard_is_reply(int hops);
+bool loopguard_has_reply_ttl(int hops);
 
 #endif

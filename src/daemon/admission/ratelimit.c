@@ -47,7 +47,7 @@ struct level {
     uint64_t depth;    /* how far a bucket's time may lie ahead before a datagram */
 };
 
-struct budget {
+struct ratelimit {
     struct level v4;
     struct level v6[LEVELS_MAX];
     unsigned v6_levels;
@@ -93,7 +93,7 @@ static void sip_word(uint64_t v[4], uint64_t word)
     v[0] ^= word;
 }
 
-static uint64_t hash(const struct budget *budget, const struct prefix *prefix)
+static uint64_t hash(const struct ratelimit *budget, const struct prefix *prefix)
 {
     uint64_t v[4] = {budget->key[0] ^ UINT64_C(0x736f6d6570736575),
                      budget->key[1] ^ UINT64_C(0x646f72616e646f6d),
@@ -112,7 +112,8 @@ static uint64_t hash(const struct budget *budget, const struct prefix *prefix)
 
 /* ---- life ---- */
 
-static struct level new_level(const struct budget_params *params, unsigned length, unsigned budgets)
+static struct level new_level(const struct ratelimit_params *params, unsigned length,
+                              unsigned budgets)
 {
     uint64_t interval = TICKS_PER_SECOND / params->rate;
 
@@ -121,7 +122,7 @@ static struct level new_level(const struct budget_params *params, unsigned lengt
                           .depth = params->burst * interval - interval / budgets};
 }
 
-static void set_levels(struct budget *budget, const struct budget_params *params)
+static void set_levels(struct ratelimit *budget, const struct ratelimit_params *params)
 {
     static const unsigned lengths[] = {64, 56, 48, 32};
     unsigned budgets = 1, before = params->v6_length;
@@ -138,9 +139,9 @@ static void set_levels(struct budget *budget, const struct budget_params *params
     }
 }
 
-struct budget *budget_new(const struct budget_params *params)
+struct ratelimit *ratelimit_new(const struct ratelimit_params *params)
 {
-    struct budget *budget = calloc(1, sizeof *budget);
+    struct ratelimit *budget = calloc(1, sizeof *budget);
     void *sets;
 
     if (!budget)
@@ -161,7 +162,7 @@ struct budget *budget_new(const struct budget_params *params)
     return budget;
 }
 
-void budget_free(struct budget *budget)
+void ratelimit_free(struct ratelimit *budget)
 {
     if (!budget)
         return;
@@ -177,7 +178,7 @@ static bucket worth(const struct entry *entry)
     return entry->tokens > entry->rounds ? entry->tokens : entry->rounds;
 }
 
-static struct entry *find(struct budget *budget, const struct prefix *prefix, uint64_t now)
+static struct entry *find(struct ratelimit *budget, const struct prefix *prefix, uint64_t now)
 {
     uint64_t place = hash(budget, prefix), time = now * TICKS_PER_NS;
     struct set *set = &budget->sets[((place >> 32) * budget->set_count) >> 32];
@@ -191,7 +192,7 @@ static struct entry *find(struct budget *budget, const struct prefix *prefix, ui
             least = &set->way[i];
     }
     *least = (struct entry){.tag = tag,
-                            .mark_at = (uint32_t)((now - BUDGET_RETURN_NS) >> 10),
+                            .mark_at = (uint32_t)((now - RATELIMIT_RETURN_NS) >> 10),
                             .tokens = least->tokens > time ? least->tokens : time};
     return least;
 }
@@ -214,7 +215,7 @@ static uint64_t load(const char *from)
     return word;
 }
 
-uint32_t budget_mark(uint16_t port, const void *data, size_t length)
+uint32_t ratelimit_fingerprint(uint16_t port, const void *data, size_t length)
 {
     uint64_t mark = (uint64_t)length << 16 | port;
     char whole[MARK_END] = {0};
@@ -230,7 +231,7 @@ uint32_t budget_mark(uint16_t port, const void *data, size_t length)
 }
 
 /* xorshift64*: Vigna, 2014. Nobody can see enough of it to foretell it. */
-static bool one_in(struct budget *budget, unsigned odds)
+static bool one_in(struct ratelimit *budget, unsigned odds)
 {
     uint64_t x = budget->random;
 
@@ -247,7 +248,7 @@ static bool one_in(struct budget *budget, unsigned odds)
 static unsigned count_rounds(struct entry *entry, uint32_t mark, uint64_t now)
 {
     uint32_t now32 = (uint32_t)(now >> 10);
-    bool recent = now32 - entry->mark_at < BUDGET_RETURN_NS >> 10;
+    bool recent = now32 - entry->mark_at < RATELIMIT_RETURN_NS >> 10;
     unsigned rounds = 0;
 
     if (recent && mark != entry->mark) {
@@ -259,7 +260,7 @@ static unsigned count_rounds(struct entry *entry, uint32_t mark, uint64_t now)
         entry->reach = 0;
     } else if (now32 != entry->mark_at) {
         /* What arrives together with its like was not sent in answer to it. */
-        rounds = entry->since < BUDGET_ROUND_WEIGHT ? 1U + entry->since : BUDGET_ROUND_WEIGHT;
+        rounds = entry->since < RATELIMIT_ROUND_WEIGHT ? 1U + entry->since : RATELIMIT_ROUND_WEIGHT;
     }
     entry->mark = mark;
     entry->mark_at = now32;
@@ -267,12 +268,12 @@ static unsigned count_rounds(struct entry *entry, uint32_t mark, uint64_t now)
     return rounds;
 }
 
-static bool is_looping(struct budget *budget, struct entry *entry, unsigned rounds,
+static bool is_looping(struct ratelimit *budget, struct entry *entry, unsigned rounds,
                        const struct level *level, uint64_t time)
 {
     bool exempt = budget->last_exempt;
-    uint64_t interval = exempt ? level->interval : TICKS_PER_SECOND / BUDGET_ROUND_RATE;
-    uint64_t depth = exempt ? level->depth : (BUDGET_ROUNDS - 1) * interval;
+    uint64_t interval = exempt ? level->interval : TICKS_PER_SECOND / RATELIMIT_ROUND_RATE;
+    uint64_t depth = exempt ? level->depth : (RATELIMIT_ROUNDS - 1) * interval;
 
     if (entry->rounds <= time + depth) {
         if (rounds > 0)
@@ -280,7 +281,7 @@ static bool is_looping(struct budget *budget, struct entry *entry, unsigned roun
         return false;
     }
     if (!exempt)
-        return one_in(budget, BUDGET_LOOP_ODDS);
+        return one_in(budget, RATELIMIT_LOOP_ODDS);
     entry->rounds = time;
     return true;
 }
@@ -301,17 +302,17 @@ static bool charge(struct entry *const entries[], const struct level *levels, un
     return true;
 }
 
-static bool leak(struct budget *budget, uint64_t time)
+static bool leak(struct ratelimit *budget, uint64_t time)
 {
     uint64_t interval = budget->v4.interval;
 
-    if (!one_in(budget, BUDGET_LEAK_ODDS) || budget->leak > time + (LEAK_BURST - 1) * interval)
+    if (!one_in(budget, RATELIMIT_SLIP_ODDS) || budget->leak > time + (LEAK_BURST - 1) * interval)
         return false;
     budget->leak = (budget->leak > time ? budget->leak : time) + interval;
     return true;
 }
 
-static bool is_last(const struct budget *budget, const struct addr *source)
+static bool is_last(const struct ratelimit *budget, const struct addr *source)
 {
     const struct addr *last = &budget->last;
 
@@ -322,7 +323,7 @@ static bool is_last(const struct budget *budget, const struct addr *source)
     return memcmp(&source->in6.sin6_addr, &last->in6.sin6_addr, sizeof last->in6.sin6_addr) == 0;
 }
 
-static void look_up(struct budget *budget, const struct addr *source, uint64_t now)
+static void look_up(struct ratelimit *budget, const struct addr *source, uint64_t now)
 {
     struct prefix address = prefix_of(source, 32, 128);
 
@@ -337,8 +338,8 @@ static void look_up(struct budget *budget, const struct addr *source, uint64_t n
     }
 }
 
-enum budget_verdict budget_spend(struct budget *budget, const struct addr *source, uint32_t mark,
-                                 uint64_t now)
+enum ratelimit_verdict ratelimit_spend(struct ratelimit *budget, const struct addr *source,
+                                       uint32_t mark, uint64_t now)
 {
     struct entry **entries = budget->last_entries;
     uint64_t time = now * TICKS_PER_NS;
@@ -348,8 +349,8 @@ enum budget_verdict budget_spend(struct budget *budget, const struct addr *sourc
         look_up(budget, source, now);
     rounds = count_rounds(entries[0], mark, now);
     if (is_looping(budget, entries[0], rounds, budget->last_levels, time))
-        return BUDGET_LOOP;
+        return RATELIMIT_LOOP;
     if (budget->last_exempt || charge(entries, budget->last_levels, budget->last_count, time))
-        return BUDGET_ANSWER;
-    return leak(budget, time) ? BUDGET_LEAK : BUDGET_REFUSE;
+        return RATELIMIT_ANSWER;
+    return leak(budget, time) ? RATELIMIT_SLIP : RATELIMIT_REFUSE;
 }

@@ -21,7 +21,7 @@
  * left in it, so the whole table never answers more than its size times a budget. The place is
  * chosen by a keyed hash (SipHash-1-3), so nobody can choose whom to displace. */
 
-struct budget_params {
+struct ratelimit_params {
     unsigned rate;  /* datagrams a second, above 0 */
     unsigned burst; /* and at once, above 0 */
     unsigned v4_length, v6_length;
@@ -30,46 +30,46 @@ struct budget_params {
     uint64_t key[2];
 };
 
-struct budget;
+struct ratelimit;
 
 /* NULL with errno. */
-struct budget *budget_new(const struct budget_params *params);
+struct ratelimit *ratelimit_new(const struct ratelimit_params *params);
 
 /* NULL is allowed. */
-void budget_free(struct budget *budget);
+void ratelimit_free(struct ratelimit *budget);
 
 /* What one datagram looks like: equal for equal ones from the same port, and hardly ever else. Of a
  * long one only both ends are looked at. */
-uint32_t budget_mark(uint16_t port, const void *data, size_t length);
+uint32_t ratelimit_fingerprint(uint16_t port, const void *data, size_t length);
 
-enum budget_verdict {
-    BUDGET_ANSWER,
-    BUDGET_LEAK,   /* answer it, though the budget is spent */
-    BUDGET_REFUSE, /* the budget is spent */
-    BUDGET_LOOP    /* datagrams that were echoed keep coming back */
+enum ratelimit_verdict {
+    RATELIMIT_ANSWER,
+    RATELIMIT_SLIP,   /* answer it, though the budget is spent */
+    RATELIMIT_REFUSE, /* the budget is spent */
+    RATELIMIT_LOOP    /* datagrams that were echoed keep coming back */
 };
 
-/* Of what comes beyond the budget one in BUDGET_LEAK_ODDS is answered at random, but no more than
- * one budget for all sources together: whoever spends a victim's budget in its name does not
+/* Of what comes beyond the budget one in RATELIMIT_SLIP_ODDS is answered at random, but no more
+ * than one budget for all sources together: whoever spends a victim's budget in its name does not
  * silence it, and a loop, which needs luck for every round, still ends. */
-#define BUDGET_LEAK_ODDS 16
+#define RATELIMIT_SLIP_ODDS 16
 
-/* A datagram that comes back from where it was echoed to within BUDGET_RETURN_NS is a round of a
- * loop, or a client that repeats itself. A source has BUDGET_ROUNDS of them free, and
- * BUDGET_ROUND_RATE more a second; beyond that one datagram in BUDGET_LOOP_ODDS is refused at
+/* A datagram that comes back from where it was echoed to within RATELIMIT_RETURN_NS is a round of a
+ * loop, or a client that repeats itself. A source has RATELIMIT_ROUNDS of them free, and
+ * RATELIMIT_ROUND_RATE more a second; beyond that one datagram in RATELIMIT_LOOP_ODDS is refused at
  * random, which ends a loop and costs a client no more. An exempt source loses one datagram for
  * each budget of rounds. Rounds in which many datagrams go round are counted by one of them, for up
- * to BUDGET_ROUND_WEIGHT. */
-#define BUDGET_RETURN_NS    UINT64_C(2000000000)
-#define BUDGET_ROUNDS       1000
-#define BUDGET_ROUND_RATE   16
-#define BUDGET_ROUND_WEIGHT 16
-#define BUDGET_LOOP_ODDS    128
+ * to RATELIMIT_ROUND_WEIGHT. */
+#define RATELIMIT_RETURN_NS    UINT64_C(2000000000)
+#define RATELIMIT_ROUNDS       1000
+#define RATELIMIT_ROUND_RATE   16
+#define RATELIMIT_ROUND_WEIGHT 16
+#define RATELIMIT_LOOP_ODDS    128
 
 /* Judge one datagram, and charge its source for the answer. `now` is the time in nanoseconds, which
  * must not run backwards, the same for all datagrams that arrived together. An exempt source is
  * watched for loops only. */
-enum budget_verdict budget_spend(struct budget *budget, const struct addr *source, uint32_t mark,
-                                 uint64_t now);
+enum ratelimit_verdict ratelimit_spend(struct ratelimit *budget, const struct addr *source,
+                                       uint32_t mark, uint64_t now);
 
 #endif

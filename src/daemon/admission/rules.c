@@ -16,18 +16,18 @@ static int add_all(struct prefix_set *set, const struct conf_prefixes *prefixes,
 }
 
 /* An empty set is none, which is quicker to consult. 0 or -1. */
-static int make_sets(struct policy *policy, const struct conf *conf)
+static int make_sets(struct rules *policy, const struct conf *conf)
 {
     const struct conf_prefixes *allow = &conf->access.allow, *deny = &conf->access.deny;
     const struct conf_prefixes *exempt = &conf->limits.exempt;
 
     if (allow->count + deny->count > 0) {
         policy->listed = prefix_set_new();
-        if (!policy->listed || add_all(policy->listed, allow, GUARD_ALLOW) < 0 ||
-            add_all(policy->listed, deny, GUARD_DENY) < 0)
+        if (!policy->listed || add_all(policy->listed, allow, ACL_ALLOW) < 0 ||
+            add_all(policy->listed, deny, ACL_DENY) < 0)
             return -1;
     }
-    policy->access = (struct guard_access){.set = policy->listed, .only_listed = allow->count > 0};
+    policy->access = (struct acl){.set = policy->listed, .only_listed = allow->count > 0};
     if (exempt->count > 0) {
         policy->exempt = prefix_set_new();
         if (!policy->exempt || add_all(policy->exempt, exempt, 1) < 0)
@@ -37,15 +37,15 @@ static int make_sets(struct policy *policy, const struct conf *conf)
 }
 
 /* The sets must have been made. */
-static int make_budgets(struct policy *policy, const struct conf_limits *limits, size_t workers,
+static int make_budgets(struct rules *policy, const struct conf_limits *limits, size_t workers,
                         uint64_t key[static 2])
 {
-    struct budget_params params = {.rate = limits->udp_rate,
-                                   .burst = limits->udp_burst,
-                                   .v4_length = limits->ipv4_prefix,
-                                   .v6_length = limits->ipv6_prefix,
-                                   .size = (limits->table_size + workers - 1) / workers,
-                                   .exempt = policy->exempt};
+    struct ratelimit_params params = {.rate = limits->udp_rate,
+                                      .burst = limits->udp_burst,
+                                      .v4_length = limits->ipv4_prefix,
+                                      .v6_length = limits->ipv6_prefix,
+                                      .size = (limits->table_size + workers - 1) / workers,
+                                      .exempt = policy->exempt};
 
     policy->budgets = calloc(workers, sizeof *policy->budgets);
     if (!policy->budgets)
@@ -54,7 +54,7 @@ static int make_budgets(struct policy *policy, const struct conf_limits *limits,
     for (size_t i = 0; i < workers; i++) {
         params.key[0] = key[0];
         params.key[1] = key[1]++;
-        policy->budgets[i] = budget_new(&params);
+        policy->budgets[i] = ratelimit_new(&params);
         if (!policy->budgets[i])
             return -1;
     }
@@ -63,15 +63,15 @@ static int make_budgets(struct policy *policy, const struct conf_limits *limits,
 
 /* The kernel may have no randomness yet, early at boot; then what it gave this process must do,
  * which a stranger cannot see either (getauxval(3)). */
-void policy_choose_key(uint64_t key[static 2])
+void rules_choose_key(uint64_t key[static 2])
 {
     if (getrandom(key, 2 * sizeof *key, GRND_NONBLOCK) != (ssize_t)(2 * sizeof *key))
         memcpy(key, (const void *)(uintptr_t)getauxval(AT_RANDOM), 2 * sizeof *key);
 }
 
-struct policy *policy_new(const struct conf *conf, size_t workers, uint64_t key[static 2])
+struct rules *rules_new(const struct conf *conf, size_t workers, uint64_t key[static 2])
 {
-    struct policy *policy = calloc(1, sizeof *policy);
+    struct rules *policy = calloc(1, sizeof *policy);
     int saved;
 
     if (!policy)
@@ -81,24 +81,24 @@ struct policy *policy_new(const struct conf *conf, size_t workers, uint64_t key[
          make_budgets(policy, &conf->limits, workers, key) == 0))
         return policy;
     saved = errno;
-    policy_free(policy);
+    rules_free(policy);
     errno = saved;
     return NULL;
 }
 
-void policy_free(struct policy *policy)
+void rules_free(struct rules *policy)
 {
     if (!policy)
         return;
     for (size_t i = 0; i < policy->workers; i++)
-        budget_free(policy->budgets[i]);
+        ratelimit_free(policy->budgets[i]);
     free(policy->budgets);
     prefix_set_free(policy->listed);
     prefix_set_free(policy->exempt);
     free(policy);
 }
 
-struct budget *policy_budget(const struct policy *policy, size_t worker)
+struct ratelimit *rules_ratelimit(const struct rules *policy, size_t worker)
 {
     return policy->budgets ? policy->budgets[worker] : NULL;
 }

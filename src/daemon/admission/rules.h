@@ -14,24 +14,24 @@
  * nobody changes, and a table of budgets for each worker, which together remember table-size
  * sources. A source that several workers serve, because it uses many ports, has a budget in each.
  * Made before it takes effect, so that it takes effect whole. */
-struct policy {
-    struct guard_access access;
+struct rules {
+    struct acl access;
     struct prefix_set *listed; /* what access refers to */
     struct prefix_set *exempt;
-    struct budget **budgets; /* one for each worker; NULL where there are no limits */
+    struct ratelimit **budgets; /* one for each worker; NULL where there are no limits */
     size_t workers;
 };
 
 /* What a stranger cannot foretell, so that he cannot choose whose budget his sources share. */
-void policy_choose_key(uint64_t key[static 2]);
+void rules_choose_key(uint64_t key[static 2]);
 
 /* Changes the key, so that no two tables have the same. NULL with errno. */
-struct policy *policy_new(const struct conf *conf, size_t workers, uint64_t key[static 2]);
+struct rules *rules_new(const struct conf *conf, size_t workers, uint64_t key[static 2]);
 
 /* Nobody may consult it any more. NULL is allowed. */
-void policy_free(struct policy *policy);
+void rules_free(struct rules *policy);
 
 /* A worker's budgets, or NULL. */
-struct budget *policy_budget(const struct policy *policy, size_t worker);
+struct ratelimit *rules_ratelimit(const struct rules *policy, size_t worker);
 
 #endif

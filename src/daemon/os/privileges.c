@@ -14,8 +14,8 @@
 int capget(struct __user_cap_header_struct *header, struct __user_cap_data_struct *data);
 int capset(struct __user_cap_header_struct *header, const struct __user_cap_data_struct *data);
 
-int priv_find(const char *user, const char *group, struct priv_identity *identity,
-              const char **unknown)
+int privileges_find(const char *user, const char *group, struct account *identity,
+                    const char **unknown)
 {
     const struct passwd *pw;
     const struct group *gr;
@@ -43,7 +43,7 @@ int priv_find(const char *user, const char *group, struct priv_identity *identit
 
 /* With the inheritable ones the ambient ones go, see capabilities(7). Nothing is set that is set
  * already, for the units forbid it. */
-int priv_confine(void)
+int privileges_confine(void)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {0};
@@ -61,7 +61,7 @@ int priv_confine(void)
     return capset(&header, sets);
 }
 
-int priv_drop(const struct priv_identity *identity)
+int privileges_drop(const struct account *identity)
 {
     uid_t uid = identity->uid;
     gid_t gid = identity->gid;
@@ -73,5 +73,5 @@ int priv_drop(const struct priv_identity *identity)
         errno = EPERM;
         return -1;
     }
-    return priv_confine();
+    return privileges_confine();
 }

@@ -133,7 +133,7 @@ int sandbox_restrict_access(struct sandbox *sandbox, const char *config)
     *sandbox = (struct sandbox){0};
     if (!POSSIBLE)
         return 0;
-    callfilter_prepare();
+    seccomp_filter_prepare();
     abi = (int)syscall(CREATE_RULESET, NULL, 0, ASK_VERSION);
     if (abi < 1) {
         log_notice("files stay readable, and TCP connections possible: no Landlock: %s",
@@ -154,7 +154,7 @@ int sandbox_restrict_calls(struct sandbox *sandbox)
 {
     if (!POSSIBLE)
         return 0;
-    sandbox->calls = callfilter_install();
+    sandbox->calls = seccomp_filter_install();
     return sandbox->calls < 0 ? -1 : 0;
 }
 

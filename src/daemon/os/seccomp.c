@@ -169,9 +169,9 @@ static const struct checked checked[] = {
 };
 
 /* What libraries try and can do without: it fails, as their manuals say it can, and no harm done.
- * glibc grows the heaps of threads with mprotect, which callfilter_prepare() does away with; gives
- * back the stacks of threads that end with madvise, and blocks their signals; sorts by the size of
- * memory, sysinfo; libConfuse asks whether its input is a terminal. */
+ * glibc grows the heaps of threads with mprotect, which seccomp_filter_prepare() does away with;
+ * gives back the stacks of threads that end with madvise, and blocks their signals; sorts by the
+ * size of memory, sysinfo; libConfuse asks whether its input is a terminal. */
 static const struct refused {
     struct checked what;
     int error;
@@ -218,7 +218,7 @@ static void report(int signo, siginfo_t *info, void *context)
 
 /* One heap for all threads: further ones ask for the number of CPUs, and grow with mprotect. No
  * memory is allocated for an echo. */
-void callfilter_prepare(void)
+void seccomp_filter_prepare(void)
 {
 #ifdef M_ARENA_MAX
     mallopt(M_ARENA_MAX, 1);
@@ -289,7 +289,7 @@ static unsigned count_calls(void)
     return count;
 }
 
-int callfilter_install(void)
+int seccomp_filter_install(void)
 {
     scmp_filter_ctx filter;
     int error;

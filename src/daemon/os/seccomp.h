@@ -6,11 +6,11 @@
  * libseccomp, or for 32 bits, has none. */
 
 /* What must come before any other thread is started. */
-void callfilter_prepare(void);
+void seccomp_filter_prepare(void);
 
 /* From now on, in every thread, any other call is reported on standard error and ends the process
  * by SIGSYS. Needs no_new_privs. Returns how many calls there are, 0 in a build without; -1 with
  * errno: nothing is filtered. */
-int callfilter_install(void);
+int seccomp_filter_install(void);
 
 #endif

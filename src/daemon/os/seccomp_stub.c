@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 #include "daemon/os/seccomp.h"
 
-void callfilter_prepare(void)
+void seccomp_filter_prepare(void)
 {
 }
 
-int callfilter_install(void)
+int seccomp_filter_install(void)
 {
     return 0;
 }

@@ -12,23 +12,23 @@
 
 #include "common/unix_dgram.h"
 
-static struct usock manager = {.fd = -1};
+static struct unix_dgram manager = {.fd = -1};
 
-void notify_open(void)
+void service_manager_open(void)
 {
     const char *path = getenv("NOTIFY_SOCKET");
 
-    notify_close();
+    service_manager_close();
     if (path)
-        (void)usock_open(&manager, path);
+        (void)unix_dgram_open(&manager, path);
 }
 
-void notify_close(void)
+void service_manager_close(void)
 {
-    usock_close(&manager);
+    unix_dgram_close(&manager);
 }
 
-bool notify_enabled(void)
+bool service_manager_enabled(void)
 {
     return manager.fd >= 0;
 }
@@ -43,18 +43,18 @@ __attribute__((format(printf, 2, 3))) static void tell(bool wait, const char *fo
     va_start(args, format);
     length = vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    usock_send(&manager, text, (size_t)length < sizeof text ? (size_t)length : sizeof text - 1,
-               wait);
+    unix_dgram_send(&manager, text, (size_t)length < sizeof text ? (size_t)length : sizeof text - 1,
+                    wait);
 }
 
-void notify_ready(const char *status)
+void service_manager_ready(const char *status)
 {
     tell(true, "READY=1\nSTATUS=%s", status);
 }
 
 /* MONOTONIC_USEC= lets a manager that knows Type=notify-reload (systemd 253) tell this reload from
  * an earlier one; the others ignore it. */
-void notify_reloading(void)
+void service_manager_reloading(void)
 {
     struct timespec ts;
 
@@ -63,17 +63,17 @@ void notify_reloading(void)
          (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000);
 }
 
-void notify_stopping(unsigned seconds)
+void service_manager_stopping(unsigned seconds)
 {
     tell(true, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRIu64, seconds * UINT64_C(1000000));
 }
 
-void notify_status(const char *status)
+void service_manager_status(const char *status)
 {
     tell(false, "STATUS=%s", status);
 }
 
-uint64_t notify_watchdog_interval(void)
+uint64_t service_manager_watchdog_interval(void)
 {
     uint64_t usec;
 
@@ -82,12 +82,12 @@ uint64_t notify_watchdog_interval(void)
     return usec <= UINT64_MAX / 1000 ? usec * 1000 : UINT64_MAX;
 }
 
-void notify_alive(void)
+void service_manager_alive(void)
 {
     tell(false, "WATCHDOG=1");
 }
 
-int notify_sockets(int *first)
+int service_manager_sockets(int *first)
 {
     int n = sd_listen_fds(1);
 

@@ -1,48 +1,48 @@
 /* SPDX-License-Identifier: ISC */
 #include "daemon/os/service_manager.h"
 
-void notify_open(void)
+void service_manager_open(void)
 {
 }
 
-void notify_close(void)
+void service_manager_close(void)
 {
 }
 
-bool notify_enabled(void)
+bool service_manager_enabled(void)
 {
     return false;
 }
 
-void notify_ready(const char *status)
+void service_manager_ready(const char *status)
 {
     (void)status;
 }
 
-void notify_reloading(void)
+void service_manager_reloading(void)
 {
 }
 
-void notify_stopping(unsigned seconds)
+void service_manager_stopping(unsigned seconds)
 {
     (void)seconds;
 }
 
-void notify_status(const char *status)
+void service_manager_status(const char *status)
 {
     (void)status;
 }
 
-uint64_t notify_watchdog_interval(void)
+uint64_t service_manager_watchdog_interval(void)
 {
     return 0;
 }
 
-void notify_alive(void)
+void service_manager_alive(void)
 {
 }
 
-int notify_sockets(int *first)
+int service_manager_sockets(int *first)
 {
     *first = 0;
     return 0;

@@ -18,12 +18,12 @@
 #define HELD_MAX    ((size_t)16 * 1024)
 #define PROVEN_FROM (4 * 1024 * 1024)
 
-void conn_init(struct conn *conn, int fd)
+void echo_init(struct echo *conn, int fd)
 {
-    *conn = (struct conn){.fd = fd};
+    *conn = (struct echo){.fd = fd};
 }
 
-void conn_fini(struct conn *conn)
+void echo_fini(struct echo *conn)
 {
     free(conn->held);
     conn->held = NULL;
@@ -50,69 +50,69 @@ static ssize_t send_some(int fd, const unsigned char *data, size_t length)
     return (ssize_t)done;
 }
 
-static enum conn_state send_held(struct conn *conn)
+static enum echo_state send_held(struct echo *conn)
 {
     ssize_t n = send_some(conn->fd, conn->held + conn->held_at, conn->held_end - conn->held_at);
 
     if (n < 0)
-        return CONN_FAILED;
+        return ECHO_FAILED;
     conn->held_at += (uint32_t)n;
     if (conn->held_at < conn->held_end)
-        return CONN_WRITE;
-    conn_fini(conn);
-    return CONN_READ;
+        return ECHO_WRITE;
+    echo_fini(conn);
+    return ECHO_READ;
 }
 
-static enum conn_state hold(struct conn *conn, const unsigned char *data, size_t length)
+static enum echo_state hold(struct echo *conn, const unsigned char *data, size_t length)
 {
     conn->held = malloc(length);
     if (!conn->held)
-        return CONN_FAILED;
+        return ECHO_FAILED;
     memcpy(conn->held, data, length);
     conn->held_at = 0;
     conn->held_end = (uint32_t)length;
-    return CONN_WRITE;
+    return ECHO_WRITE;
 }
 
 /* The peer has closed. Were we to close while octets wait for it to read, the kernel would keep a
  * connection that nobody counts, times out or drains. With TCP_NOTSENT_LOWAT at 1 the socket is not
  * writable until none waits (tcp(7)). */
-static enum conn_state finish(struct conn *conn)
+static enum echo_state finish(struct echo *conn)
 {
     int unsent = 0;
     int lowest = 1;
 
     if (ioctl(conn->fd, SIOCOUTQNSD, &unsent) < 0 || unsent == 0)
-        return CONN_ENDED;
+        return ECHO_ENDED;
     /* The count survives a reset; sending nothing tells of that. */
     if (send(conn->fd, NULL, 0, MSG_NOSIGNAL) < 0)
-        return CONN_FAILED;
+        return ECHO_FAILED;
     if (setsockopt(conn->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowest, sizeof lowest) < 0)
-        return CONN_ENDED;
+        return ECHO_ENDED;
     conn->closing = true;
-    return CONN_WRITE;
+    return ECHO_WRITE;
 }
 
 /* A read that is full has more behind it: one octet more than may be held tells 16 KiB from that.
  */
-static size_t read_size(const struct conn *conn, size_t size)
+static size_t read_size(const struct echo *conn, size_t size)
 {
     return conn->echoed >= PROVEN_FROM || size <= HELD_MAX ? size : HELD_MAX + 1;
 }
 
-static void note_echoed(struct conn *conn, size_t length)
+static void note_echoed(struct echo *conn, size_t length)
 {
     if (conn->echoed < PROVEN_FROM)
         conn->echoed += (uint32_t)length;
 }
 
-enum conn_state conn_turn(struct conn *conn, unsigned char *scratch, size_t size,
+enum echo_state echo_turn(struct echo *conn, unsigned char *scratch, size_t size,
                           uint64_t *received, uint64_t *pieces)
 {
     if (conn->held_end > 0) {
-        enum conn_state state = send_held(conn);
+        enum echo_state state = send_held(conn);
 
-        if (state != CONN_READ)
+        if (state != ECHO_READ)
             return state;
     }
     if (conn->closing)
@@ -126,7 +126,7 @@ enum conn_state conn_turn(struct conn *conn, unsigned char *scratch, size_t size
         if (got < 0) {
             if (errno == EINTR)
                 continue;
-            return errno == EAGAIN || errno == EWOULDBLOCK ? CONN_READ : CONN_FAILED;
+            return errno == EAGAIN || errno == EWOULDBLOCK ? ECHO_READ : ECHO_FAILED;
         }
         *received += (uint64_t)got;
         *pieces += 1;
@@ -134,12 +134,12 @@ enum conn_state conn_turn(struct conn *conn, unsigned char *scratch, size_t size
         ssize_t sent = send_some(conn->fd, scratch, (size_t)got);
 
         if (sent < 0)
-            return CONN_FAILED;
+            return ECHO_FAILED;
         note_echoed(conn, (size_t)sent);
         if (sent < got)
             return hold(conn, scratch + sent, (size_t)(got - sent));
         if ((size_t)got < most)
             break;
     }
-    return CONN_READ;
+    return ECHO_READ;
 }

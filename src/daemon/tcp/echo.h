@@ -12,14 +12,14 @@
  * lot before, and the kernel's flow control holds it. Needs a nonblocking socket with SO_OOBINLINE.
  */
 
-enum conn_state {
-    CONN_READ,  /* wait until the socket can be read */
-    CONN_WRITE, /* wait until it can be written */
-    CONN_ENDED, /* the peer closed, and everything is on its way back: close it */
-    CONN_FAILED /* reset, timed out, or no memory to hold what is owed (errno): close it */
+enum echo_state {
+    ECHO_READ,  /* wait until the socket can be read */
+    ECHO_WRITE, /* wait until it can be written */
+    ECHO_ENDED, /* the peer closed, and everything is on its way back: close it */
+    ECHO_FAILED /* reset, timed out, or no memory to hold what is owed (errno): close it */
 };
 
-struct conn {
+struct echo {
     int fd;
     uint32_t held_at;  /* first octet of `held` not sent yet */
     uint32_t held_end; /* 0: nothing is owed */
@@ -28,15 +28,15 @@ struct conn {
     bool closing; /* the peer has closed, but the kernel still has octets for it */
 };
 
-void conn_init(struct conn *conn, int fd);
+void echo_init(struct echo *conn, int fd);
 
 /* Free what is held. Does not close the socket. */
-void conn_fini(struct conn *conn);
+void echo_fini(struct echo *conn);
 
 /* Do what can be done now, reading through `scratch`, a buffer of any size that the caller lends
  * for the call and that decides how much one turn may take: a few times its size, so that no client
  * starves the others. *received and *pieces grow by what was read. */
-enum conn_state conn_turn(struct conn *conn, unsigned char *scratch, size_t size,
+enum echo_state echo_turn(struct echo *conn, unsigned char *scratch, size_t size,
                           uint64_t *received, uint64_t *pieces);
 
 #endif

@@ -9,7 +9,7 @@
 /* What a client has sent makes its connection useful for so long at most. */
 #define USEFUL_MAX_NS UINT64_C(2000000000)
 
-void tcp_note_use(struct tcp_conn *c, uint64_t octets)
+void tcp_note_use(struct connection *c, uint64_t octets)
 {
     uint64_t now = loop_now(c->tcp->loop), left = 0;
 
@@ -22,11 +22,11 @@ void tcp_note_use(struct tcp_conn *c, uint64_t octets)
 }
 
 /* How much a connection deserves to go; 0: not at all. */
-static unsigned blame(const struct tcp_conn *c)
+static unsigned blame(const struct connection *c)
 {
     const struct tcp *tcp = c->tcp;
     uint64_t now = loop_now(tcp->loop);
-    unsigned count = admit_count(c->source), share = admit_total(tcp->admit) / TCP_SHARE;
+    unsigned count = connlimit_count(c->source), share = connlimit_total(tcp->admit) / TCP_SHARE;
 
     if (now - c->opened < TCP_SETTLED_NS)
         return 0;
@@ -35,7 +35,7 @@ static unsigned blame(const struct tcp_conn *c)
     return count > share && count >= TCP_SHARE_MIN ? count : 0;
 }
 
-static void consider(struct tcp_conn *c, struct tcp_conn **victim, unsigned *most)
+static void consider(struct connection *c, struct connection **victim, unsigned *most)
 {
     unsigned own = blame(c);
 
@@ -45,9 +45,9 @@ static void consider(struct tcp_conn *c, struct tcp_conn **victim, unsigned *mos
     }
 }
 
-struct tcp_conn *tcp_find_victim(struct tcp *tcp)
+struct connection *evict_choose(struct tcp *tcp)
 {
-    struct tcp_conn *victim = NULL, *c;
+    struct connection *victim = NULL, *c;
     unsigned i, most = 0;
 
     for (c = tcp->oldest, i = 0; c && i < SAMPLE; c = c->newer, i++)

@@ -37,8 +37,8 @@ struct tcp_listener {
     int fd; /* watched, unless somebody has shut it down */
     struct tcp *tcp;
     struct tcp_listener *next;
-    uint64_t last_turn; /* that had somebody to let in */
-    unsigned sharers;   /* workers that accept from it */
+    uint64_t last_turn;       /* that had somebody to let in */
+    unsigned sharing_workers; /* workers that accept from it */
     bool retired;
     bool plain; /* what is accepted from it lacks our options: see socket_set_accepted_options() */
 };
@@ -83,7 +83,7 @@ static void log_starved(struct tcp *tcp, const char *what)
     uint64_t suppressed;
 
     stats_add(&tcp->stats->tcp_starved, 1);
-    if (log_limit_pass(&admit_logs(tcp->admit)->starved, loop_now(tcp->loop), &suppressed))
+    if (log_limit_pass(&connlimit_logs(tcp->admit)->starved, loop_now(tcp->loop), &suppressed))
         log_warning("tcp: cannot %s a connection: %s; %u are open here, new ones wait in the "
                     "backlog until there is room%s (%" PRIu64
                     " more times since the last such line)",
@@ -96,11 +96,11 @@ static void log_full(struct tcp *tcp)
     uint64_t suppressed;
 
     stats_add(&tcp->stats->tcp_full, 1);
-    if (log_limit_pass(&admit_logs(tcp->admit)->full, loop_now(tcp->loop), &suppressed))
+    if (log_limit_pass(&connlimit_logs(tcp->admit)->full, loop_now(tcp->loop), &suppressed))
         log_warning("tcp: all %u connections are taken; new ones wait in the backlog until one "
                     "ends (%" PRIu64
                     " more times since the last such line; see tcp max-connections)",
-                    admit_open(tcp->admit), suppressed);
+                    connlimit_open(tcp->admit), suppressed);
 }
 
 /* The kernel would tell of it without end, and of nothing else. */
@@ -147,23 +147,23 @@ enum accepted {
 
 static bool is_overfull(const struct tcp *tcp)
 {
-    return admit_open(tcp->admit) > admit_total(tcp->admit);
+    return connlimit_open(tcp->admit) > connlimit_total(tcp->admit);
 }
 
 /* True with a place that was reserved, or a victim whose place is to be had. After the limit was
  * lowered some have to go before one makes room for another. */
-static bool find_place(struct tcp *tcp, struct tcp_conn **victim)
+static bool find_place(struct tcp *tcp, struct connection **victim)
 {
     *victim = NULL;
     for (int i = 0; i < ACCEPT_BATCH; i++) {
-        if (admit_reserve(tcp->admit))
+        if (connlimit_reserve(tcp->admit))
             return true;
-        *victim = tcp_find_victim(tcp);
+        *victim = evict_choose(tcp);
         if (!*victim || !is_overfull(tcp))
             return *victim;
         tcp_evict(*victim);
         *victim = NULL;
-        admit_release(tcp->admit);
+        connlimit_release(tcp->admit);
     }
     return false;
 }
@@ -172,7 +172,7 @@ static enum accepted accept_one(struct tcp_listener *listener)
 {
     struct tcp *tcp = listener->tcp;
     struct addr peer = {.len = sizeof peer.in6};
-    struct tcp_conn *victim;
+    struct connection *victim;
     int fd;
 
     if (!find_place(tcp, &victim))
@@ -188,7 +188,7 @@ static enum accepted accept_one(struct tcp_listener *listener)
         return STARVED;
     }
     if (!victim)
-        admit_release(tcp->admit);
+        connlimit_release(tcp->admit);
     if (errno == EAGAIN || errno == EWOULDBLOCK) {
         listener->plain = listener->retired;
         return QUEUE_EMPTY;
@@ -217,7 +217,7 @@ static int accept_many(struct tcp_listener *listener, int most, enum accepted *l
 
 static bool has_more_than_its_share(const struct tcp *tcp, unsigned workers)
 {
-    unsigned total = admit_open(tcp->admit);
+    unsigned total = connlimit_open(tcp->admit);
 
     return tcp->open >= total / workers + SHARE_SLACK + total / SHARE_PART;
 }
@@ -227,7 +227,7 @@ static void accept_some(struct loop_io *io, short revents)
     struct tcp_listener *listener = LISTENER_OF(io);
     uint64_t turn = loop_turn_number(listener->tcp->loop);
     bool rush = turn - listener->last_turn <= 1 || listener->plain;
-    bool shared = listener->sharers > 1;
+    bool shared = listener->sharing_workers > 1;
     enum accepted last;
 
     if (revents & POLLHUP) {
@@ -236,14 +236,15 @@ static void accept_some(struct loop_io *io, short revents)
     }
     listener->last_turn = turn;
     if (accept_many(listener, rush && !shared ? ACCEPT_BATCH : 1, &last) > 0) {
-        if (shared && has_more_than_its_share(listener->tcp, listener->sharers))
+        if (shared && has_more_than_its_share(listener->tcp, listener->sharing_workers))
             mute(listener->tcp, SHARE_REST_NS);
         return;
     }
     /* Somebody waits, and nothing that we could do now would let him in. */
     if (last == FULL) {
         log_full(listener->tcp);
-        admit_want_room(listener->tcp->admit, listener->fd, loop_now(listener->tcp->loop));
+        connlimit_request_eviction(listener->tcp->admit, listener->fd,
+                                   loop_now(listener->tcp->loop));
         mute(listener->tcp, RESUME_NS);
     } else if (last == TRY_AGAIN) {
         log_starved(listener->tcp, "accept");
@@ -253,10 +254,10 @@ static void accept_some(struct loop_io *io, short revents)
 
 /* Only who is accepted is known to wait, and not to be denied: before that nobody has to go. What
  * was that listener may be another one by now, or none, which accept4(2) refuses. */
-void tcp_make_room(struct tcp *tcp)
+void tcp_evict_for_others(struct tcp *tcp)
 {
-    struct tcp_conn *victim = admit_room_is_wanted(tcp->admit) ? tcp_find_victim(tcp) : NULL;
-    int listener = victim ? admit_answer_want(tcp->admit) : -1;
+    struct connection *victim = connlimit_eviction_requested(tcp->admit) ? evict_choose(tcp) : NULL;
+    int listener = victim ? connlimit_claim_request(tcp->admit) : -1;
     uint64_t evicted = tcp->stats->tcp_evicted;
 
     for (int i = 0; listener >= 0 && i < ACCEPT_BATCH && tcp->stats->tcp_evicted == evicted; i++) {
@@ -275,18 +276,19 @@ void tcp_make_room(struct tcp *tcp)
 
 static int watch(struct tcp_listener *l)
 {
-    return (l->sharers > 1 ? loop_add_shared : loop_add)(l->tcp->loop, &l->io, l->fd,
-                                                         l->tcp->muted ? 0 : POLLIN, accept_some);
+    return (l->sharing_workers > 1 ? loop_add_shared : loop_add)(
+        l->tcp->loop, &l->io, l->fd, l->tcp->muted ? 0 : POLLIN, accept_some);
 }
 
-int tcp_add_listener(struct tcp *tcp, int fd, unsigned sharers)
+int tcp_add_listener(struct tcp *tcp, int fd, unsigned sharing_workers)
 {
     struct tcp_listener *l = malloc(sizeof *l);
 
     if (!l)
         return -1;
     /* What has queued up before we were handed the socket has inherited what it was then. */
-    *l = (struct tcp_listener){.fd = fd, .tcp = tcp, .sharers = sharers, .plain = true};
+    *l = (struct tcp_listener){
+        .fd = fd, .tcp = tcp, .sharing_workers = sharing_workers, .plain = true};
     if (watch(l) < 0) {
         free(l);
         return -1;
@@ -296,7 +298,7 @@ int tcp_add_listener(struct tcp *tcp, int fd, unsigned sharers)
     return 0;
 }
 
-void tcp_look_again(struct tcp *tcp)
+void tcp_rearm_listeners(struct tcp *tcp)
 {
     for (struct tcp_listener *l = tcp->listeners; l; l = l->next)
         if (!loop_is_watched(&l->io) && !loop_is_shut_down(l->fd))

@@ -21,11 +21,11 @@
 /* The idle timer looks again so often, in case that other workers have made places scarce. */
 #define IDLE_CHECK_NS UINT64_C(1000000000)
 
-#define CONN_OF(io_) ((struct tcp_conn *)(void *)((char *)(io_)-offsetof(struct tcp_conn, io)))
+#define CONN_OF(io_) ((struct connection *)(void *)((char *)(io_)-offsetof(struct connection, io)))
 
 static void close_idle(struct loop_timer *timer);
 
-int tcp_init(struct tcp *tcp, struct loop *loop, struct stats *stats, struct admit *admit)
+int tcp_init(struct tcp *tcp, struct loop *loop, struct stats *stats, struct connlimit *admit)
 {
     *tcp = (struct tcp){.loop = loop, .stats = stats, .admit = admit};
     tcp->scratch = malloc(SCRATCH_SIZE);
@@ -46,7 +46,7 @@ void tcp_fini(struct tcp *tcp)
 
 /* ---- connections in the order of their last activity ---- */
 
-static void unlink_conn(struct tcp *tcp, struct tcp_conn *c)
+static void unlink_conn(struct tcp *tcp, struct connection *c)
 {
     if (tcp->walked_to == c)
         tcp->walked_to = c->newer;
@@ -54,7 +54,7 @@ static void unlink_conn(struct tcp *tcp, struct tcp_conn *c)
     *(c->newer ? &c->newer->older : &tcp->newest) = c->older;
 }
 
-static void link_newest(struct tcp *tcp, struct tcp_conn *c)
+static void link_newest(struct tcp *tcp, struct connection *c)
 {
     c->older = tcp->newest;
     c->newer = NULL;
@@ -62,7 +62,7 @@ static void link_newest(struct tcp *tcp, struct tcp_conn *c)
     tcp->newest = c;
 }
 
-static void touch(struct tcp *tcp, struct tcp_conn *c)
+static void touch(struct tcp *tcp, struct connection *c)
 {
     c->last_activity = loop_now(tcp->loop);
     if (c != tcp->newest) {
@@ -73,13 +73,13 @@ static void touch(struct tcp *tcp, struct tcp_conn *c)
 
 static uint64_t idle_timeout_now(struct tcp *tcp)
 {
-    tcp->scarcity = admit_scarcity(tcp->admit);
+    tcp->scarcity = connlimit_pressure(tcp->admit);
     return tcp->idle_timeout >> (2 * tcp->scarcity);
 }
 
 static void arm_idle_timer(struct tcp *tcp)
 {
-    uint64_t check = tcp->idle_timeout >> (2 * ADMIT_SCARCE_MAX);
+    uint64_t check = tcp->idle_timeout >> (2 * CONNLIMIT_PRESSURE_MAX);
     uint64_t due, look;
 
     if (tcp->idle_timeout == 0 || !tcp->oldest) {
@@ -93,7 +93,7 @@ static void arm_idle_timer(struct tcp *tcp)
 
 /* ---- the end of a connection ---- */
 
-static void log_end(const struct tcp_conn *c, const char *how)
+static void log_end(const struct connection *c, const char *how)
 {
     struct addr peer = {.len = sizeof peer.in6};
     char text[ADDR_STRLEN];
@@ -107,7 +107,7 @@ static void log_end(const struct tcp_conn *c, const char *how)
         log_debug("tcp: connection %d from %s: %s", c->io.fd, addr_print(&peer, text), how);
 }
 
-static void end_and_keep_place(struct tcp_conn *c, const char *how)
+static void end_and_keep_place(struct connection *c, const char *how)
 {
     struct tcp *tcp = c->tcp;
     int fd = c->io.fd;
@@ -119,23 +119,23 @@ static void end_and_keep_place(struct tcp_conn *c, const char *how)
     unlink_conn(tcp, c);
     loop_del(tcp->loop, &c->io);
     close(fd);
-    conn_fini(&c->conn);
-    admit_leave(tcp->admit, c->source);
+    echo_fini(&c->conn);
+    connlimit_leave(tcp->admit, c->source);
     free(c);
 }
 
-static void end_connection(struct tcp_conn *c, const char *how)
+static void end_connection(struct connection *c, const char *how)
 {
     struct tcp *tcp = c->tcp;
 
     end_and_keep_place(c, how);
-    admit_release(tcp->admit);
+    connlimit_release(tcp->admit);
     tcp_resume(tcp);
 }
 
 /* A slow reader takes octets out of the kernel's send buffer without our being called: tcp(7),
  * SIOCOUTQ. */
-static bool has_moved(struct tcp_conn *c)
+static bool has_moved(struct connection *c)
 {
     int before = c->unacknowledged;
 
@@ -144,7 +144,7 @@ static bool has_moved(struct tcp_conn *c)
 
 /* Where we had no time for long, or our machine was stopped, clients seem idle whom we have not
  * heard yet. */
-bool tcp_has_input(const struct tcp_conn *c)
+bool tcp_has_input(const struct connection *c)
 {
     int unread = 0;
 
@@ -183,33 +183,33 @@ void tcp_close_all(struct tcp *tcp)
 
 static void serve(struct loop_io *io, short revents)
 {
-    struct tcp_conn *c = CONN_OF(io);
+    struct connection *c = CONN_OF(io);
     struct tcp *tcp = c->tcp;
     uint32_t held_at = c->conn.held_at;
     uint64_t received = 0;
     uint64_t pieces = 0;
-    enum conn_state state = conn_turn(&c->conn, tcp->scratch, SCRATCH_SIZE, &received, &pieces);
+    enum echo_state state = echo_turn(&c->conn, tcp->scratch, SCRATCH_SIZE, &received, &pieces);
 
     (void)revents;
     /* Nothing would wake it for what it waits for. */
-    if ((state == CONN_READ && loop_set(tcp->loop, io, POLLIN) < 0) ||
-        (state == CONN_WRITE && loop_set(tcp->loop, io, POLLOUT) < 0))
-        state = CONN_FAILED;
+    if ((state == ECHO_READ && loop_set(tcp->loop, io, POLLIN) < 0) ||
+        (state == ECHO_WRITE && loop_set(tcp->loop, io, POLLOUT) < 0))
+        state = ECHO_FAILED;
     stats_add(&tcp->stats->tcp_echoes, pieces);
     stats_add(&tcp->stats->tcp_octets, received);
     tcp_note_use(c, received);
     switch (state) {
-    case CONN_READ:
+    case ECHO_READ:
         c->unacknowledged = 0;
         break;
-    case CONN_WRITE:
+    case ECHO_WRITE:
         (void)has_moved(c);
         break;
-    case CONN_FAILED:
+    case ECHO_FAILED:
         stats_add(&tcp->stats->tcp_reset, 1);
         end_connection(c, strerror(errno));
         return;
-    case CONN_ENDED:
+    case ECHO_ENDED:
         end_connection(c, "closed by the client");
         return;
     }
@@ -244,12 +244,12 @@ static void log_refusal(struct tcp *tcp, struct log_limit *limit, const char *wh
 static void note_denied(struct tcp *tcp, const char *what, const struct addr *peer)
 {
     stats_add(&tcp->stats->tcp_denied, 1);
-    log_refusal(tcp, &admit_logs(tcp->admit)->denied, what, peer, "access denies it");
+    log_refusal(tcp, &connlimit_logs(tcp->admit)->denied, what, peer, "access denies it");
 }
 
-void tcp_set_access(struct tcp *tcp, const struct guard_access *access)
+void tcp_set_access(struct tcp *tcp, const struct acl *access)
 {
-    struct tcp_conn *c, *next;
+    struct connection *c, *next;
 
     tcp->access = *access;
     if (!access->set && !access->only_listed)
@@ -259,7 +259,7 @@ void tcp_set_access(struct tcp *tcp, const struct guard_access *access)
 
         next = c->newer;
         /* One that was reset has no peer any more, and ends by itself. */
-        if (getpeername(c->io.fd, &peer.sa, &peer.len) < 0 || guard_admits(access, &peer))
+        if (getpeername(c->io.fd, &peer.sa, &peer.len) < 0 || acl_allows(access, &peer))
             continue;
         note_denied(tcp, "ended a connection of", &peer);
         linger_briefly(c->io.fd);
@@ -269,7 +269,7 @@ void tcp_set_access(struct tcp *tcp, const struct guard_access *access)
 
 /* ---- who has to go for it ---- */
 
-void tcp_evict(struct tcp_conn *victim)
+void tcp_evict(struct connection *victim)
 {
     struct tcp *tcp = victim->tcp;
     struct addr peer = {.len = sizeof peer.in6};
@@ -277,12 +277,12 @@ void tcp_evict(struct tcp_conn *victim)
     char text[ADDR_STRLEN];
 
     stats_add(&tcp->stats->tcp_evicted, 1);
-    if (log_limit_pass(&admit_logs(tcp->admit)->evicted, now, &suppressed) &&
+    if (log_limit_pass(&connlimit_logs(tcp->admit)->evicted, now, &suppressed) &&
         getpeername(victim->io.fd, &peer.sa, &peer.len) == 0)
         log_warning("tcp: all %u connections are taken; ended one of %s, last active %" PRIu64
                     " ms ago, to let another in (%" PRIu64
                     " more since the last such line; see tcp max-connections)",
-                    admit_open(tcp->admit), addr_print_host(&peer, text),
+                    connlimit_open(tcp->admit), addr_print_host(&peer, text),
                     (now - victim->last_activity) / 1000000, suppressed);
     end_and_keep_place(victim, "had to make room");
     tcp_resume(tcp);
@@ -295,13 +295,13 @@ static void turn_away(struct tcp *tcp, int fd, bool has_place)
     linger_briefly(fd);
     close(fd);
     if (has_place)
-        admit_release(tcp->admit);
+        connlimit_release(tcp->admit);
 }
 
 /* NULL with errno for want of memory. */
-static struct tcp_conn *new_connection(struct tcp *tcp, int fd, struct admit_source *source)
+static struct connection *new_connection(struct tcp *tcp, int fd, struct connlimit_source *source)
 {
-    struct tcp_conn *c = malloc(sizeof *c);
+    struct connection *c = malloc(sizeof *c);
 
     if (!c)
         return NULL;
@@ -317,27 +317,27 @@ static struct tcp_conn *new_connection(struct tcp *tcp, int fd, struct admit_sou
     c->opened = c->last_activity = loop_now(tcp->loop);
     c->useful_until = 0;
     c->unacknowledged = 0;
-    conn_init(&c->conn, fd);
+    echo_init(&c->conn, fd);
     return c;
 }
 
-int tcp_begin(struct tcp *tcp, int fd, const struct addr *peer, struct tcp_conn *victim)
+int tcp_begin(struct tcp *tcp, int fd, const struct addr *peer, struct connection *victim)
 {
     bool has_place = victim == NULL;
-    struct admit_source *source;
-    struct tcp_conn *c;
+    struct connlimit_source *source;
+    struct connection *c;
     char text[ADDR_STRLEN];
 
-    if (!guard_admits(&tcp->access, peer)) {
+    if (!acl_allows(&tcp->access, peer)) {
         turn_away(tcp, fd, has_place);
         note_denied(tcp, "refused", peer);
         return 0;
     }
-    source = admit_enter(tcp->admit, peer);
+    source = connlimit_enter(tcp->admit, peer);
     if (!source && errno == EUSERS) {
         turn_away(tcp, fd, has_place);
         stats_add(&tcp->stats->tcp_refused_source, 1);
-        log_refusal(tcp, &admit_logs(tcp->admit)->source, "refused", peer,
+        log_refusal(tcp, &connlimit_logs(tcp->admit)->source, "refused", peer,
                     "its source has max-connections-per-source open");
         return 0;
     }
@@ -346,7 +346,7 @@ int tcp_begin(struct tcp *tcp, int fd, const struct addr *peer, struct tcp_conn 
         int saved = errno;
 
         if (source)
-            admit_leave(tcp->admit, source);
+            connlimit_leave(tcp->admit, source);
         turn_away(tcp, fd, has_place);
         errno = saved;
         return -1;
@@ -355,7 +355,7 @@ int tcp_begin(struct tcp *tcp, int fd, const struct addr *peer, struct tcp_conn 
         tcp_evict(victim);
     link_newest(tcp, c);
     tcp->open++;
-    if (c == tcp->oldest || admit_scarcity(tcp->admit) > tcp->scarcity)
+    if (c == tcp->oldest || connlimit_pressure(tcp->admit) > tcp->scarcity)
         arm_idle_timer(tcp);
     stats_add(&tcp->stats->tcp_accepted, 1);
     if (log_enabled(LEVEL_DEBUG))

@@ -32,18 +32,18 @@
 #define TCP_SHARE       16
 #define TCP_SHARE_MIN   8
 
-struct tcp_conn;
+struct connection;
 struct tcp_listener;
 
 struct tcp {
     struct loop *loop;
     struct stats *stats;
-    struct admit *admit;
-    struct guard_access access;
+    struct connlimit *admit;
+    struct acl access;
     struct tcp_listener *listeners;
-    struct tcp_conn *oldest; /* least recently active */
-    struct tcp_conn *newest;
-    struct tcp_conn *walked_to; /* by tcp_find_victim(), or NULL: the oldest */
+    struct connection *oldest; /* least recently active */
+    struct connection *newest;
+    struct connection *walked_to; /* by evict_choose(), or NULL: the oldest */
     unsigned open;
     uint64_t idle_timeout; /* nanoseconds; 0: never */
     unsigned scarcity;     /* of places, when the idle timer was set */
@@ -54,19 +54,19 @@ struct tcp {
 };
 
 /* loop, stats and admit are borrowed and must outlive it. */
-int tcp_init(struct tcp *tcp, struct loop *loop, struct stats *stats, struct admit *admit);
+int tcp_init(struct tcp *tcp, struct loop *loop, struct stats *stats, struct connlimit *admit);
 
 /* Closes every connection at once, and leaves whoever waits at a listener to others. */
 void tcp_fini(struct tcp *tcp);
 
-/* Accept from a listening socket, which stays the caller's: as one of so many `sharers` that have
- * inherited it, or 0 where it is our own. One that has more than its share of all connections
- * leaves the next clients to the others for a moment. */
-int tcp_add_listener(struct tcp *tcp, int fd, unsigned sharers);
+/* Accept from a listening socket, which stays the caller's: as one of so many `sharing_workers`
+ * that have inherited it, or 0 where it is our own. One that has more than its share of all
+ * connections leaves the next clients to the others for a moment. */
+int tcp_add_listener(struct tcp *tcp, int fd, unsigned sharing_workers);
 
 /* One that another process shuts down is left alone; after listen(2) has revived it, here or there,
  * this makes us accept from it again. */
-void tcp_look_again(struct tcp *tcp);
+void tcp_rearm_listeners(struct tcp *tcp);
 
 /* Let in only those whose handshake has begun, see socket_retire(). */
 void tcp_retire_listener(struct tcp *tcp, int fd);
@@ -82,11 +82,11 @@ void tcp_drop_listener(struct tcp *tcp, int fd);
 void tcp_set_idle_timeout(struct tcp *tcp, uint64_t timeout);
 
 /* Whom to let in from now on; the connections of all others end at once. */
-void tcp_set_access(struct tcp *tcp, const struct guard_access *access);
+void tcp_set_access(struct tcp *tcp, const struct acl *access);
 
-/* Rung up by another worker, see admit_want_room(): if one of ours can make room, let in who waits
- * there. */
-void tcp_make_room(struct tcp *tcp);
+/* Rung up by another worker, see connlimit_request_eviction(): if one of ours can make room, let in
+ * who waits there. */
+void tcp_evict_for_others(struct tcp *tcp);
 
 /* Close every connection at once. */
 void tcp_close_all(struct tcp *tcp);

@@ -125,7 +125,7 @@ static enum udp_verdict judge_arrival(const struct udp_params *params, bool firs
         return UDP_PASS_OVER;
     if (is_for_group(info) && !params->answer_broadcast)
         return UDP_REFUSE_GROUP;
-    return guard_is_reply(info->hops) ? UDP_LOOP : UDP_ANSWER;
+    return loopguard_has_reply_ttl(info->hops) ? UDP_LOOP : UDP_ANSWER;
 }
 
 /* What the control messages and flags say of it. */
@@ -148,18 +148,18 @@ static void read_arrival(const struct udp_params *params, bool first, const stru
         set_tos(&reply->header, &info);
 }
 
-static enum udp_verdict judge_source(const struct guard *guard, const struct msghdr *request)
+static enum udp_verdict judge_source(const struct loopguard *guard, const struct msghdr *request)
 {
     if (request->msg_namelen < sizeof(struct sockaddr_in))
         return UDP_REFUSE_OTHER;
-    switch (guard_judge(guard, request->msg_name)) {
-    case GUARD_REFUSE_PORT:
+    switch (loopguard_judge(guard, request->msg_name)) {
+    case LOOPGUARD_REFUSE_PORT:
         return UDP_REFUSE_PORT;
-    case GUARD_REFUSE_ADDRESS:
+    case LOOPGUARD_REFUSE_ADDRESS:
         return UDP_REFUSE_OTHER;
-    case GUARD_REFUSE_ACCESS:
+    case LOOPGUARD_REFUSE_ACCESS:
         return UDP_DENY;
-    case GUARD_ANSWER:
+    case LOOPGUARD_ANSWER:
         break;
     }
     return UDP_ANSWER;

@@ -13,10 +13,10 @@
  * a reply goes: pure functions. */
 
 struct udp_params {
-    struct guard guard;
+    struct loopguard guard;
     bool reflect_tos;
     bool answer_broadcast;
-    struct budget *budget; /* this worker's, borrowed; NULL: no limits */
+    struct ratelimit *budget; /* this worker's, borrowed; NULL: no limits */
 };
 
 enum udp_verdict {

@@ -12,22 +12,22 @@
 #define SEGMENTS_MAX 64
 #define OCTETS_MAX   (65535 - 40 - 8)
 
-static_assert(OUTBOX_ROOM <= SEGMENTS_MAX, "a batch of datagrams may leave as one message");
+static_assert(SENDQ_SIZE <= SEGMENTS_MAX, "a batch of datagrams may leave as one message");
 
 /* How long longer segments are not tried after one was too long for its path. */
 #define LESSON_NS UINT64_C(1000000000)
 
-void outbox_begin(struct outbox *box, uint64_t now)
+void sendq_begin(struct sendq *box, uint64_t now)
 {
     box->sent = 0;
     box->waiting = 0;
     box->data_used = 0;
     box->open = false;
-    if (now - box->longest_at >= LESSON_NS)
+    if (now - box->max_gso_segment_at >= LESSON_NS)
         box->longest = OCTETS_MAX;
 }
 
-void outbox_part(struct outbox *box)
+void sendq_end_run(struct sendq *box)
 {
     box->open = false;
 }
@@ -46,9 +46,9 @@ static void add_segment_size(struct msghdr *header, size_t segment)
     header->msg_controllen += CMSG_SPACE(sizeof size);
 }
 
-static bool join(struct outbox *box, size_t length)
+static bool join(struct sendq *box, size_t length)
 {
-    struct outbox_parts *parts = &box->parts[box->waiting - 1];
+    struct sendq_segments *parts = &box->parts[box->waiting - 1];
     struct msghdr *header = &box->message[box->waiting - 1].msg_hdr;
 
     if (length == 0 || length > parts->segment || box->octets + length > OCTETS_MAX)
@@ -61,11 +61,11 @@ static bool join(struct outbox *box, size_t length)
     return true;
 }
 
-void outbox_add(struct outbox *box, const struct udp_reply *reply, void *data, size_t length)
+void sendq_add(struct sendq *box, const struct udp_reply *reply, void *data, size_t length)
 {
     bool many = length > reply->segment;
     struct iovec *iov = &box->data[box->data_used++];
-    struct outbox_parts *parts = &box->parts[box->waiting];
+    struct sendq_segments *parts = &box->parts[box->waiting];
     struct msghdr *header = &box->message[box->waiting].msg_hdr;
 
     *iov = (struct iovec){.iov_base = data, .iov_len = length};
@@ -76,7 +76,7 @@ void outbox_add(struct outbox *box, const struct udp_reply *reply, void *data, s
     header->msg_iovlen = 1;
     header->msg_control = box->control[box->waiting].octets;
     memcpy(header->msg_control, reply->control.octets, header->msg_controllen);
-    *parts = (struct outbox_parts){.segment = length, .count = 1};
+    *parts = (struct sendq_segments){.segment = length, .count = 1};
     if (many) {
         parts->segment = reply->segment;
         parts->count = (unsigned)((length + reply->segment - 1) / reply->segment);
@@ -91,7 +91,7 @@ void outbox_add(struct outbox *box, const struct udp_reply *reply, void *data, s
 /* ---- sending ---- */
 
 /* Messages that one call can send. */
-static unsigned count_whole(const struct outbox *box)
+static unsigned count_whole(const struct sendq *box)
 {
     unsigned n = 0;
 
@@ -100,7 +100,7 @@ static unsigned count_whole(const struct outbox *box)
     return n;
 }
 
-static int send_first_segment(const struct outbox *box, int fd)
+static int send_first_segment(const struct sendq *box, int fd)
 {
     struct mmsghdr one = box->message[box->sent];
     struct iovec data = *one.msg_hdr.msg_iov;
@@ -113,17 +113,17 @@ static int send_first_segment(const struct outbox *box, int fd)
     return sendmmsg(fd, &one, 1, 0);
 }
 
-static void pass_messages(struct outbox *box, unsigned n)
+static void pass_messages(struct sendq *box, unsigned n)
 {
     box->sent += n;
     box->waiting -= n;
 }
 
 /* Returns its length. */
-static size_t pass_first_segment(struct outbox *box)
+static size_t pass_first_segment(struct sendq *box)
 {
     struct msghdr *header = &box->message[box->sent].msg_hdr;
-    struct outbox_parts *parts = &box->parts[box->sent];
+    struct sendq_segments *parts = &box->parts[box->sent];
     struct iovec *iov = header->msg_iov;
     size_t length = iov->iov_len < parts->segment ? iov->iov_len : parts->segment;
 
@@ -136,7 +136,7 @@ static size_t pass_first_segment(struct outbox *box)
     return length;
 }
 
-static void count_sent(const struct outbox *box, struct stats *stats, unsigned n)
+static void count_sent(const struct sendq *box, struct stats *stats, unsigned n)
 {
     uint64_t octets = 0, datagrams = 0;
 
@@ -150,9 +150,9 @@ static void count_sent(const struct outbox *box, struct stats *stats, unsigned n
 
 /* It failed as a whole: its segments are too long for its path (EMSGSIZE, or EINVAL before Linux
  * 6.13), or too many, or the way out knows of none (EIO), or for something that concerns each. */
-static void send_one_by_one(struct outbox *box, int error, uint64_t now)
+static void send_one_by_one(struct sendq *box, int error, uint64_t now)
 {
-    struct outbox_parts *parts = &box->parts[box->sent];
+    struct sendq_segments *parts = &box->parts[box->sent];
 
     parts->one_by_one = true;
     if (error == EMSGSIZE || (error == EINVAL && parts->count <= SEGMENTS_MAX))
@@ -161,14 +161,14 @@ static void send_one_by_one(struct outbox *box, int error, uint64_t now)
         box->longest = 0;
     else
         return;
-    box->longest_at = now;
+    box->max_gso_segment_at = now;
 }
 
 /* sendmmsg(2) stops at the first message that fails and tells why only when asked again. */
-bool outbox_send(struct outbox *box, int fd, struct stats *stats, uint64_t now)
+bool sendq_send(struct sendq *box, int fd, struct stats *stats, uint64_t now)
 {
     while (box->waiting > 0) {
-        struct outbox_parts *parts = &box->parts[box->sent];
+        struct sendq_segments *parts = &box->parts[box->sent];
         bool whole = !parts->one_by_one;
         int n = whole ? sendmmsg(fd, box->message + box->sent, count_whole(box), 0)
                       : send_first_segment(box, fd);
@@ -193,7 +193,7 @@ bool outbox_send(struct outbox *box, int fd, struct stats *stats, uint64_t now)
     return true;
 }
 
-unsigned outbox_waiting(const struct outbox *box)
+unsigned sendq_waiting(const struct sendq *box)
 {
     unsigned n = 0;
 

@@ -13,7 +13,7 @@
 #include "net/socket.h"
 
 /* Messages a turn: enough to spread the cost of a wake-up, few enough that TCP gets its share. */
-#define BATCH OUTBOX_ROOM
+#define BATCH SENDQ_SIZE
 
 /* No datagram is larger (RFC 768 Length, which includes the header). */
 #define DATAGRAM_MAX 65535
@@ -64,7 +64,7 @@ struct udp {
     struct msghdr judged;   /* for this request, without its data: flags of -1 for none */
     struct addr judged_source;
     struct udp_control judged_control;
-    struct outbox out;
+    struct sendq out;
 };
 
 /* ---- a batch in ---- */
@@ -98,17 +98,17 @@ static void count_refusal(struct stats *stats, enum udp_verdict verdict, unsigne
 static enum udp_verdict charge_one(struct udp *udp, const struct addr *source, const void *data,
                                    size_t length)
 {
-    uint32_t mark = budget_mark(addr_port(source), data, length);
+    uint32_t mark = ratelimit_fingerprint(addr_port(source), data, length);
 
-    switch (budget_spend(udp->params->budget, source, mark, loop_now(udp->loop))) {
-    case BUDGET_REFUSE:
+    switch (ratelimit_spend(udp->params->budget, source, mark, loop_now(udp->loop))) {
+    case RATELIMIT_REFUSE:
         return UDP_OVER_BUDGET;
-    case BUDGET_LOOP:
+    case RATELIMIT_LOOP:
         return UDP_LOOP;
-    case BUDGET_LEAK:
+    case RATELIMIT_SLIP:
         stats_add(&udp->stats->udp_leaked, 1);
         break;
-    case BUDGET_ANSWER:
+    case RATELIMIT_ANSWER:
         break;
     }
     return UDP_ANSWER;
@@ -157,7 +157,7 @@ static void answer(struct udp *udp, const struct mmsghdr *in)
     if (udp->params->budget)
         length = charge(udp, &in->msg_hdr, in->msg_len);
     if (length >= 0)
-        outbox_add(&udp->out, reply, in->msg_hdr.msg_iov->iov_base, (size_t)length);
+        sendq_add(&udp->out, reply, in->msg_hdr.msg_iov->iov_base, (size_t)length);
 }
 
 /* The number wraps, and datagrams that arrived at once may tell it in the wrong order. What an
@@ -187,12 +187,12 @@ static void compose_replies(struct udp *udp, unsigned received)
 {
     const struct msghdr *before = &udp->judged;
 
-    outbox_begin(&udp->out, loop_now(udp->loop));
+    sendq_begin(&udp->out, loop_now(udp->loop));
     for (unsigned i = 0; i < received; i++) {
         const struct msghdr *request = &udp->in[i].msg_hdr;
 
         if (!udp_judge(udp->params, udp->answers_groups, before, request, &udp->reply)) {
-            outbox_part(&udp->out);
+            sendq_end_run(&udp->out);
             count_drops(udp, udp->reply.dropped);
             before = request;
         }
@@ -276,8 +276,8 @@ static void end_rest(struct loop_timer *timer)
 {
     struct udp *udp = UDP_OF(timer, rest_timer);
 
-    stats_add(&udp->stats->udp_failed, outbox_waiting(&udp->out));
-    outbox_begin(&udp->out, loop_now(udp->loop));
+    stats_add(&udp->stats->udp_failed, sendq_waiting(&udp->out));
+    sendq_begin(&udp->out, loop_now(udp->loop));
     if (loop_set(udp->loop, &udp->io, POLLIN) < 0)
         loop_timer_set(udp->loop, timer, loop_now(udp->loop) + REST_NS);
 }
@@ -296,7 +296,7 @@ static void end_watch(struct udp *udp)
 
 static bool send_waiting(struct udp *udp)
 {
-    return outbox_send(&udp->out, udp->fd, udp->stats, loop_now(udp->loop));
+    return sendq_send(&udp->out, udp->fd, udp->stats, loop_now(udp->loop));
 }
 
 static void serve(struct loop_io *io, short revents)
@@ -329,7 +329,7 @@ static void serve(struct loop_io *io, short revents)
 /* ---- life ---- */
 
 struct udp *udp_new(struct loop *loop, struct stats *stats, const struct udp_params *params, int fd,
-                    bool first, unsigned heirs)
+                    bool first, unsigned sharing_workers)
 {
     struct udp *udp = calloc(1, sizeof *udp);
     void *buffers;
@@ -348,9 +348,9 @@ struct udp *udp_new(struct loop *loop, struct stats *stats, const struct udp_par
     udp->loop = loop;
     udp->stats = stats;
     udp->params = params;
-    udp->answers_groups = first || heirs > 0;
-    udp->counts_drops = first || heirs == 0;
-    udp->knows_dropped = heirs == 0;
+    udp->answers_groups = first || sharing_workers > 0;
+    udp->counts_drops = first || sharing_workers == 0;
+    udp->knows_dropped = sharing_workers == 0;
     for (unsigned i = 0; i < BATCH; i++) {
         udp->data[i] =
             (struct iovec){.iov_base = udp->buffers + i * BUFFER_STRIDE, .iov_len = DATAGRAM_MAX};
@@ -363,7 +363,7 @@ struct udp *udp_new(struct loop *loop, struct stats *stats, const struct udp_par
     udp->judged = (struct msghdr){.msg_name = &udp->judged_source,
                                   .msg_control = udp->judged_control.octets,
                                   .msg_flags = -1};
-    if ((heirs > 1 ? loop_add_shared : loop_add)(loop, &udp->io, fd, POLLIN, serve) < 0) {
+    if ((sharing_workers > 1 ? loop_add_shared : loop_add)(loop, &udp->io, fd, POLLIN, serve) < 0) {
         munmap(udp->buffers, BATCH * BUFFER_STRIDE);
         free(udp);
         return NULL;

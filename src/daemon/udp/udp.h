@@ -16,11 +16,11 @@ struct udp;
 
 /* Serve fd, a socket that socket.h set up and that stays the caller's. Of several sockets that
  * share an address one is `first`: what was sent to a group of hosts the kernel delivers to all of
- * them, and the others pass over it in silence. Where there are `heirs`, the socket was inherited
- * and is served by so many, of which one is `first`: it counts what the kernel drops. params, loop
- * and stats are borrowed and must outlive it. NULL with errno on failure. */
+ * them, and the others pass over it in silence. Where there are `sharing_workers`, the socket was
+ * inherited and is served by so many, of which one is `first`: it counts what the kernel drops.
+ * params, loop and stats are borrowed and must outlive it. NULL with errno on failure. */
 struct udp *udp_new(struct loop *loop, struct stats *stats, const struct udp_params *params, int fd,
-                    bool first, unsigned heirs);
+                    bool first, unsigned sharing_workers);
 
 /* To be called after params have changed; not while it serves. */
 void udp_params_changed(struct udp *udp);

@@ -10,7 +10,7 @@
 #include "tools/stream/stream_run.h"
 
 /* Two of the largest datagrams: there is always room to read on. */
-#define INPUT (2 * DGRAM_ROOM)
+#define INPUT (2 * DATAGRAM_ROOM)
 
 /* So many earlier lines are known when their reply comes late or once more. */
 #define MEMORY 64
@@ -49,7 +49,7 @@ struct udp {
         uint64_t wrong_source;
     } count;
     int socket;
-    uint8_t reply[DGRAM_ROOM];
+    uint8_t reply[DATAGRAM_ROOM];
 };
 
 /* ---- lines ---- */
@@ -113,14 +113,14 @@ static void read_input(struct udp *udp)
 /* ---- errors ---- */
 
 /* Returns whether it is about the line that is under way, as far as can be told. */
-static bool is_current(const struct udp *udp, const struct dgram_error *error)
+static bool is_current(const struct udp *udp, const struct datagram_error *error)
 {
     size_t len = error->len < udp->len ? error->len : udp->len;
 
     return udp->sent && memcmp(udp->reply, udp->input + udp->start, len) == 0;
 }
 
-static void take_error(struct udp *udp, const struct dgram_error *error)
+static void take_error(struct udp *udp, const struct datagram_error *error)
 {
     char from[ADDR_STRLEN] = "this host";
 
@@ -141,11 +141,11 @@ static void take_error(struct udp *udp, const struct dgram_error *error)
 
 static bool take_errors(struct udp *udp)
 {
-    struct dgram_error error;
+    struct datagram_error error;
     bool taken = false;
 
     for (unsigned i = 0; i < TRIES; i++) {
-        if (!dgram_take_error(udp->socket, &error, udp->reply, sizeof udp->reply))
+        if (!datagram_take_error(udp->socket, &error, udp->reply, sizeof udp->reply))
             break;
         take_error(udp, &error);
         taken = true;
@@ -250,7 +250,7 @@ static void receive(struct udp *udp)
 {
     struct addr from;
     size_t fragment;
-    ssize_t len = dgram_receive(udp->socket, udp->reply, &from, &fragment);
+    ssize_t len = datagram_receive(udp->socket, udp->reply, &from, &fragment);
 
     if (len >= 0)
         take_reply(udp, (size_t)len, &from);
@@ -346,9 +346,9 @@ int stream_udp(int socket, const struct stream *settings)
     }
     udp->socket = socket;
     udp->peer = settings->peer;
-    udp->max = dgram_max(&udp->peer);
+    udp->max = datagram_max(&udp->peer);
     if (stream_run_start(&udp->run, settings) == 0) {
-        if (dgram_prepare(socket, &udp->peer) < 0) {
+        if (datagram_prepare(socket, &udp->peer) < 0) {
             stream_run_say(&udp->run, "cannot reach the echo service: %s", strerror(errno));
             udp->run.failed = true;
         }

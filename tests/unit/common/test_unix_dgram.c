@@ -6,7 +6,8 @@
 #include "unit/unit.h"
 
 static int service;
-static char name[sizeof((struct sockaddr_un *)NULL)->sun_path + 1]; /* as usock_open() takes it */
+static char
+    name[sizeof((struct sockaddr_un *)NULL)->sun_path + 1]; /* as unix_dgram_open() takes it */
 
 static int open_service(const struct sockaddr_un *addr, socklen_t len)
 {
@@ -47,44 +48,44 @@ static ssize_t received(char text[static 64])
 
 static void a_datagram_arrives_as_it_is(void **state)
 {
-    struct usock sock;
+    struct unix_dgram sock;
     char text[64];
 
     (void)state;
-    assert_int_equal(usock_open(&sock, name), 0);
-    assert_true(usock_send(&sock, "a\0b", 3, false));
+    assert_int_equal(unix_dgram_open(&sock, name), 0);
+    assert_true(unix_dgram_send(&sock, "a\0b", 3, false));
     assert_int_equal(received(text), 3);
     assert_memory_equal(text, "a\0b", 3);
-    assert_true(usock_send(&sock, "c", 1, true));
+    assert_true(unix_dgram_send(&sock, "c", 1, true));
     assert_int_equal(received(text), 1);
-    usock_close(&sock);
-    assert_false(usock_send(&sock, "d", 1, false));
+    unix_dgram_close(&sock);
+    assert_false(unix_dgram_send(&sock, "d", 1, false));
 }
 
 static void a_path_is_a_name_too(void **state)
 {
     char directory[] = "/tmp/echod-unit-XXXXXX";
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    struct usock sock;
+    struct unix_dgram sock;
     char text[64];
 
     (void)state;
     close(service);
     assert_non_null(mkdtemp(directory));
     snprintf(addr.sun_path, sizeof addr.sun_path, "%s/s", directory);
-    assert_int_equal(usock_open(&sock, addr.sun_path), 0);
-    assert_false(usock_send(&sock, "lost", 4, false));
+    assert_int_equal(unix_dgram_open(&sock, addr.sun_path), 0);
+    assert_false(unix_dgram_send(&sock, "lost", 4, false));
     service = open_service(&addr, sizeof addr);
-    assert_true(usock_send(&sock, "x", 1, false));
+    assert_true(unix_dgram_send(&sock, "x", 1, false));
     assert_int_equal(received(text), 1);
     /* Gone, and back. */
     close(service);
     assert_int_equal(unlink(addr.sun_path), 0);
-    assert_false(usock_send(&sock, "lost", 4, true));
+    assert_false(unix_dgram_send(&sock, "lost", 4, true));
     service = open_service(&addr, sizeof addr);
-    assert_true(usock_send(&sock, "x", 1, true));
+    assert_true(unix_dgram_send(&sock, "x", 1, true));
     assert_int_equal(received(text), 1);
-    usock_close(&sock);
+    unix_dgram_close(&sock);
     unlink(addr.sun_path);
     rmdir(directory);
 }
@@ -93,26 +94,26 @@ static void what_is_no_name_is_refused(void **state)
 {
     char longest[sizeof((struct sockaddr_un *)NULL)->sun_path + 1];
     const char *const wrong[] = {"", "/", "@", "relative", "vsock:2:1", longest};
-    struct usock sock;
+    struct unix_dgram sock;
 
     (void)state;
     memset(longest, '/', sizeof longest - 1);
     longest[sizeof longest - 1] = '\0';
     for (size_t i = 0; i < COUNT(wrong); i++) {
         errno = 0;
-        assert_int_equal(usock_open(&sock, wrong[i]), -1);
+        assert_int_equal(unix_dgram_open(&sock, wrong[i]), -1);
         assert_int_equal(errno, EINVAL);
-        assert_false(usock_send(&sock, "x", 1, false));
+        assert_false(unix_dgram_send(&sock, "x", 1, false));
     }
     longest[sizeof longest - 2] = '\0';
-    assert_int_equal(usock_open(&sock, longest), 0);
-    usock_close(&sock);
+    assert_int_equal(unix_dgram_open(&sock, longest), 0);
+    unix_dgram_close(&sock);
 }
 
-static void fill(const struct usock *sock)
+static void fill(const struct unix_dgram *sock)
 {
     for (int i = 0; i < 100000; i++)
-        if (!usock_send(sock, "x", 1, false))
+        if (!unix_dgram_send(sock, "x", 1, false))
             return;
     fail_msg("there is no end to what a service takes that does not read");
 }
@@ -130,20 +131,20 @@ static void *read_one_later(void *unused)
 /* Tries that do not wait would all be over before there is room. */
 static void what_must_not_get_lost_waits_for_room(void **state)
 {
-    struct usock sock;
+    struct unix_dgram sock;
     pthread_t thread;
     bool sent = false;
 
     (void)state;
-    assert_int_equal(usock_open(&sock, name), 0);
+    assert_int_equal(unix_dgram_open(&sock, name), 0);
     fill(&sock);
-    assert_false(usock_send(&sock, "x", 1, true));
+    assert_false(unix_dgram_send(&sock, "x", 1, true));
     assert_int_equal(pthread_create(&thread, NULL, read_one_later, NULL), 0);
     for (int i = 0; i < 30 && !sent; i++)
-        sent = usock_send(&sock, "x", 1, true);
+        sent = unix_dgram_send(&sock, "x", 1, true);
     assert_true(sent);
     pthread_join(thread, NULL);
-    usock_close(&sock);
+    unix_dgram_close(&sock);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

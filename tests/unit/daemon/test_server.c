@@ -22,20 +22,20 @@
 /* The daemon runs in a child, as whoever runs the test: to become somebody else is faked, but in
  * the one test that is about it. */
 static bool really_drop;
-WRAP(int, priv_drop, const struct priv_identity *identity)
+WRAP(int, privileges_drop, const struct account *identity)
 {
-    if (script_fails(&priv_drop_script))
+    if (script_fails(&privileges_drop_script))
         return -1;
-    return really_drop ? __real_priv_drop(identity) : 0;
+    return really_drop ? __real_privileges_drop(identity) : 0;
 }
 
 WRAP_FAILING(int, signalfd, -1, (int fd, const sigset_t *set, int flags), (fd, set, flags))
-WRAP_FAILING(struct worker *, worker_new, NULL, (struct admit * admit), (admit))
+WRAP_FAILING(struct worker *, worker_new, NULL, (struct connlimit * admit), (admit))
 WRAP_FAILING(int, worker_start, -1, (struct worker * worker), (worker))
 WRAP_FAILING(int, worker_add_socket, -1,
-             (struct worker * worker, int type, int fd, bool first, unsigned heirs),
-             (worker, type, fd, first, heirs))
-WRAP_FAILING(struct admit *, admit_new, NULL, (void), ())
+             (struct worker * worker, int type, int fd, bool first, unsigned sharing_workers),
+             (worker, type, fd, first, sharing_workers))
+WRAP_FAILING(struct connlimit *, connlimit_new, NULL, (void), ())
 WRAP_FAILING(int, endpoints_own, -1, (const struct endpoints *set, uid_t uid, gid_t gid),
              (set, uid, gid))
 WRAP_FAILING(int, access, -1, (const char *path, int mode), (path, mode))
@@ -139,12 +139,12 @@ static const char basic[] = "user = \"nobody\"\n"
                             "tcp { listen = { \"127.0.0.1:7001\" } }\n"
                             "udp { listen = { \"127.0.0.1:7001\" } }\n";
 
-static struct script *const scripts[] = {&priv_drop_script,
+static struct script *const scripts[] = {&privileges_drop_script,
                                          &signalfd_script,
                                          &worker_new_script,
                                          &worker_start_script,
                                          &worker_add_socket_script,
-                                         &admit_new_script,
+                                         &connlimit_new_script,
                                          &endpoints_own_script,
                                          &access_script,
                                          &sched_getaffinity_script,
@@ -622,7 +622,7 @@ static void whatever_else_fails_is_exit_1_and_says_why(void **state)
         int error;
         const char *text;
     } cases[] = {{&signalfd_script, 0, EMFILE, "cannot start: "},
-                 {&admit_new_script, 0, ENOMEM, "cannot start: "},
+                 {&connlimit_new_script, 0, ENOMEM, "cannot start: "},
                  {&worker_new_script, 0, ENOMEM, "cannot start: "},
                  {&worker_new_script, 1, EMFILE, "cannot start: "},
                  {&worker_add_socket_script, 0, ENOMEM, "cannot serve a new socket: "},
@@ -653,9 +653,9 @@ static void an_account_that_cannot_be_had_is_exit_77(void **state)
 {
     (void)state;
     need_root();
-    SCRIPT(priv_drop_script, -EPERM);
+    SCRIPT(privileges_drop_script, -EPERM);
     expect_failure(EX_NOPERM, "cannot become user nobody: ");
-    SCRIPT(priv_drop_script, PASS);
+    SCRIPT(privileges_drop_script, PASS);
     SCRIPT(endpoints_own_script, -EPERM);
     expect_failure(EX_NOPERM, "cannot become user nobody: ");
     script_clear(&endpoints_own_script);
@@ -821,10 +821,10 @@ static void need_systemd(void)
     bool there;
 
     assert_int_equal(setenv("NOTIFY_SOCKET", "@echod-unit", 1), 0);
-    notify_open();
-    there = notify_enabled();
+    service_manager_open();
+    there = service_manager_enabled();
     unsetenv("NOTIFY_SOCKET");
-    notify_open();
+    service_manager_open();
     if (!there)
         skip_because("built without systemd");
 }

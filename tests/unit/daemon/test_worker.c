@@ -21,7 +21,7 @@ WRAP(int, pthread_create, pthread_t *thread, const pthread_attr_t *attr, void *(
 }
 
 struct fixture {
-    struct admit *admit;
+    struct connlimit *admit;
     struct worker *worker;
     int listener;
     int datagrams;
@@ -44,9 +44,9 @@ static int set_up(void **state)
     script_clear(&pthread_create_script);
     logbook_open(LEVEL_INFO);
     f->descriptors = open_descriptors();
-    f->admit = admit_new();
+    f->admit = connlimit_new();
     assert_non_null(f->admit);
-    admit_set_limits(f->admit, &(struct admit_limits){100, 0, 32, 64});
+    connlimit_set_params(f->admit, &(struct connlimit_params){100, 0, 32, 64});
     f->worker = worker_new(f->admit);
     assert_non_null(f->worker);
     assert_int_equal(socket_open(SOCK_STREAM, &addr, 16, false, 1, &f->listener), 0);
@@ -73,8 +73,8 @@ static int tear_down(void **state)
     worker_free(f->worker);
     close(f->listener);
     close(f->datagrams);
-    assert_int_equal(admit_open(f->admit), 0);
-    admit_free(f->admit);
+    assert_int_equal(connlimit_open(f->admit), 0);
+    connlimit_free(f->admit);
     assert_int_equal(open_descriptors(), f->descriptors);
     return 0;
 }
@@ -253,7 +253,7 @@ static void params_take_effect_at_once(void **state)
     assert_non_null(params);
     add_sockets(f);
     assert_int_equal(worker_start(f->worker), 0);
-    guard_refuse_port(&params->udp.guard, addr_port(&addr));
+    loopguard_refuse_port(&params->udp.guard, addr_port(&addr));
     worker_set_params(f->worker, params);
     memset(params, 0, sizeof *params); /* it was copied */
     assert_int_equal(send(client, "x", 1, 0), 1);
@@ -294,7 +294,7 @@ static void all_connections_can_be_closed(void **state)
     assert_int_equal(worker_start(f->worker), 0);
     assert_echoes(f, client, true);
     worker_close_connections(f->worker);
-    assert_int_equal(admit_open(f->admit), 0);
+    assert_int_equal(connlimit_open(f->admit), 0);
     assert_true(readable(client, PATIENCE_MS));
     assert_int_equal(read(client, &octet, 1), 0);
     close(client);
@@ -315,7 +315,7 @@ static void dropping_a_socket_serves_what_has_arrived(void **state)
     worker_drop_socket(f->worker, SOCK_STREAM, f->listener);
     assert_true(readable(datagram, PATIENCE_MS));
     assert_int_equal(read(datagram, &octet, 1), 1);
-    assert_int_equal(admit_open(f->admit), 1);
+    assert_int_equal(connlimit_open(f->admit), 1);
     assert_echoes(f, stream, false);
     close(stream);
     close(datagram);

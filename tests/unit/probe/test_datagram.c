@@ -10,7 +10,7 @@ WRAP_FAILING(int, setsockopt, -1, (int fd, int level, int name, const void *valu
 WRAP_FAILING(int, socket, -1, (int domain, int type, int protocol), (domain, type, protocol))
 WRAP_FAILING(int, getpeername, -1, (int fd, struct sockaddr *sa, socklen_t *len), (fd, sa, len))
 
-static uint8_t octets[DGRAM_ROOM];
+static uint8_t octets[DATAGRAM_ROOM];
 
 static int set_up(void **state)
 {
@@ -27,9 +27,9 @@ static void sizes_depend_on_the_family(void **state)
     struct addr v6 = address("2001:db8::1", 7);
 
     (void)state;
-    assert_int_equal(dgram_max(&v4) + dgram_headers(&v4), 65535);
+    assert_int_equal(datagram_max(&v4) + datagram_headers(&v4), 65535);
     /* The length of an IPv6 packet does not count its own header. */
-    assert_int_equal(dgram_max(&v6) + dgram_headers(&v6), 65535 + 40);
+    assert_int_equal(datagram_max(&v6) + datagram_headers(&v6), 65535 + 40);
 }
 
 static void an_unspecified_address_becomes_the_one_that_answers(void **state)
@@ -45,7 +45,7 @@ static void an_unspecified_address_becomes_the_one_that_answers(void **state)
         if (!have_address(texts[i][1]))
             continue;
         fd = __real_socket(peer.sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        assert_int_equal(dgram_prepare(fd, &peer), 0);
+        assert_int_equal(datagram_prepare(fd, &peer), 0);
         assert_true(addr_equal(&peer, &known));
         close(fd);
     }
@@ -63,7 +63,7 @@ static void a_failure_leaves_nothing_open(void **state)
     for (size_t i = 0; i < COUNT(scripts); i++) {
         set_up(NULL);
         SCRIPT(*scripts[i], -ENOBUFS);
-        assert_int_equal(dgram_prepare(fd, &peer), -1);
+        assert_int_equal(datagram_prepare(fd, &peer), -1);
         assert_int_equal(errno, ENOBUFS);
         assert_int_equal(open_descriptors(), descriptors);
     }
@@ -76,7 +76,7 @@ static void a_refusal_is_queued_with_what_it_is_about(void **state)
 
     (void)state;
     for (size_t i = 0; i < COUNT(hosts); i++) {
-        struct dgram_error error;
+        struct datagram_error error;
         struct addr peer;
         int fd;
 
@@ -86,10 +86,10 @@ static void a_refusal_is_queued_with_what_it_is_about(void **state)
         peer = local_address(fd);
         close(fd);
         fd = __real_socket(peer.sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        assert_int_equal(dgram_prepare(fd, &peer), 0);
-        assert_false(dgram_take_error(fd, &error, octets, sizeof octets));
+        assert_int_equal(datagram_prepare(fd, &peer), 0);
+        assert_false(datagram_take_error(fd, &error, octets, sizeof octets));
         assert_int_equal(sendto(fd, "hello", 5, 0, &peer.sa, peer.len), 5);
-        WAIT_UNTIL(dgram_take_error(fd, &error, octets, sizeof octets));
+        WAIT_UNTIL(datagram_take_error(fd, &error, octets, sizeof octets));
         assert_int_equal(error.error, ECONNREFUSED);
         assert_false(error.local);
         assert_int_equal(error.mtu, 0);
@@ -105,18 +105,18 @@ static void a_refusal_is_queued_with_what_it_is_about(void **state)
 static void this_host_tells_its_own_limit(void **state)
 {
     struct addr peer = address("127.0.0.1", 7);
-    struct dgram_error error;
+    struct datagram_error error;
     int fd = __real_socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     int probe = IP_PMTUDISC_PROBE;
     int large = 1 << 20;
 
     (void)state;
-    assert_int_equal(dgram_prepare(fd, &peer), 0);
+    assert_int_equal(datagram_prepare(fd, &peer), 0);
     __real_setsockopt(fd, SOL_IP, IP_MTU_DISCOVER, &probe, sizeof probe);
     __real_setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &large, sizeof large);
-    assert_int_equal(sendto(fd, octets, DGRAM_MAX_V4 + 2, 0, &peer.sa, peer.len), -1);
+    assert_int_equal(sendto(fd, octets, DATAGRAM_MAX_V4 + 2, 0, &peer.sa, peer.len), -1);
     assert_int_equal(errno, EMSGSIZE);
-    if (!dgram_take_error(fd, &error, octets, sizeof octets)) {
+    if (!datagram_take_error(fd, &error, octets, sizeof octets)) {
         close(fd);
         skip_because("this kernel does not queue it");
     }
@@ -132,13 +132,13 @@ static void what_else_is_queued_is_no_error(void **state)
     int server = bound_socket(SOCK_DGRAM, "127.0.0.1");
     int fd = bound_socket(SOCK_DGRAM, "127.0.0.1");
     struct addr peer = local_address(server);
-    struct dgram_error error;
+    struct datagram_error error;
     int stamps = SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE;
 
     (void)state;
     assert_int_equal(__real_setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPING, &stamps, sizeof stamps), 0);
     assert_int_equal(sendto(fd, "hello", 5, 0, &peer.sa, peer.len), 5);
-    WAIT_UNTIL(dgram_take_error(fd, &error, octets, sizeof octets));
+    WAIT_UNTIL(datagram_take_error(fd, &error, octets, sizeof octets));
     assert_true(error.local);
     assert_int_equal(error.from.len, 0);
     close(fd);
@@ -155,11 +155,11 @@ static void datagrams_are_received_with_their_source(void **state)
     size_t fragment = 1;
 
     (void)state;
-    assert_int_equal(dgram_receive(fd, octets, &from, &fragment), -1);
+    assert_int_equal(datagram_receive(fd, octets, &from, &fragment), -1);
     assert_int_equal(errno, EAGAIN);
     assert_int_equal(sendto(other, "", 0, 0, &own.sa, own.len), 0);
     assert_true(readable(fd, PATIENCE_MS));
-    assert_int_equal(dgram_receive(fd, octets, &from, &fragment), 0);
+    assert_int_equal(datagram_receive(fd, octets, &from, &fragment), 0);
     assert_int_equal(fragment, 0);
     assert_true(addr_equal(&from, &source));
     close(fd);

@@ -44,7 +44,7 @@ static struct {
     size_t last; /* size sent before */
     unsigned tries;
     struct sock_extended_err error; /* queued, if ee_origin is not 0 */
-    uint8_t data[DGRAM_ROOM];
+    uint8_t data[DATAGRAM_ROOM];
     ssize_t reply; /* length queued; -1: there is none */
     bool from_stranger;
     size_t largest; /* size that went out */

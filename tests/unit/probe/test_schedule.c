@@ -79,7 +79,7 @@ static void time_passes_while_probes_are_sent(void **state)
     /* Two are due at first; 0.8 ms later a third is. */
     turn(probe, T0 + 2 * MS + 300000);
     assert_int_equal(fake.sent, 4);
-    assert_int_equal(ledger_find(probe, 4)->sent_at, T0 + 3 * MS + 100000);
+    assert_int_equal(inflight_find(probe, 4)->sent_at, T0 + 3 * MS + 100000);
 }
 
 static void round_trips_of_late_probes_count_from_when_they_were_due(void **state)

@@ -49,7 +49,7 @@ static const char *histogram_text(struct fixture *f, unsigned rows, unsigned col
     free(f->text);
     out = open_memstream(&f->text, &f->size);
     assert_non_null(out);
-    draw_histogram(out, &f->rtt, rows, columns);
+    chart_histogram(out, &f->rtt, rows, columns);
     fclose(out);
     return f->text;
 }
@@ -61,7 +61,7 @@ static const char *progress_text(struct fixture *f, uint64_t elapsed, unsigned c
     free(f->text);
     out = open_memstream(&f->text, &f->size);
     assert_non_null(out);
-    draw_progress(out, &f->probe, f->probe.started + elapsed, columns);
+    chart_progress(out, &f->probe, f->probe.started + elapsed, columns);
     fclose(out);
     return f->text;
 }
@@ -87,25 +87,25 @@ static void times_have_three_digits_and_a_unit(void **state)
         {1234 * PROBE_SECOND, "1234 s"},
         {UINT64_MAX, "18446744074 s"},
     };
-    char text[DRAW_TIME];
+    char text[CHART_TIME];
 
     (void)state;
     for (size_t i = 0; i < COUNT(cases); i++)
-        assert_string_equal(draw_time(cases[i].ns, text), cases[i].text);
+        assert_string_equal(chart_time(cases[i].ns, text), cases[i].text);
 }
 
 static void bounds_are_round_and_enclose_the_value(void **state)
 {
     (void)state;
-    assert_int_equal(draw_bound(45123, false), 40000);
-    assert_int_equal(draw_bound(45123, true), 50000);
-    assert_int_equal(draw_bound(50000, false), 50000);
-    assert_int_equal(draw_bound(50000, true), 60000);
-    assert_int_equal(draw_bound(99, true), 100);
-    assert_int_equal(draw_bound(0, false), 0);
-    assert_int_equal(draw_bound(0, true), 1);
-    assert_true(draw_bound(UINT64_MAX, true) == UINT64_MAX);
-    assert_true(draw_bound(UINT64_MAX, false) < UINT64_MAX);
+    assert_int_equal(chart_bound(45123, false), 40000);
+    assert_int_equal(chart_bound(45123, true), 50000);
+    assert_int_equal(chart_bound(50000, false), 50000);
+    assert_int_equal(chart_bound(50000, true), 60000);
+    assert_int_equal(chart_bound(99, true), 100);
+    assert_int_equal(chart_bound(0, false), 0);
+    assert_int_equal(chart_bound(0, true), 1);
+    assert_true(chart_bound(UINT64_MAX, true) == UINT64_MAX);
+    assert_true(chart_bound(UINT64_MAX, false) < UINT64_MAX);
 }
 
 /* ---- the distribution ---- */
@@ -365,11 +365,11 @@ static void what_is_under_way_is_not_lost(void **state)
     struct fixture *f = *state;
 
     f->probe.counters.sent = f->probe.waiting = 3;
-    assert_int_equal(draw_decided(&f->probe), 0);
+    assert_int_equal(chart_decided(&f->probe), 0);
     assert_string_equal(progress_text(f, MS, 80), "0.0 s  3 sent  3000/s");
     f->probe.counters.received = 1;
     f->probe.waiting = 1;
-    assert_int_equal(draw_decided(&f->probe), 2);
+    assert_int_equal(chart_decided(&f->probe), 2);
     assert_string_equal(progress_text(f, PROBE_SECOND, 80), "1.0 s  3 sent  3.0/s  50.00% lost");
 }
 

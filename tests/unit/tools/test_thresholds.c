@@ -18,13 +18,13 @@ static void thresholds_are_milliseconds_and_percent(void **state)
                  {"0,0%", 0, 0},
                  {".5,.25%", MILLISECOND / 2, 25},
                  {"0.000001,0.01%", 1, 1},
-                 {"3600000,100%", PLUGIN_MAX_RTA, PLUGIN_ALL_LOST}};
+                 {"3600000,100%", THRESHOLD_MAX_RTA, THRESHOLD_ALL_LOST}};
 
     (void)state;
     for (size_t i = 0; i < COUNT(cases); i++) {
-        struct plugin_threshold threshold;
+        struct threshold threshold;
 
-        assert_true(plugin_parse(cases[i].text, &threshold));
+        assert_true(threshold_parse(cases[i].text, &threshold));
         assert_int_equal(threshold.rta, cases[i].rta);
         assert_int_equal(threshold.loss, cases[i].loss);
     }
@@ -39,65 +39,64 @@ static void other_thresholds_are_refused(void **state)
                                       "100,-1%",   "100,100.01%", "3600000.1,1",
                                       "100ms,20%", "100,20%,x",   "1e2,20%",
                                       "100, 20%",  "100,20x",     "99999999999999999999,1"};
-    struct plugin_threshold threshold;
+    struct threshold threshold;
 
     (void)state;
     for (size_t i = 0; i < COUNT(bad); i++)
-        assert_false(plugin_parse(bad[i], &threshold));
+        assert_false(threshold_parse(bad[i], &threshold));
 }
 
-static const struct plugin_threshold warning = {.rta = 100 * MILLISECOND, .loss = 2000};
-static const struct plugin_threshold critical = {.rta = 200 * MILLISECOND, .loss = 4000};
+static const struct threshold warning = {.rta = 100 * MILLISECOND, .loss = 2000};
+static const struct threshold critical = {.rta = 200 * MILLISECOND, .loss = 4000};
 
 static void states_begin_at_their_thresholds(void **state)
 {
     static const struct {
         double ms;
         double loss;
-        enum plugin_state expected;
-    } cases[] = {
-        {0, 0, PLUGIN_OK},        {99.9, 19.9, PLUGIN_OK},       {100, 0, PLUGIN_WARNING},
-        {0, 20, PLUGIN_WARNING},  {199.9, 39.9, PLUGIN_WARNING}, {200, 0, PLUGIN_CRITICAL},
-        {0, 40, PLUGIN_CRITICAL}, {100, 40, PLUGIN_CRITICAL},    {200, 20, PLUGIN_CRITICAL}};
+        enum threshold_state expected;
+    } cases[] = {{0, 0, STATE_OK},        {99.9, 19.9, STATE_OK},       {100, 0, STATE_WARNING},
+                 {0, 20, STATE_WARNING},  {199.9, 39.9, STATE_WARNING}, {200, 0, STATE_CRITICAL},
+                 {0, 40, STATE_CRITICAL}, {100, 40, STATE_CRITICAL},    {200, 20, STATE_CRITICAL}};
 
     (void)state;
     for (size_t i = 0; i < COUNT(cases); i++) {
-        const struct plugin_result result = {.rta = cases[i].ms * MILLISECOND,
-                                             .loss = cases[i].loss};
+        const struct threshold_result result = {.rta = cases[i].ms * MILLISECOND,
+                                                .loss = cases[i].loss};
 
-        assert_int_equal(plugin_judge(&result, &warning, &critical), cases[i].expected);
+        assert_int_equal(threshold_judge(&result, &warning, &critical), cases[i].expected);
     }
 }
 
 static void nothing_at_all_is_critical(void **state)
 {
-    const struct plugin_threshold never = {.rta = PLUGIN_MAX_RTA, .loss = PLUGIN_ALL_LOST};
-    const struct plugin_result nothing = {.rta = -1, .loss = 0};
+    const struct threshold never = {.rta = THRESHOLD_MAX_RTA, .loss = THRESHOLD_ALL_LOST};
+    const struct threshold_result nothing = {.rta = -1, .loss = 0};
 
     (void)state;
-    assert_int_equal(plugin_judge(&nothing, &never, &never), PLUGIN_CRITICAL);
+    assert_int_equal(threshold_judge(&nothing, &never, &never), STATE_CRITICAL);
 }
 
 static void states_have_their_names_and_statuses(void **state)
 {
     (void)state;
-    assert_string_equal(plugin_name(0), "OK");
-    assert_string_equal(plugin_name(1), "WARNING");
-    assert_string_equal(plugin_name(2), "CRITICAL");
-    assert_string_equal(plugin_name(3), "UNKNOWN");
-    assert_int_equal(PLUGIN_UNKNOWN, 3);
+    assert_string_equal(threshold_state_name(0), "OK");
+    assert_string_equal(threshold_state_name(1), "WARNING");
+    assert_string_equal(threshold_state_name(2), "CRITICAL");
+    assert_string_equal(threshold_state_name(3), "UNKNOWN");
+    assert_int_equal(STATE_UNKNOWN, 3);
 }
 
-static void assert_performance(double rta, double loss, const struct plugin_threshold *from,
+static void assert_performance(double rta, double loss, const struct threshold *from,
                                const char *expected)
 {
-    const struct plugin_result result = {.rta = rta, .loss = loss};
+    const struct threshold_result result = {.rta = rta, .loss = loss};
     char *text = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
 
     assert_non_null(out);
-    plugin_performance(out, &result, from, &critical);
+    threshold_performance(out, &result, from, &critical);
     fclose(out);
     assert_string_equal(text, expected);
     free(text);
@@ -105,7 +104,7 @@ static void assert_performance(double rta, double loss, const struct plugin_thre
 
 static void performance_data_is_that_of_check_icmp(void **state)
 {
-    const struct plugin_threshold fine = {.rta = 1500, .loss = 25};
+    const struct threshold fine = {.rta = 1500, .loss = 25};
 
     (void)state;
     assert_performance(9000, 0, &warning, "rta=0.009ms;100.000;200.000;0; pl=0%;20;40;0;100");

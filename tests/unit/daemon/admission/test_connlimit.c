@@ -15,78 +15,78 @@ WRAP_FAILING(void *, calloc, NULL, (size_t count, size_t size), (count, size))
 WRAP_FAILING(void *, realloc, NULL, (void *old, size_t size), (old, size))
 WRAP_FAILING(ssize_t, getrandom, -1, (void *buf, size_t size, unsigned flags), (buf, size, flags))
 
-static void set_limits(struct admit *admit, unsigned total, unsigned per_source)
+static void set_limits(struct connlimit *admit, unsigned total, unsigned per_source)
 {
-    admit_set_limits(admit, &(struct admit_limits){total, per_source, 32, 64});
+    connlimit_set_params(admit, &(struct connlimit_params){total, per_source, 32, 64});
 }
 
-static struct admit *new_admit(unsigned total, unsigned per_source)
+static struct connlimit *new_admit(unsigned total, unsigned per_source)
 {
-    struct admit *admit = admit_new();
+    struct connlimit *admit = connlimit_new();
 
     assert_non_null(admit);
     set_limits(admit, total, per_source);
     return admit;
 }
 
-static struct admit_source *enter(struct admit *admit, const char *host)
+static struct connlimit_source *enter(struct connlimit *admit, const char *host)
 {
     struct addr peer = address(host, 40000);
 
-    return admit_enter(admit, &peer);
+    return connlimit_enter(admit, &peer);
 }
 
 static void as_many_places_as_the_limit_can_be_reserved(void **state)
 {
-    struct admit *admit = new_admit(3, 0);
+    struct connlimit *admit = new_admit(3, 0);
 
     (void)state;
     for (unsigned i = 0; i < 3; i++) {
-        assert_int_equal(admit_open(admit), i);
-        assert_true(admit_reserve(admit));
+        assert_int_equal(connlimit_open(admit), i);
+        assert_true(connlimit_reserve(admit));
     }
-    assert_false(admit_reserve(admit));
-    assert_int_equal(admit_open(admit), 3);
-    admit_release(admit);
-    assert_int_equal(admit_open(admit), 2);
-    assert_true(admit_reserve(admit));
-    assert_false(admit_reserve(admit));
-    admit_free(admit);
+    assert_false(connlimit_reserve(admit));
+    assert_int_equal(connlimit_open(admit), 3);
+    connlimit_release(admit);
+    assert_int_equal(connlimit_open(admit), 2);
+    assert_true(connlimit_reserve(admit));
+    assert_false(connlimit_reserve(admit));
+    connlimit_free(admit);
 }
 
 static void nothing_is_admitted_before_limits_are_set(void **state)
 {
-    struct admit *admit = admit_new();
+    struct connlimit *admit = connlimit_new();
 
     (void)state;
     assert_non_null(admit);
-    assert_false(admit_reserve(admit));
-    assert_int_equal(admit_open(admit), 0);
-    admit_free(admit);
+    assert_false(connlimit_reserve(admit));
+    assert_int_equal(connlimit_open(admit), 0);
+    connlimit_free(admit);
 }
 
 static void a_lowered_limit_lets_what_is_open_stay(void **state)
 {
-    struct admit *admit = new_admit(2, 0);
+    struct connlimit *admit = new_admit(2, 0);
 
     (void)state;
-    assert_true(admit_reserve(admit));
-    assert_true(admit_reserve(admit));
+    assert_true(connlimit_reserve(admit));
+    assert_true(connlimit_reserve(admit));
     set_limits(admit, 1, 0);
-    assert_int_equal(admit_open(admit), 2);
-    admit_release(admit);
-    assert_false(admit_reserve(admit));
-    admit_release(admit);
-    assert_true(admit_reserve(admit));
+    assert_int_equal(connlimit_open(admit), 2);
+    connlimit_release(admit);
+    assert_false(connlimit_reserve(admit));
+    connlimit_release(admit);
+    assert_true(connlimit_reserve(admit));
     set_limits(admit, 5, 0);
-    assert_true(admit_reserve(admit));
-    admit_free(admit);
+    assert_true(connlimit_reserve(admit));
+    connlimit_free(admit);
 }
 
 static void a_source_gets_its_share_and_no_more(void **state)
 {
-    struct admit *admit = new_admit(100, 2);
-    struct admit_source *source = enter(admit, "192.0.2.1");
+    struct connlimit *admit = new_admit(100, 2);
+    struct connlimit_source *source = enter(admit, "192.0.2.1");
 
     (void)state;
     assert_non_null(source);
@@ -95,61 +95,61 @@ static void a_source_gets_its_share_and_no_more(void **state)
     assert_null(enter(admit, "192.0.2.1"));
     assert_int_equal(errno, EUSERS);
     assert_non_null(enter(admit, "192.0.2.2"));
-    admit_leave(admit, source);
+    connlimit_leave(admit, source);
     assert_ptr_equal(enter(admit, "192.0.2.1"), source);
     assert_null(enter(admit, "192.0.2.1"));
-    admit_free(admit);
+    connlimit_free(admit);
 }
 
 static void the_port_does_not_make_another_source(void **state)
 {
-    struct admit *admit = new_admit(100, 1);
+    struct connlimit *admit = new_admit(100, 1);
     struct addr peer = address("192.0.2.1", 1);
 
     (void)state;
-    assert_non_null(admit_enter(admit, &peer));
+    assert_non_null(connlimit_enter(admit, &peer));
     addr_set_port(&peer, 2);
-    assert_null(admit_enter(admit, &peer));
-    admit_free(admit);
+    assert_null(connlimit_enter(admit, &peer));
+    connlimit_free(admit);
 }
 
 static void no_limit_per_source_still_counts(void **state)
 {
-    struct admit *admit = new_admit(100, 0);
-    struct admit_source *source = NULL;
+    struct connlimit *admit = new_admit(100, 0);
+    struct connlimit_source *source = NULL;
 
     (void)state;
     for (int i = 0; i < 50; i++)
         assert_non_null(source = enter(admit, "192.0.2.1"));
     set_limits(admit, 100, 50);
     assert_null(enter(admit, "192.0.2.1"));
-    admit_leave(admit, source);
+    connlimit_leave(admit, source);
     assert_non_null(enter(admit, "192.0.2.1"));
-    admit_free(admit);
+    connlimit_free(admit);
 }
 
 static void an_ipv6_source_is_a_64(void **state)
 {
-    struct admit *admit = new_admit(100, 1);
+    struct connlimit *admit = new_admit(100, 1);
 
     (void)state;
     assert_non_null(enter(admit, "2001:db8:0:1::1"));
     assert_null(enter(admit, "2001:db8:0:1:ffff:ffff:ffff:ffff"));
     assert_non_null(enter(admit, "2001:db8:0:2::1"));
     assert_non_null(enter(admit, "2001:db8:1:1::1"));
-    admit_free(admit);
+    connlimit_free(admit);
 }
 
 static void an_ipv4_mapped_source_is_the_ipv4_one(void **state)
 {
-    struct admit *admit = new_admit(100, 1);
+    struct connlimit *admit = new_admit(100, 1);
 
     (void)state;
     assert_non_null(enter(admit, "192.0.2.1"));
     assert_null(enter(admit, "::ffff:192.0.2.1"));
     assert_non_null(enter(admit, "::ffff:192.0.2.2"));
     assert_null(enter(admit, "192.0.2.2"));
-    admit_free(admit);
+    connlimit_free(admit);
 }
 
 /* 32.1.13.184 is 0x20010db8: whatever stands for an IPv4 address must be no IPv6 prefix that begins
@@ -169,54 +169,54 @@ static void no_ipv6_source_is_taken_for_an_ipv4_one(void **state)
         "2001:db8:ffff:ffff::1",
         "0:0:2001:db8:ffff::1",
     };
-    struct admit *admit = new_admit(100, 1);
+    struct connlimit *admit = new_admit(100, 1);
 
     (void)state;
     assert_non_null(enter(admit, "32.1.13.184"));
     for (size_t i = 0; i < COUNT(others); i++) {
-        struct admit_source *source = enter(admit, others[i]);
+        struct connlimit_source *source = enter(admit, others[i]);
 
         if (!source)
             fail_msg("%s counts as 32.1.13.184", others[i]);
-        admit_leave(admit, source);
+        connlimit_leave(admit, source);
     }
-    admit_free(admit);
+    connlimit_free(admit);
 }
 
 static void many_sources_are_kept_apart(void **state)
 {
     enum { SOURCES = 20000 };
-    static struct admit_source *sources[SOURCES];
-    struct admit *admit = new_admit(100, 1);
+    static struct connlimit_source *sources[SOURCES];
+    struct connlimit *admit = new_admit(100, 1);
 
     (void)state;
     for (uint32_t i = 0; i < SOURCES; i++) {
         struct addr peer = address("10.0.0.0", 1);
 
         peer.in.sin_addr.s_addr |= htonl(i);
-        sources[i] = admit_enter(admit, &peer);
+        sources[i] = connlimit_enter(admit, &peer);
         assert_non_null(sources[i]);
-        assert_null(admit_enter(admit, &peer));
+        assert_null(connlimit_enter(admit, &peer));
     }
     for (uint32_t i = 0; i < SOURCES; i += 2)
-        admit_leave(admit, sources[i]);
+        connlimit_leave(admit, sources[i]);
     for (uint32_t i = 0; i < SOURCES; i++) {
         struct addr peer = address("10.0.0.0", 1);
 
         peer.in.sin_addr.s_addr |= htonl(i);
-        assert_int_equal(admit_enter(admit, &peer) != NULL, i % 2 == 0);
+        assert_int_equal(connlimit_enter(admit, &peer) != NULL, i % 2 == 0);
     }
-    admit_free(admit);
+    connlimit_free(admit);
 }
 
 static void want_of_memory_is_reported(void **state)
 {
-    struct admit *admit;
+    struct connlimit *admit;
 
     (void)state;
     SCRIPT(calloc_script, -ENOMEM);
     errno = 0;
-    assert_null(admit_new());
+    assert_null(connlimit_new());
     assert_int_equal(errno, ENOMEM);
     admit = new_admit(100, 1);
     SCRIPT(malloc_script, -ENOMEM);
@@ -224,12 +224,12 @@ static void want_of_memory_is_reported(void **state)
     assert_null(enter(admit, "192.0.2.1"));
     assert_int_equal(errno, ENOMEM);
     assert_non_null(enter(admit, "192.0.2.1"));
-    admit_free(admit);
+    connlimit_free(admit);
 }
 
 static void it_works_without_random_numbers(void **state)
 {
-    struct admit *admit;
+    struct connlimit *admit;
 
     (void)state;
     SCRIPT(getrandom_script, -EAGAIN);
@@ -238,13 +238,13 @@ static void it_works_without_random_numbers(void **state)
     assert_non_null(enter(admit, "192.0.2.1"));
     assert_null(enter(admit, "192.0.2.1"));
     assert_non_null(enter(admit, "192.0.2.2"));
-    admit_free(admit);
+    connlimit_free(admit);
 }
 
 static void freeing_nothing_is_allowed(void **state)
 {
     (void)state;
-    admit_free(NULL);
+    connlimit_free(NULL);
 }
 
 /* ---- several threads ---- */
@@ -264,31 +264,31 @@ static void note_open(unsigned open)
 /* No assertion in here: cmocka's belong to the test's own thread. */
 static void *come_and_go(void *argument)
 {
-    struct admit *admit = argument;
+    struct connlimit *admit = argument;
     struct addr peer = {.in = {.sin_family = AF_INET}, .len = sizeof peer.in};
 
     peer.in.sin_addr.s_addr = htonl(0x0a000001);
     for (int i = 0; i < ROUNDS; i++) {
-        struct admit_source *source;
+        struct connlimit_source *source;
 
-        if (!admit_reserve(admit))
+        if (!connlimit_reserve(admit))
             continue;
-        source = admit_enter(admit, &peer);
+        source = connlimit_enter(admit, &peer);
         if (source) {
             if (atomic_fetch_add(&inside, 1) >= SHARE)
                 too_many++;
             note_open(inside);
             atomic_fetch_sub(&inside, 1);
-            admit_leave(admit, source);
+            connlimit_leave(admit, source);
         }
-        admit_release(admit);
+        connlimit_release(admit);
     }
     return NULL;
 }
 
 static void threads_never_exceed_the_limits(void **state)
 {
-    struct admit *admit = new_admit(PLACES, SHARE);
+    struct connlimit *admit = new_admit(PLACES, SHARE);
     pthread_t threads[THREADS];
 
     (void)state;
@@ -298,64 +298,64 @@ static void threads_never_exceed_the_limits(void **state)
         assert_int_equal(pthread_join(threads[i], NULL), 0);
     assert_int_equal(too_many, 0);
     assert_in_range(most_open, 1, SHARE);
-    assert_int_equal(admit_open(admit), 0);
+    assert_int_equal(connlimit_open(admit), 0);
     for (int i = 0; i < PLACES; i++)
-        assert_true(admit_reserve(admit));
-    assert_false(admit_reserve(admit));
+        assert_true(connlimit_reserve(admit));
+    assert_false(connlimit_reserve(admit));
     for (int i = 0; i < SHARE; i++)
         assert_non_null(enter(admit, "10.0.0.1"));
     assert_null(enter(admit, "10.0.0.1"));
-    admit_free(admit);
+    connlimit_free(admit);
 }
 
 static void a_source_is_a_prefix_of_the_length_that_is_set(void **state)
 {
-    struct admit *admit = new_admit(100, 1);
-    struct admit_source *before;
+    struct connlimit *admit = new_admit(100, 1);
+    struct connlimit_source *before;
 
     (void)state;
     before = enter(admit, "192.0.2.1");
     assert_non_null(before);
-    admit_set_limits(admit, &(struct admit_limits){100, 1, 24, 128});
+    connlimit_set_params(admit, &(struct connlimit_params){100, 1, 24, 128});
     assert_non_null(enter(admit, "192.0.2.1"));
     assert_null(enter(admit, "192.0.2.2"));
     assert_non_null(enter(admit, "2001:db8::1"));
     assert_non_null(enter(admit, "2001:db8::2"));
     assert_null(enter(admit, "2001:db8::2"));
     /* It was counted by another length. */
-    admit_leave(admit, before);
+    connlimit_leave(admit, before);
     assert_null(enter(admit, "192.0.2.3"));
-    admit_free(admit);
+    connlimit_free(admit);
 }
 
 static void how_many_a_source_has_can_be_asked(void **state)
 {
-    struct admit *admit = new_admit(100, 0);
-    struct admit_source *source = enter(admit, "192.0.2.1");
+    struct connlimit *admit = new_admit(100, 0);
+    struct connlimit_source *source = enter(admit, "192.0.2.1");
 
     (void)state;
-    assert_int_equal(admit_count(source), 1);
+    assert_int_equal(connlimit_count(source), 1);
     enter(admit, "192.0.2.1");
-    assert_int_equal(admit_count(source), 2);
-    admit_leave(admit, source);
-    assert_int_equal(admit_count(source), 1);
-    admit_free(admit);
+    assert_int_equal(connlimit_count(source), 2);
+    connlimit_leave(admit, source);
+    assert_int_equal(connlimit_count(source), 1);
+    connlimit_free(admit);
 }
 
 static void places_get_scarce_by_halves(void **state)
 {
     static const unsigned scarcity[] = {0, 0, 0, 0, 0, 1, 1, 2, 3};
-    struct admit *admit = new_admit(8, 0);
+    struct connlimit *admit = new_admit(8, 0);
 
     (void)state;
     for (unsigned i = 0; i < 9; i++) {
-        assert_int_equal(admit_scarcity(admit), scarcity[i]);
-        assert_int_equal(admit_reserve(admit), i < 8);
+        assert_int_equal(connlimit_pressure(admit), scarcity[i]);
+        assert_int_equal(connlimit_reserve(admit), i < 8);
     }
     set_limits(admit, 4, 0);
-    assert_int_equal(admit_total(admit), 4);
-    assert_int_equal(admit_scarcity(admit), ADMIT_SCARCE_MAX);
-    admit_free(admit);
+    assert_int_equal(connlimit_total(admit), 4);
+    assert_int_equal(connlimit_pressure(admit), CONNLIMIT_PRESSURE_MAX);
+    connlimit_free(admit);
 }
 
 static unsigned rings(int bell)
@@ -367,7 +367,7 @@ static unsigned rings(int bell)
 
 static void who_wants_room_rings_for_all_now_and_then(void **state)
 {
-    struct admit *admit = new_admit(1, 0);
+    struct connlimit *admit = new_admit(1, 0);
     int bells[2];
     uint64_t now = 1000 * MS;
 
@@ -375,40 +375,40 @@ static void who_wants_room_rings_for_all_now_and_then(void **state)
     for (size_t i = 0; i < COUNT(bells); i++) {
         bells[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         assert_true(bells[i] >= 0);
-        assert_int_equal(admit_add_bell(admit, bells[i]), 0);
-        admit_want_room(admit, 7, i == 0 ? now : now - 1);
+        assert_int_equal(connlimit_add_wakeup(admit, bells[i]), 0);
+        connlimit_request_eviction(admit, 7, i == 0 ? now : now - 1);
         /* A worker alone has nobody to ring for. */
         assert_int_equal(rings(bells[0]), i);
     }
     assert_int_equal(rings(bells[1]), 1);
-    assert_false(admit_room_is_wanted(admit));
-    assert_true(admit_reserve(admit));
-    assert_true(admit_room_is_wanted(admit));
-    admit_want_room(admit, 8, now + 249 * MS - 1);
-    admit_want_room(admit, 8, now - 100 * MS);
+    assert_false(connlimit_eviction_requested(admit));
+    assert_true(connlimit_reserve(admit));
+    assert_true(connlimit_eviction_requested(admit));
+    connlimit_request_eviction(admit, 8, now + 249 * MS - 1);
+    connlimit_request_eviction(admit, 8, now - 100 * MS);
     assert_int_equal(rings(bells[0]) + rings(bells[1]), 0);
-    assert_int_equal(admit_answer_want(admit), 7);
-    assert_int_equal(admit_answer_want(admit), -1);
-    assert_false(admit_room_is_wanted(admit));
-    admit_want_room(admit, 0, now + 250 * MS);
+    assert_int_equal(connlimit_claim_request(admit), 7);
+    assert_int_equal(connlimit_claim_request(admit), -1);
+    assert_false(connlimit_eviction_requested(admit));
+    connlimit_request_eviction(admit, 0, now + 250 * MS);
     assert_int_equal(rings(bells[0]), 1);
     assert_int_equal(rings(bells[1]), 1);
-    assert_true(admit_room_is_wanted(admit));
-    assert_int_equal(admit_answer_want(admit), 0);
-    admit_free(admit);
+    assert_true(connlimit_eviction_requested(admit));
+    assert_int_equal(connlimit_claim_request(admit), 0);
+    connlimit_free(admit);
     close(bells[0]);
     close(bells[1]);
 }
 
 static void without_memory_there_is_no_bell(void **state)
 {
-    struct admit *admit = new_admit(1, 0);
+    struct connlimit *admit = new_admit(1, 0);
 
     (void)state;
     SCRIPT(realloc_script, -ENOMEM);
-    assert_int_equal(admit_add_bell(admit, 1), -1);
+    assert_int_equal(connlimit_add_wakeup(admit, 1), -1);
     assert_int_equal(errno, ENOMEM);
-    admit_free(admit);
+    connlimit_free(admit);
 }
 
 static atomic_bool tried;
@@ -416,7 +416,7 @@ static atomic_bool tried;
 static void *reserve_in_vain(void *argument)
 {
     for (int i = 0; i < 3000000; i++)
-        (void)admit_reserve(argument);
+        (void)connlimit_reserve(argument);
     tried = true;
     return NULL;
 }
@@ -424,18 +424,18 @@ static void *reserve_in_vain(void *argument)
 /* More than there may be means that the limit was lowered, and that nobody has to make room. */
 static void who_reserves_in_vain_is_never_counted(void **state)
 {
-    struct admit *admit = new_admit(1, 0);
+    struct connlimit *admit = new_admit(1, 0);
     unsigned most = 0;
     pthread_t thread;
 
     (void)state;
-    assert_true(admit_reserve(admit));
+    assert_true(connlimit_reserve(admit));
     assert_int_equal(pthread_create(&thread, NULL, reserve_in_vain, admit), 0);
     while (!tried)
-        most = admit_open(admit) > most ? admit_open(admit) : most;
+        most = connlimit_open(admit) > most ? connlimit_open(admit) : most;
     pthread_join(thread, NULL);
     assert_int_equal(most, 1);
-    admit_free(admit);
+    connlimit_free(admit);
 }
 
 int main(void)

@@ -5,53 +5,53 @@
 
 static const uint8_t no_ports[65536 / 8];
 
-static enum guard_verdict judge(const struct guard *guard, const char *host, uint16_t port)
+static enum loopguard_verdict judge(const struct loopguard *guard, const char *host, uint16_t port)
 {
     struct addr source = address(host, port);
 
-    return guard_judge(guard, &source);
+    return loopguard_judge(guard, &source);
 }
 
 static void only_the_ports_of_the_set_and_port_0_are_refused(void **state)
 {
     uint8_t ports[65536 / 8] = {0};
-    struct guard guard;
+    struct loopguard guard;
 
     (void)state;
     ports[7 / 8] |= 1U << 7 % 8;
     ports[65535 / 8] |= 1U << 65535 % 8;
-    guard_init(&guard, ports);
+    loopguard_init(&guard, ports);
     for (unsigned port = 0; port < 65536; port++) {
         bool refused = port == 0 || port == 7 || port == 65535;
 
         assert_int_equal(judge(&guard, "192.0.2.1", (uint16_t)port),
-                         refused ? GUARD_REFUSE_PORT : GUARD_ANSWER);
+                         refused ? LOOPGUARD_REFUSE_PORT : LOOPGUARD_ANSWER);
     }
 }
 
 static void port_0_is_refused_where_nothing_else_is(void **state)
 {
-    struct guard guard;
+    struct loopguard guard;
 
     (void)state;
-    guard_init(&guard, no_ports);
-    assert_int_equal(judge(&guard, "192.0.2.1", 0), GUARD_REFUSE_PORT);
-    assert_int_equal(judge(&guard, "2001:db8::1", 0), GUARD_REFUSE_PORT);
-    assert_int_equal(judge(&guard, "2001:db8::1", 1), GUARD_ANSWER);
+    loopguard_init(&guard, no_ports);
+    assert_int_equal(judge(&guard, "192.0.2.1", 0), LOOPGUARD_REFUSE_PORT);
+    assert_int_equal(judge(&guard, "2001:db8::1", 0), LOOPGUARD_REFUSE_PORT);
+    assert_int_equal(judge(&guard, "2001:db8::1", 1), LOOPGUARD_ANSWER);
 }
 
 static void one_more_port_can_be_refused_for_both_families(void **state)
 {
-    struct guard guard;
+    struct loopguard guard;
 
     (void)state;
-    guard_init(&guard, no_ports);
-    guard_refuse_port(&guard, 7007);
-    assert_int_equal(judge(&guard, "192.0.2.1", 7007), GUARD_REFUSE_PORT);
-    assert_int_equal(judge(&guard, "2001:db8::1", 7007), GUARD_REFUSE_PORT);
-    assert_int_equal(judge(&guard, "::ffff:192.0.2.1", 7007), GUARD_REFUSE_PORT);
-    assert_int_equal(judge(&guard, "192.0.2.1", 7006), GUARD_ANSWER);
-    assert_int_equal(judge(&guard, "192.0.2.1", 7008), GUARD_ANSWER);
+    loopguard_init(&guard, no_ports);
+    loopguard_refuse_port(&guard, 7007);
+    assert_int_equal(judge(&guard, "192.0.2.1", 7007), LOOPGUARD_REFUSE_PORT);
+    assert_int_equal(judge(&guard, "2001:db8::1", 7007), LOOPGUARD_REFUSE_PORT);
+    assert_int_equal(judge(&guard, "::ffff:192.0.2.1", 7007), LOOPGUARD_REFUSE_PORT);
+    assert_int_equal(judge(&guard, "192.0.2.1", 7006), LOOPGUARD_ANSWER);
+    assert_int_equal(judge(&guard, "192.0.2.1", 7008), LOOPGUARD_ANSWER);
 }
 
 static void addresses_that_no_reply_can_go_to_are_refused(void **state)
@@ -72,14 +72,14 @@ static void addresses_that_no_reply_can_go_to_are_refused(void **state)
     static const char *const answered[] = {
         "0.0.0.1", "127.0.0.1", "223.255.255.255", "240.0.0.1",       "::1",
         "fe80::1", "fec0::1",   "::ffff:10.0.0.1", "::ffff:127.0.0.1"};
-    struct guard guard;
+    struct loopguard guard;
 
     (void)state;
-    guard_init(&guard, no_ports);
+    loopguard_init(&guard, no_ports);
     for (size_t i = 0; i < COUNT(refused); i++)
-        assert_int_equal(judge(&guard, refused[i], 5000), GUARD_REFUSE_ADDRESS);
+        assert_int_equal(judge(&guard, refused[i], 5000), LOOPGUARD_REFUSE_ADDRESS);
     for (size_t i = 0; i < COUNT(answered); i++)
-        assert_int_equal(judge(&guard, answered[i], 5000), GUARD_ANSWER);
+        assert_int_equal(judge(&guard, answered[i], 5000), LOOPGUARD_ANSWER);
 }
 
 static void groups_are_multicast_and_the_limited_broadcast(void **state)
@@ -107,17 +107,17 @@ static void groups_are_multicast_and_the_limited_broadcast(void **state)
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct addr addr = address(cases[i].host, 1);
 
-        assert_int_equal(guard_is_group(&addr), cases[i].group);
+        assert_int_equal(loopguard_is_group(&addr), cases[i].group);
     }
 }
 
 /* ---- access ---- */
 
-static bool admits(const struct guard_access *access, const char *host)
+static bool admits(const struct acl *access, const char *host)
 {
     struct addr source = address(host, 5000);
 
-    return guard_admits(access, &source);
+    return acl_allows(access, &source);
 }
 
 static void list(struct prefix_set *set, const char *text, uint8_t value)
@@ -130,7 +130,7 @@ static void list(struct prefix_set *set, const char *text, uint8_t value)
 
 static void without_lists_everybody_is_admitted(void **state)
 {
-    struct guard_access access = {0};
+    struct acl access = {0};
 
     (void)state;
     assert_true(admits(&access, "192.0.2.1"));
@@ -140,13 +140,13 @@ static void without_lists_everybody_is_admitted(void **state)
 static void the_longest_match_admits_or_denies(void **state)
 {
     struct prefix_set *set = prefix_set_new();
-    struct guard_access access = {.set = set};
+    struct acl access = {.set = set};
 
     (void)state;
-    list(set, "192.0.2.0/24", GUARD_DENY);
-    list(set, "192.0.2.128/25", GUARD_ALLOW);
-    list(set, "192.0.2.129", GUARD_ALLOW);
-    list(set, "192.0.2.129", GUARD_DENY);
+    list(set, "192.0.2.0/24", ACL_DENY);
+    list(set, "192.0.2.128/25", ACL_ALLOW);
+    list(set, "192.0.2.129", ACL_ALLOW);
+    list(set, "192.0.2.129", ACL_DENY);
     for (unsigned only_listed = 0; only_listed < 2; only_listed++) {
         access.only_listed = only_listed;
         assert_false(admits(&access, "192.0.2.1"));
@@ -163,14 +163,14 @@ static void the_longest_match_admits_or_denies(void **state)
 static void who_is_denied_is_not_answered(void **state)
 {
     struct prefix_set *set = prefix_set_new();
-    struct guard guard;
+    struct loopguard guard;
 
     (void)state;
-    list(set, "2001:db8::/32", GUARD_DENY);
-    guard_init(&guard, no_ports);
+    list(set, "2001:db8::/32", ACL_DENY);
+    loopguard_init(&guard, no_ports);
     guard.access.set = set;
-    assert_int_equal(judge(&guard, "2001:db8::1", 5000), GUARD_REFUSE_ACCESS);
-    assert_int_equal(judge(&guard, "2001:db9::1", 5000), GUARD_ANSWER);
+    assert_int_equal(judge(&guard, "2001:db8::1", 5000), LOOPGUARD_REFUSE_ACCESS);
+    assert_int_equal(judge(&guard, "2001:db9::1", 5000), LOOPGUARD_ANSWER);
     prefix_set_free(set);
 }
 
@@ -181,12 +181,12 @@ static void no_client_counts_as_a_reply_of_ours(void **state)
     static const int initial[] = {30, 32, 60, 64, 128, 255};
 
     (void)state;
-    assert_false(guard_is_reply(0));
+    assert_false(loopguard_has_reply_ttl(0));
     for (size_t i = 0; i < COUNT(initial); i++)
         for (int away = 0; away < 60 && away < initial[i]; away++)
-            assert_false(guard_is_reply(initial[i] - away));
+            assert_false(loopguard_has_reply_ttl(initial[i] - away));
     for (int away = 0; away < 40; away++)
-        assert_true(guard_is_reply(GUARD_HOPS - away));
+        assert_true(loopguard_has_reply_ttl(LOOPGUARD_TTL - away));
 }
 
 int main(void)

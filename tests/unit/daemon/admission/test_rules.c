@@ -32,20 +32,20 @@ static struct conf example(void)
 
 static uint64_t key[2] = {1, 2};
 
-static bool admits(const struct policy *policy, const char *host)
+static bool admits(const struct rules *policy, const char *host)
 {
     struct addr addr = address(host, 5000);
 
-    return guard_admits(&policy->access, &addr);
+    return acl_allows(&policy->access, &addr);
 }
 
-static unsigned answered(struct budget *budget, const char *host)
+static unsigned answered(struct ratelimit *budget, const char *host)
 {
     struct addr addr = address(host, 5000);
     unsigned count = 0;
 
     for (uint32_t mark = 0; mark < 100; mark++)
-        count += budget_spend(budget, &addr, mark, 1000000000) == BUDGET_ANSWER;
+        count += ratelimit_spend(budget, &addr, mark, 1000000000) == RATELIMIT_ANSWER;
     return count;
 }
 
@@ -53,7 +53,7 @@ static void a_configuration_is_put_into_force(void **state)
 {
     struct conf conf = example();
     uint64_t before = key[1];
-    struct policy *policy = policy_new(&conf, 2, key);
+    struct rules *policy = rules_new(&conf, 2, key);
 
     (void)state;
     assert_non_null(policy);
@@ -62,45 +62,45 @@ static void a_configuration_is_put_into_force(void **state)
     assert_false(admits(policy, "192.0.2.1"));
     assert_false(admits(policy, "192.0.3.1"));
     for (size_t worker = 0; worker < 2; worker++) {
-        assert_int_equal(answered(policy_budget(policy, worker), "192.0.2.3"), 5);
-        assert_int_equal(answered(policy_budget(policy, worker), "192.0.2.2"), 100);
+        assert_int_equal(answered(rules_ratelimit(policy, worker), "192.0.2.3"), 5);
+        assert_int_equal(answered(rules_ratelimit(policy, worker), "192.0.2.2"), 100);
     }
-    assert_ptr_not_equal(policy_budget(policy, 0), policy_budget(policy, 1));
-    policy_free(policy);
-    policy_free(NULL);
+    assert_ptr_not_equal(rules_ratelimit(policy, 0), rules_ratelimit(policy, 1));
+    rules_free(policy);
+    rules_free(NULL);
 }
 
 static void without_a_rate_or_burst_there_are_no_budgets(void **state)
 {
     struct conf conf = example();
-    struct policy *policy;
+    struct rules *policy;
 
     (void)state;
     conf.limits.udp_rate = 0;
-    policy = policy_new(&conf, 2, key);
+    policy = rules_new(&conf, 2, key);
     assert_non_null(policy);
-    assert_null(policy_budget(policy, 1));
-    policy_free(policy);
+    assert_null(rules_ratelimit(policy, 1));
+    rules_free(policy);
     conf.limits.udp_rate = 1;
     conf.limits.udp_burst = 0;
-    policy = policy_new(&conf, 2, key);
+    policy = rules_new(&conf, 2, key);
     assert_non_null(policy);
-    assert_null(policy_budget(policy, 1));
-    policy_free(policy);
+    assert_null(rules_ratelimit(policy, 1));
+    rules_free(policy);
 }
 
 static void empty_lists_admit_everybody_and_exempt_nobody(void **state)
 {
     struct conf conf = example();
-    struct policy *policy;
+    struct rules *policy;
 
     (void)state;
     conf.access.allow.count = conf.access.deny.count = conf.limits.exempt.count = 0;
-    policy = policy_new(&conf, 1, key);
+    policy = rules_new(&conf, 1, key);
     assert_non_null(policy);
     assert_true(admits(policy, "192.0.3.1"));
-    assert_int_equal(answered(policy_budget(policy, 0), "192.0.2.2"), 5);
-    policy_free(policy);
+    assert_int_equal(answered(rules_ratelimit(policy, 0), "192.0.2.2"), 5);
+    rules_free(policy);
 }
 
 static void a_kernel_without_randomness_is_no_obstacle(void **state)
@@ -109,35 +109,35 @@ static void a_kernel_without_randomness_is_no_obstacle(void **state)
 
     (void)state;
     for (int i = 0; i < 2; i++)
-        policy_choose_key(random[i]);
+        rules_choose_key(random[i]);
     assert_memory_not_equal(random[0], random[1], sizeof random[0]);
     SCRIPT(getrandom_script, -EAGAIN);
-    policy_choose_key(other);
+    rules_choose_key(other);
     assert_true(other[0] != 0 && other[1] != 0);
 }
 
 static void want_of_memory_is_an_error(void **state)
 {
     struct conf conf = example();
-    struct policy *policy;
+    struct rules *policy;
 
     (void)state;
     for (unsigned n = 0;; n++) {
         script_fail_after(&calloc_script, n, ENOMEM);
-        policy = policy_new(&conf, 2, key);
+        policy = rules_new(&conf, 2, key);
         if (policy)
             break;
         assert_int_equal(errno, ENOMEM);
     }
     assert_true(calloc_script.calls >= 8);
-    policy_free(policy);
+    rules_free(policy);
     script_clear(&calloc_script);
     for (unsigned n = 0; n < 2; n++) {
         script_fail_after(&mmap_script, n, ENOMEM);
-        assert_null(policy_new(&conf, 2, key));
+        assert_null(rules_new(&conf, 2, key));
         script_clear(&mmap_script);
         script_fail_after(&reallocarray_script, n, ENOMEM);
-        assert_null(policy_new(&conf, 2, key));
+        assert_null(rules_new(&conf, 2, key));
         script_clear(&reallocarray_script);
     }
 }

@@ -76,9 +76,9 @@ static int status_of_child(int (*fn)(void))
     return WEXITSTATUS(status);
 }
 
-static struct priv_identity nobody(void)
+static struct account nobody(void)
 {
-    return (struct priv_identity){.uid = 65534, .gid = 65534};
+    return (struct account){.uid = 65534, .gid = 65534};
 }
 
 static void need_root(void)
@@ -91,38 +91,38 @@ static void need_root(void)
 
 static void an_account_brings_its_own_group(void **state)
 {
-    struct priv_identity identity;
+    struct account identity;
     const char *unknown;
 
     (void)state;
-    assert_int_equal(priv_find("nobody", NULL, &identity, &unknown), 0);
+    assert_int_equal(privileges_find("nobody", NULL, &identity, &unknown), 0);
     assert_int_equal(identity.uid, 65534);
     assert_int_equal(identity.gid, getpwnam("nobody")->pw_gid);
 }
 
 static void a_group_that_is_named_replaces_it(void **state)
 {
-    struct priv_identity identity;
+    struct account identity;
     const char *unknown;
 
     (void)state;
-    assert_int_equal(priv_find("nobody", "daemon", &identity, &unknown), 0);
+    assert_int_equal(privileges_find("nobody", "daemon", &identity, &unknown), 0);
     assert_int_equal(identity.uid, 65534);
     assert_int_equal(identity.gid, getgrnam("daemon")->gr_gid);
 }
 
 static void what_does_not_exist_is_named(void **state)
 {
-    struct priv_identity identity;
+    struct account identity;
     const char *unknown = NULL;
 
     (void)state;
     errno = 0;
-    assert_int_equal(priv_find("no-such-user", "daemon", &identity, &unknown), -1);
+    assert_int_equal(privileges_find("no-such-user", "daemon", &identity, &unknown), -1);
     assert_int_equal(errno, ENOENT);
     assert_string_equal(unknown, "no-such-user");
     errno = 0;
-    assert_int_equal(priv_find("nobody", "no-such-group", &identity, &unknown), -1);
+    assert_int_equal(privileges_find("nobody", "no-such-group", &identity, &unknown), -1);
     assert_int_equal(errno, ENOENT);
     assert_string_equal(unknown, "no-such-group");
 }
@@ -130,16 +130,16 @@ static void what_does_not_exist_is_named(void **state)
 static void an_unreadable_database_is_another_error_than_a_missing_account(void **state)
 {
     static const int errors[] = {EIO, EMFILE, ENFILE, ENOMEM};
-    struct priv_identity identity;
+    struct account identity;
     const char *unknown;
 
     (void)state;
     for (size_t i = 0; i < COUNT(errors); i++) {
         SCRIPT(getpwnam_script, -errors[i]);
-        assert_int_equal(priv_find("nobody", NULL, &identity, &unknown), -1);
+        assert_int_equal(privileges_find("nobody", NULL, &identity, &unknown), -1);
         assert_int_equal(errno, errors[i]);
         SCRIPT(getgrnam_script, -errors[i]);
-        assert_int_equal(priv_find("nobody", "daemon", &identity, &unknown), -1);
+        assert_int_equal(privileges_find("nobody", "daemon", &identity, &unknown), -1);
         assert_int_equal(errno, errors[i]);
     }
 }
@@ -148,11 +148,11 @@ static void an_unreadable_database_is_another_error_than_a_missing_account(void 
 
 static int drop_and_look(void)
 {
-    struct priv_identity identity = nobody();
+    struct account identity = nobody();
     uid_t uids[3];
     gid_t gids[3];
 
-    if (priv_drop(&identity) < 0)
+    if (privileges_drop(&identity) < 0)
         return 1;
     if (getresuid(&uids[0], &uids[1], &uids[2]) < 0 || getresgid(&gids[0], &gids[1], &gids[2]) < 0)
         return 2;
@@ -175,18 +175,18 @@ static void everything_is_dropped_and_there_is_no_way_back(void **state)
 
 static int drop_fails_with_eperm(void)
 {
-    struct priv_identity identity = nobody();
+    struct account identity = nobody();
 
     errno = 0;
-    return priv_drop(&identity) == -1 ? (errno == EPERM ? 0 : 2) : 1;
+    return privileges_drop(&identity) == -1 ? (errno == EPERM ? 0 : 2) : 1;
 }
 
 static int drop_fails_with_eagain(void)
 {
-    struct priv_identity identity = nobody();
+    struct account identity = nobody();
 
     errno = 0;
-    return priv_drop(&identity) == -1 ? (errno == EAGAIN ? 0 : 2) : 1;
+    return privileges_drop(&identity) == -1 ? (errno == EAGAIN ? 0 : 2) : 1;
 }
 
 static void each_call_that_fails_makes_it_fail(void **state)
@@ -219,12 +219,12 @@ static void a_way_back_that_is_open_makes_it_fail(void **state)
 
 static int drop_without_privileges(void)
 {
-    struct priv_identity identity = nobody();
+    struct account identity = nobody();
 
     if (geteuid() == 0 && setresuid(65534, 65534, 65534) < 0)
         return 3;
     identity.uid = 1;
-    return priv_drop(&identity) == -1 ? (errno == EPERM ? 0 : 2) : 1;
+    return privileges_drop(&identity) == -1 ? (errno == EPERM ? 0 : 2) : 1;
 }
 
 static void without_privileges_it_fails(void **state)
@@ -235,9 +235,9 @@ static void without_privileges_it_fails(void **state)
 
 static int drop_to(uid_t uid, gid_t gid)
 {
-    struct priv_identity identity = {.uid = uid, .gid = gid};
+    struct account identity = {.uid = uid, .gid = gid};
 
-    if (priv_drop(&identity) < 0)
+    if (privileges_drop(&identity) < 0)
         return 1;
     return getuid() == uid && getgid() == gid ? 0 : 2;
 }
@@ -289,7 +289,7 @@ static int confine_and_look(void)
 {
     uint64_t bind = geteuid() == 0 ? NET_BIND_SERVICE : 0;
 
-    if (priv_confine() < 0)
+    if (privileges_confine() < 0)
         return 1;
     if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1)
         return 2;
@@ -300,9 +300,9 @@ static int confine_and_look(void)
 
 static int drop_and_look_at_capabilities(void)
 {
-    struct priv_identity identity = nobody();
+    struct account identity = nobody();
 
-    if (priv_drop(&identity) < 0)
+    if (privileges_drop(&identity) < 0)
         return 1;
     return capabilities("CapPrm") == 0 && capabilities("CapEff") == 0 &&
                    capabilities("CapInh") == 0 && capabilities("CapAmb") == 0
@@ -325,14 +325,14 @@ static int with_ambient_capabilities(void)
     for (unsigned long c = CAP_NET_BIND_SERVICE; c <= CAP_NET_RAW; c++)
         if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, c, 0, 0) < 0)
             return 13;
-    if (priv_confine() < 0)
+    if (privileges_confine() < 0)
         return 14;
     if (capabilities("CapEff") != NET_BIND_SERVICE || capabilities("CapInh") != NET_BIND_SERVICE ||
         capabilities("CapAmb") != NET_BIND_SERVICE)
         return 15;
     /* Under the units, where there is nothing to give up, capset(2) is forbidden. */
     script_always(&capset_script, -EPERM);
-    return priv_confine() == 0 ? 0 : 16;
+    return privileges_confine() == 0 ? 0 : 16;
 }
 
 static void at_most_low_ports_can_be_bound(void **state)
@@ -353,7 +353,7 @@ static void who_becomes_an_ordinary_user_has_no_capability(void **state)
 static int confine_fails(void)
 {
     errno = 0;
-    return priv_confine() == -1 && errno == EINVAL ? 0 : 1;
+    return privileges_confine() == -1 && errno == EINVAL ? 0 : 1;
 }
 
 static void whatever_fails_makes_confining_fail(void **state)

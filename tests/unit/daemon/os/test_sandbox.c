@@ -152,9 +152,9 @@ static void need_landlock(void)
 
 static bool has_seccomp(void)
 {
-    callfilter_prepare();
-    return WIFEXITED(status_of_child(callfilter_install)) &&
-           WEXITSTATUS(status_of_child(callfilter_install)) != 0;
+    seccomp_filter_prepare();
+    return WIFEXITED(status_of_child(seccomp_filter_install)) &&
+           WEXITSTATUS(status_of_child(seccomp_filter_install)) != 0;
 }
 
 static void need_seccomp(void)
@@ -373,7 +373,7 @@ static void there_are_at_most_30_calls(void **state)
 {
     (void)state;
     need_seccomp();
-    assert_in_range(WEXITSTATUS(status_of_child(callfilter_install)), 1, 30);
+    assert_in_range(WEXITSTATUS(status_of_child(seccomp_filter_install)), 1, 30);
 }
 
 /* Each of these ends the process. */

@@ -19,7 +19,7 @@ static void clear_environment(void)
 /* A build without systemd links the stub, which is to do nothing. */
 static bool is_stub(void)
 {
-    return !notify_enabled();
+    return !service_manager_enabled();
 }
 
 static int manager; /* the service manager's end */
@@ -40,7 +40,7 @@ static int set_up(void **state)
     len -= (socklen_t)offsetof(struct sockaddr_un, sun_path) + 1;
     snprintf(text, sizeof text, "@%.*s", (int)len, name.sun_path + 1);
     assert_int_equal(setenv("NOTIFY_SOCKET", text, 1), 0);
-    notify_open();
+    service_manager_open();
     return 0;
 }
 
@@ -48,7 +48,7 @@ static int tear_down(void **state)
 {
     (void)state;
     close(manager);
-    notify_close();
+    service_manager_close();
     clear_environment();
     return 0;
 }
@@ -67,14 +67,14 @@ static void the_manager_is_told_of_readiness_and_status(void **state)
     (void)state;
     if (is_stub())
         skip_because("built without systemd");
-    assert_true(notify_enabled());
-    notify_ready("all is well: 100%");
+    assert_true(service_manager_enabled());
+    service_manager_ready("all is well: 100%");
     assert_string_equal(told(), "READY=1\nSTATUS=all is well: 100%");
-    notify_status("%s 3 open");
+    service_manager_status("%s 3 open");
     assert_string_equal(told(), "STATUS=%s 3 open");
-    notify_stopping(35);
+    service_manager_stopping(35);
     assert_string_equal(told(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=35000000");
-    notify_alive();
+    service_manager_alive();
     assert_string_equal(told(), "WATCHDOG=1");
     assert_string_equal(told(), "");
 }
@@ -96,7 +96,7 @@ static void a_reload_is_announced_with_its_time(void **state)
     (void)state;
     if (is_stub())
         skip_because("built without systemd");
-    notify_reloading();
+    service_manager_reloading();
     assert_int_equal(sscanf(told(), "RELOADING=1\nMONOTONIC_USEC=%" SCNu64 "%c", &usec, &end), 1);
     assert_in_range(usec, before, monotonic_usec());
 }
@@ -105,28 +105,28 @@ static void without_a_manager_nothing_is_said_and_nothing_fails(void **state)
 {
     (void)state;
     unsetenv("NOTIFY_SOCKET");
-    notify_open();
-    assert_false(notify_enabled());
-    notify_ready("x");
-    notify_status("x");
-    notify_reloading();
-    notify_stopping(0);
-    notify_alive();
+    service_manager_open();
+    assert_false(service_manager_enabled());
+    service_manager_ready("x");
+    service_manager_status("x");
+    service_manager_reloading();
+    service_manager_stopping(0);
+    service_manager_alive();
     assert_string_equal(told(), "");
-    assert_int_equal(notify_watchdog_interval(), 0);
+    assert_int_equal(service_manager_watchdog_interval(), 0);
 }
 
 static void a_manager_that_is_gone_does_no_harm(void **state)
 {
     (void)state;
     close(manager);
-    notify_ready("x");
-    notify_alive();
+    service_manager_ready("x");
+    service_manager_alive();
     assert_int_equal(setenv("NOTIFY_SOCKET", "nonsense", 1), 0);
-    notify_open();
-    assert_false(notify_enabled());
-    notify_ready("x");
-    notify_alive();
+    service_manager_open();
+    assert_false(service_manager_enabled());
+    service_manager_ready("x");
+    service_manager_alive();
 }
 
 static void the_watchdog_interval_is_in_nanoseconds(void **state)
@@ -134,16 +134,16 @@ static void the_watchdog_interval_is_in_nanoseconds(void **state)
     (void)state;
     if (is_stub())
         skip_because("built without systemd");
-    assert_int_equal(notify_watchdog_interval(), 0);
+    assert_int_equal(service_manager_watchdog_interval(), 0);
     setenv("WATCHDOG_USEC", "2500000", 1);
-    assert_int_equal(notify_watchdog_interval(), UINT64_C(2500000000));
-    assert_int_equal(notify_watchdog_interval(), UINT64_C(2500000000));
+    assert_int_equal(service_manager_watchdog_interval(), UINT64_C(2500000000));
+    assert_int_equal(service_manager_watchdog_interval(), UINT64_C(2500000000));
     setenv("WATCHDOG_USEC", "18446744073709551", 1);
-    assert_int_equal(notify_watchdog_interval(), UINT64_C(18446744073709551000));
+    assert_int_equal(service_manager_watchdog_interval(), UINT64_C(18446744073709551000));
     setenv("WATCHDOG_USEC", "18446744073709552", 1);
-    assert_int_equal(notify_watchdog_interval(), UINT64_MAX);
+    assert_int_equal(service_manager_watchdog_interval(), UINT64_MAX);
     setenv("WATCHDOG_USEC", "soon", 1);
-    assert_int_equal(notify_watchdog_interval(), 0);
+    assert_int_equal(service_manager_watchdog_interval(), 0);
 }
 
 static void set_pid(const char *variable, long pid)
@@ -161,9 +161,9 @@ static void a_watchdog_for_another_process_is_not_ours(void **state)
         skip_because("built without systemd");
     setenv("WATCHDOG_USEC", "1000000", 1);
     set_pid("WATCHDOG_PID", (long)getpid() + 1);
-    assert_int_equal(notify_watchdog_interval(), 0);
+    assert_int_equal(service_manager_watchdog_interval(), 0);
     set_pid("WATCHDOG_PID", (long)getpid());
-    assert_int_equal(notify_watchdog_interval(), UINT64_C(1000000000));
+    assert_int_equal(service_manager_watchdog_interval(), UINT64_C(1000000000));
 }
 
 static void no_sockets_are_handed_over_by_nobody(void **state)
@@ -171,7 +171,7 @@ static void no_sockets_are_handed_over_by_nobody(void **state)
     int first = -1;
 
     (void)state;
-    assert_int_equal(notify_sockets(&first), 0);
+    assert_int_equal(service_manager_sockets(&first), 0);
 }
 
 static void sockets_are_handed_over_once(void **state)
@@ -191,12 +191,12 @@ static void sockets_are_handed_over_once(void **state)
     set_pid("LISTEN_PID", (long)getpid());
     setenv("LISTEN_FDS", "2", 1);
     setenv("LISTEN_FDNAMES", "a:b", 1);
-    assert_int_equal(notify_sockets(&first), 2);
+    assert_int_equal(service_manager_sockets(&first), 2);
     assert_int_equal(first, 3);
     assert_null(getenv("LISTEN_FDS"));
     assert_null(getenv("LISTEN_PID"));
     assert_null(getenv("LISTEN_FDNAMES"));
-    assert_int_equal(notify_sockets(&first), 0);
+    assert_int_equal(service_manager_sockets(&first), 0);
     for (int fd = 3; fd <= 4; fd++)
         if (opened[fd - 3])
             close(fd);
@@ -209,7 +209,7 @@ static void sockets_of_another_process_are_not_ours(void **state)
     (void)state;
     setenv("LISTEN_FDS", "1", 1);
     set_pid("LISTEN_PID", (long)getpid() + 1);
-    assert_int_equal(notify_sockets(&first), 0);
+    assert_int_equal(service_manager_sockets(&first), 0);
 }
 
 static void a_malformed_environment_is_an_error_and_is_cleared(void **state)
@@ -224,14 +224,14 @@ static void a_malformed_environment_is_an_error_and_is_cleared(void **state)
         set_pid("LISTEN_PID", (long)getpid());
         setenv("LISTEN_FDS", wrong[i], 1);
         errno = 0;
-        assert_int_equal(notify_sockets(&first), -1);
+        assert_int_equal(service_manager_sockets(&first), -1);
         assert_int_not_equal(errno, 0);
         assert_null(getenv("LISTEN_FDS"));
         assert_null(getenv("LISTEN_PID"));
     }
     setenv("LISTEN_FDS", "1", 1);
     setenv("LISTEN_PID", "me", 1);
-    assert_int_equal(notify_sockets(&first), -1);
+    assert_int_equal(service_manager_sockets(&first), -1);
     assert_null(getenv("LISTEN_PID"));
 }
 
@@ -244,7 +244,7 @@ static void descriptors_that_are_not_open_are_an_error(void **state)
         skip_because("built without systemd");
     set_pid("LISTEN_PID", (long)getpid());
     setenv("LISTEN_FDS", "400", 1);
-    assert_int_equal(notify_sockets(&first), -1);
+    assert_int_equal(service_manager_sockets(&first), -1);
     assert_int_equal(errno, EBADF);
 }
 
@@ -256,16 +256,16 @@ static void a_manager_that_has_stopped_reading_does_not_stop_us(void **state)
     if (is_stub())
         skip_because("built without systemd");
     for (int i = 0; i < 20000; i++)
-        notify_status("x");
+        service_manager_status("x");
     /* Waits a moment for room, in vain. */
-    notify_ready("x");
+    service_manager_ready("x");
     for (const char *text = told(); *text; text = told()) {
         taken++;
         ready += strncmp(text, "READY", 5) == 0;
     }
     assert_in_range(taken, 1, 19999);
     assert_int_equal(ready, 0);
-    notify_ready("x");
+    service_manager_ready("x");
     assert_string_equal(told(), "READY=1\nSTATUS=x");
 }
 

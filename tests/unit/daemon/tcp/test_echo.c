@@ -32,7 +32,7 @@ WRAP_FAILING(void *, malloc, NULL, (size_t size), (size))
 
 struct fixture {
     int client;
-    struct conn conn;
+    struct echo conn;
     uint64_t received;
     uint64_t pieces;
     unsigned char scratch[4096];
@@ -46,7 +46,7 @@ static int set_up(void **state)
     assert_non_null(f);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
     f->client = fds[0];
-    conn_init(&f->conn, fds[1]);
+    echo_init(&f->conn, fds[1]);
     script_clear(&send_script);
     script_clear(&recv_script);
     script_clear(&malloc_script);
@@ -59,7 +59,7 @@ static int tear_down(void **state)
 {
     struct fixture *f = *state;
 
-    conn_fini(&f->conn);
+    echo_fini(&f->conn);
     close(f->conn.fd);
     if (f->client >= 0)
         close(f->client);
@@ -67,9 +67,9 @@ static int tear_down(void **state)
     return 0;
 }
 
-static enum conn_state turn(struct fixture *f, size_t size)
+static enum echo_state turn(struct fixture *f, size_t size)
 {
-    return conn_turn(&f->conn, f->scratch, size, &f->received, &f->pieces);
+    return echo_turn(&f->conn, f->scratch, size, &f->received, &f->pieces);
 }
 
 static void say(struct fixture *f, const char *text)
@@ -92,12 +92,12 @@ static void what_arrives_is_sent_back_and_counted(void **state)
     struct fixture *f = *state;
 
     say(f, "hello");
-    assert_int_equal(turn(f, 4096), CONN_READ);
+    assert_int_equal(turn(f, 4096), ECHO_READ);
     assert_heard(f, "hello");
     assert_int_equal(f->received, 5);
     assert_int_equal(f->pieces, 1);
     say(f, "more");
-    assert_int_equal(turn(f, 4096), CONN_READ);
+    assert_int_equal(turn(f, 4096), ECHO_READ);
     assert_heard(f, "more");
     assert_int_equal(f->received, 9);
     assert_int_equal(f->pieces, 2);
@@ -108,7 +108,7 @@ static void with_nothing_to_read_it_waits(void **state)
 {
     struct fixture *f = *state;
 
-    assert_int_equal(turn(f, 4096), CONN_READ);
+    assert_int_equal(turn(f, 4096), ECHO_READ);
     assert_int_equal(f->received, 0);
     assert_int_equal(f->pieces, 0);
 }
@@ -118,10 +118,10 @@ static void one_turn_takes_at_most_a_few_scratches(void **state)
     struct fixture *f = *state;
 
     say(f, "abcdefghijklmnopqrstuvwxyz");
-    assert_int_equal(turn(f, 2), CONN_READ);
+    assert_int_equal(turn(f, 2), ECHO_READ);
     assert_in_range(f->received, 2, 16);
     while (f->received < 26)
-        assert_int_equal(turn(f, 2), CONN_READ);
+        assert_int_equal(turn(f, 2), ECHO_READ);
     assert_int_equal(f->pieces, 13);
     assert_heard(f, "abcdefghijklmnopqrstuvwxyz");
 }
@@ -135,7 +135,7 @@ static void every_octet_value_comes_back(void **state)
     for (unsigned i = 0; i < sizeof all; i++)
         all[i] = (unsigned char)i;
     assert_int_equal(write(f->client, all, sizeof all), sizeof all);
-    assert_int_equal(turn(f, 4096), CONN_READ);
+    assert_int_equal(turn(f, 4096), ECHO_READ);
     assert_int_equal(read(f->client, back, sizeof back), sizeof all);
     assert_memory_equal(all, back, sizeof all);
 }
@@ -157,7 +157,7 @@ static void no_split_changes_an_octet(void **state)
         SCRIPT(send_script, c, -EAGAIN, d, -EINTR, -EAGAIN);
         say(f, "0123456789");
         for (int turns = 0; turns < 20 && (f->received < 10 || f->conn.held_end > 0); turns++)
-            assert_in_range(turn(f, 16), CONN_READ, CONN_WRITE);
+            assert_in_range(turn(f, 16), ECHO_READ, ECHO_WRITE);
         assert_heard(f, "0123456789");
     }
 }
@@ -168,7 +168,7 @@ static void a_partial_send_continues_with_the_rest(void **state)
 
     SCRIPT(send_script, 1, 2, PASS);
     say(f, "abcdef");
-    assert_int_equal(turn(f, 4096), CONN_READ);
+    assert_int_equal(turn(f, 4096), ECHO_READ);
     assert_int_equal(send_script.calls, 3);
     assert_heard(f, "abcdef");
 }
@@ -179,7 +179,7 @@ static void a_send_that_takes_nothing_is_repeated(void **state)
 
     SCRIPT(send_script, 0, 3, 0, PASS);
     say(f, "abcdef");
-    assert_int_equal(turn(f, 4096), CONN_READ);
+    assert_int_equal(turn(f, 4096), ECHO_READ);
     assert_heard(f, "abcdef");
 }
 
@@ -190,7 +190,7 @@ static void interrupted_calls_are_repeated(void **state)
     SCRIPT(recv_script, -EINTR);
     SCRIPT(send_script, -EINTR, 2, -EINTR);
     say(f, "abcdef");
-    assert_int_equal(turn(f, 4096), CONN_READ);
+    assert_int_equal(turn(f, 4096), ECHO_READ);
     assert_heard(f, "abcdef");
 }
 
@@ -199,7 +199,7 @@ static void endless_interruptions_do_not_hold_up_the_others(void **state)
     struct fixture *f = *state;
 
     script_always(&recv_script, -EINTR);
-    assert_int_equal(turn(f, 4096), CONN_READ);
+    assert_int_equal(turn(f, 4096), ECHO_READ);
     assert_in_range(recv_script.calls, 1, 100);
 }
 
@@ -209,10 +209,10 @@ static void what_the_socket_does_not_take_is_held(void **state)
 
     SCRIPT(send_script, 2, -EAGAIN);
     say(f, "abcdef");
-    assert_int_equal(turn(f, 4096), CONN_WRITE);
+    assert_int_equal(turn(f, 4096), ECHO_WRITE);
     assert_int_equal(f->conn.held_end - f->conn.held_at, 4);
     assert_heard(f, "ab");
-    assert_int_equal(turn(f, 4096), CONN_READ);
+    assert_int_equal(turn(f, 4096), ECHO_READ);
     assert_heard(f, "cdef");
     assert_null(f->conn.held);
     assert_int_equal(f->conn.held_end, 0);
@@ -225,15 +225,15 @@ static void held_data_goes_out_bit_by_bit(void **state)
 
     SCRIPT(send_script, -EWOULDBLOCK, 1, -EAGAIN, -EAGAIN, 2, -EAGAIN);
     say(f, "abcdef");
-    assert_int_equal(turn(f, 4096), CONN_WRITE);
+    assert_int_equal(turn(f, 4096), ECHO_WRITE);
     assert_heard(f, "");
-    assert_int_equal(turn(f, 4096), CONN_WRITE);
+    assert_int_equal(turn(f, 4096), ECHO_WRITE);
     assert_heard(f, "a");
-    assert_int_equal(turn(f, 4096), CONN_WRITE);
+    assert_int_equal(turn(f, 4096), ECHO_WRITE);
     assert_heard(f, "");
-    assert_int_equal(turn(f, 4096), CONN_WRITE);
+    assert_int_equal(turn(f, 4096), ECHO_WRITE);
     assert_heard(f, "bc");
-    assert_int_equal(turn(f, 4096), CONN_READ);
+    assert_int_equal(turn(f, 4096), ECHO_READ);
     assert_heard(f, "def");
 }
 
@@ -243,15 +243,15 @@ static void nothing_is_read_while_anything_is_owed(void **state)
 
     script_always(&send_script, -EAGAIN);
     say(f, "abc");
-    assert_int_equal(turn(f, 4096), CONN_WRITE);
+    assert_int_equal(turn(f, 4096), ECHO_WRITE);
     say(f, "def");
     SCRIPT(recv_script, PASS);
     for (int i = 0; i < 5; i++)
-        assert_int_equal(turn(f, 4096), CONN_WRITE);
+        assert_int_equal(turn(f, 4096), ECHO_WRITE);
     assert_int_equal(recv_script.calls, 0);
     assert_int_equal(f->received, 3);
     script_clear(&send_script);
-    assert_int_equal(turn(f, 4096), CONN_READ);
+    assert_int_equal(turn(f, 4096), ECHO_READ);
     assert_heard(f, "abcdef");
 }
 
@@ -259,17 +259,17 @@ static void memory_held_is_at_most_one_scratch(void **state)
 {
     struct fixture *f = *state;
     char piece[4096];
-    enum conn_state last = CONN_READ;
+    enum echo_state last = ECHO_READ;
     uint64_t written = 0;
 
     memset(piece, 'x', sizeof piece);
-    for (int i = 0; i < 10000 && last == CONN_READ; i++) {
+    for (int i = 0; i < 10000 && last == ECHO_READ; i++) {
         ssize_t n = write(f->client, piece, sizeof piece);
 
         written += n > 0 ? (uint64_t)n : 0;
         last = turn(f, 100);
     }
-    assert_int_equal(last, CONN_WRITE);
+    assert_int_equal(last, ECHO_WRITE);
     assert_in_range(f->conn.held_end, 1, 100);
     for (uint64_t back = 0; back < written;) {
         ssize_t n = read(f->client, piece, sizeof piece);
@@ -277,7 +277,7 @@ static void memory_held_is_at_most_one_scratch(void **state)
         if (n > 0)
             back += (uint64_t)n;
         else
-            assert_in_range(turn(f, 100), CONN_READ, CONN_WRITE);
+            assert_in_range(turn(f, 100), ECHO_READ, ECHO_WRITE);
     }
     assert_int_equal(f->received, written);
 }
@@ -289,9 +289,9 @@ static void memory_held_is_at_most_one_scratch(void **state)
 
 static unsigned char large_scratch[LARGE], stream[4 * LARGE], heard[4 * LARGE];
 
-static enum conn_state large_turn(struct fixture *f)
+static enum echo_state large_turn(struct fixture *f)
 {
-    return conn_turn(&f->conn, large_scratch, LARGE, &f->received, &f->pieces);
+    return echo_turn(&f->conn, large_scratch, LARGE, &f->received, &f->pieces);
 }
 
 static size_t held(const struct fixture *f)
@@ -336,7 +336,7 @@ static void a_bulk_stream_comes_back_whole(void **state)
         /* Some sends take less than all, and some reads of what was sent are cut too. */
         SCRIPT(send_script, (int)(i % 5 ? LARGE : 30000), i % 7 ? LARGE : -EAGAIN);
         SCRIPT(recv_script, PASS, (int)(i % 3 ? LARGE : 777), i % 2 ? PASS : -EINTR);
-        assert_in_range(large_turn(f), CONN_READ, CONN_WRITE);
+        assert_in_range(large_turn(f), ECHO_READ, ECHO_WRITE);
         assert_in_range(held(f), 0, HELD_LIMIT + 1);
     }
     assert_memory_equal(stream, heard, sizeof stream);
@@ -346,7 +346,7 @@ static void a_bulk_stream_comes_back_whole(void **state)
 static void who_never_reads_costs_sixteen_kibibytes(void **state)
 {
     struct fixture *f = *state;
-    enum conn_state last = CONN_READ;
+    enum echo_state last = ECHO_READ;
     size_t said = 0;
 
     set_up_stream();
@@ -354,7 +354,7 @@ static void who_never_reads_costs_sixteen_kibibytes(void **state)
         said += stuff(f, said);
         last = large_turn(f);
     }
-    assert_int_equal(last, CONN_WRITE);
+    assert_int_equal(last, ECHO_WRITE);
     assert_in_range(held(f), 0, HELD_LIMIT + 1);
     assert_in_range(said, LARGE, sizeof stream);
 }
@@ -369,7 +369,7 @@ static void who_has_read_much_is_read_from_by_the_scratch(void **state)
         assert_in_range(++echoed, 1, 1000);
         assert_int_equal(__real_send(f->client, stream, LARGE, 0), LARGE);
         script_clear(&recv_script);
-        assert_int_equal(large_turn(f), CONN_READ);
+        assert_int_equal(large_turn(f), ECHO_READ);
         if (recv_script.calls == 2)
             break;
         while (f->received < echoed * LARGE)
@@ -387,8 +387,8 @@ static void a_half_close_ends_it_after_everything_was_sent_back(void **state)
     SCRIPT(send_script, 1, -EAGAIN);
     say(f, "abcdef");
     assert_int_equal(shutdown(f->client, SHUT_WR), 0);
-    assert_int_equal(turn(f, 4096), CONN_WRITE);
-    assert_int_equal(turn(f, 4096), CONN_ENDED);
+    assert_int_equal(turn(f, 4096), ECHO_WRITE);
+    assert_int_equal(turn(f, 4096), ECHO_ENDED);
     assert_heard(f, "abcdef");
     assert_int_equal(read(f->client, &octet, 1), -1);
     assert_int_equal(errno, EAGAIN);
@@ -400,7 +400,7 @@ static void a_client_that_says_nothing_and_closes_ends_it(void **state)
 
     close(f->client);
     f->client = -1;
-    assert_int_equal(turn(f, 4096), CONN_ENDED);
+    assert_int_equal(turn(f, 4096), ECHO_ENDED);
     assert_int_equal(f->pieces, 0);
 }
 
@@ -411,7 +411,7 @@ static void an_error_of_recv_ends_it_and_tells_why(void **state)
 
     for (size_t i = 0; i < COUNT(errors); i++) {
         SCRIPT(recv_script, -errors[i]);
-        assert_int_equal(turn(f, 4096), CONN_FAILED);
+        assert_int_equal(turn(f, 4096), ECHO_FAILED);
         assert_int_equal(errno, errors[i]);
     }
 }
@@ -424,7 +424,7 @@ static void an_error_of_send_ends_it_and_tells_why(void **state)
     for (size_t i = 0; i < COUNT(errors); i++) {
         SCRIPT(send_script, 1, -errors[i]);
         say(f, "abc");
-        assert_int_equal(turn(f, 4096), CONN_FAILED);
+        assert_int_equal(turn(f, 4096), ECHO_FAILED);
         assert_int_equal(errno, errors[i]);
         assert_null(f->conn.held);
     }
@@ -436,8 +436,8 @@ static void a_reset_is_noticed_while_data_is_held(void **state)
 
     SCRIPT(send_script, -EAGAIN, -ECONNRESET);
     say(f, "abc");
-    assert_int_equal(turn(f, 4096), CONN_WRITE);
-    assert_int_equal(turn(f, 4096), CONN_FAILED);
+    assert_int_equal(turn(f, 4096), ECHO_WRITE);
+    assert_int_equal(turn(f, 4096), ECHO_FAILED);
     assert_int_equal(errno, ECONNRESET);
 }
 
@@ -448,7 +448,7 @@ static void a_client_gone_before_its_echo_raises_no_signal(void **state)
     say(f, "abc");
     close(f->client);
     f->client = -1;
-    assert_int_equal(turn(f, 4096), CONN_FAILED);
+    assert_int_equal(turn(f, 4096), ECHO_FAILED);
     assert_int_equal(errno, EPIPE);
     assert_false(send_lacked_nosignal);
 }
@@ -460,7 +460,7 @@ static void want_of_memory_to_hold_data_ends_it(void **state)
     SCRIPT(send_script, -EAGAIN);
     say(f, "abc");
     SCRIPT(malloc_script, -ENOMEM);
-    assert_int_equal(turn(f, 4096), CONN_FAILED);
+    assert_int_equal(turn(f, 4096), ECHO_FAILED);
     assert_int_equal(errno, ENOMEM);
 }
 
@@ -470,8 +470,8 @@ static void ending_frees_what_is_held_and_leaves_the_socket_open(void **state)
 
     SCRIPT(send_script, -EAGAIN);
     say(f, "abc");
-    assert_int_equal(turn(f, 4096), CONN_WRITE);
-    conn_fini(&f->conn);
+    assert_int_equal(turn(f, 4096), ECHO_WRITE);
+    echo_fini(&f->conn);
     assert_null(f->conn.held);
     assert_true(fcntl(f->conn.fd, F_GETFD) >= 0);
 }

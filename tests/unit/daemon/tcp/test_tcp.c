@@ -62,7 +62,7 @@ void __wrap_socket_set_accepted_options(int fd)
 
 static struct loop loop;
 static struct stats stats;
-static struct admit *admit;
+static struct connlimit *admit;
 static struct tcp tcp;
 static int listener;
 static struct addr server;
@@ -78,7 +78,7 @@ static int open_listener(void)
 
 static void set_limits(unsigned total, unsigned per_source)
 {
-    admit_set_limits(admit, &(struct admit_limits){total, per_source, 32, 64});
+    connlimit_set_params(admit, &(struct connlimit_params){total, per_source, 32, 64});
 }
 
 static int set_up(void **state)
@@ -93,7 +93,7 @@ static int set_up(void **state)
     logbook_open(LEVEL_INFO);
     memset(&stats, 0, sizeof stats);
     assert_int_equal(loop_init(&loop), 0);
-    admit = admit_new();
+    admit = connlimit_new();
     assert_non_null(admit);
     set_limits(1000, 0);
     assert_int_equal(tcp_init(&tcp, &loop, &stats, admit), 0);
@@ -109,8 +109,8 @@ static int tear_down(void **state)
     tcp_drop_listener(&tcp, listener);
     close(listener);
     tcp_fini(&tcp);
-    assert_int_equal(admit_open(admit), 0);
-    admit_free(admit);
+    assert_int_equal(connlimit_open(admit), 0);
+    connlimit_free(admit);
     loop_fini(&loop);
     return 0;
 }
@@ -186,12 +186,12 @@ static void a_client_gets_its_octets_back(void **state)
     assert_int_equal(stats.tcp_accepted, 1);
     assert_int_equal(stats.tcp_echoes, 2);
     assert_int_equal(stats.tcp_octets, 12);
-    assert_int_equal(admit_open(admit), 1);
+    assert_int_equal(connlimit_open(admit), 1);
     close(client);
     TURN_UNTIL(&loop, tcp.open == 0);
     assert_int_equal(stats.tcp_closed, 1);
     assert_int_equal(stats.tcp_reset, 0);
-    assert_int_equal(admit_open(admit), 0);
+    assert_int_equal(connlimit_open(admit), 0);
 }
 
 static void a_hundred_clients_each_get_their_own(void **state)
@@ -376,12 +376,12 @@ static void at_the_limit_a_place_freed_elsewhere_is_found_within_a_tenth_of_a_se
 
     (void)state;
     set_limits(1, 0);
-    assert_true(admit_reserve(admit));
+    assert_true(connlimit_reserve(admit));
     client = connect_client();
     script_clear(&accept4_script);
     turn(20);
     assert_int_equal(accept4_script.calls, 0);
-    admit_release(admit);
+    connlimit_release(admit);
     turn(20);
     assert_int_equal(tcp.open, 0);
     pass_time(&loop, 100 * MS);
@@ -424,7 +424,7 @@ static void a_source_beyond_its_share_is_refused_and_others_are_not(void **state
     assert_int_equal(stats.tcp_refused_source, 5);
     assert_int_equal(logged(LEVEL_NOTICE, "refused 127.0.0.1:"), 1);
     assert_int_equal(logbook.count, 1);
-    assert_int_equal(admit_open(admit), 1);
+    assert_int_equal(connlimit_open(admit), 1);
     other = connect_from("127.0.0.2");
     assert_echoes(other);
     assert_echoes(first);
@@ -460,7 +460,7 @@ static void who_is_gone_when_it_is_let_in_leaves_nothing_behind(void **state)
     turn(1);
     assert_int_equal(stats.tcp_accepted, stats.tcp_closed);
     assert_int_equal(tcp.open, 0);
-    assert_int_equal(admit_open(admit), 0);
+    assert_int_equal(connlimit_open(admit), 0);
 }
 
 static void one_turn_lets_in_a_bounded_number(void **state)
@@ -647,7 +647,7 @@ static void a_connection_that_cannot_be_kept_leaves_nothing_behind(void **state)
         TURN_UNTIL(&loop, tcp.muted);
         assert_true(script_done(cases[i].script));
         assert_int_equal(open_descriptors(), before);
-        assert_int_equal(admit_open(admit), 0);
+        assert_int_equal(connlimit_open(admit), 0);
         assert_int_equal(stats.tcp_starved, i + 1);
         assert_int_equal(logged(LEVEL_WARNING, "cannot keep a connection"), 1);
         assert_closed(client);
@@ -871,7 +871,7 @@ static void at_the_limit_who_is_quiet_makes_room(void **state)
     assert_closed(quiet);
     assert_echoes(useful);
     assert_int_equal(stats.tcp_evicted, 1);
-    assert_int_equal(admit_open(admit), 2);
+    assert_int_equal(connlimit_open(admit), 2);
     assert_int_equal(logged(LEVEL_WARNING, "all 2 connections are taken; ended one of 127.0.0.1"),
                      1);
     close(useful);
@@ -962,7 +962,7 @@ static void nobody_makes_room_for_who_is_refused_or_has_left(void **state)
     close(connect_from("127.0.0.3"));
     TURN_UNTIL(&loop, accept4_script.calls == 2);
     assert_int_equal(stats.tcp_evicted, 0);
-    assert_int_equal(admit_open(admit), 1);
+    assert_int_equal(connlimit_open(admit), 1);
     close(client);
     TURN_UNTIL(&loop, tcp.open == 0);
 }
@@ -983,7 +983,7 @@ static void after_the_limit_was_lowered_as_many_make_room_as_it_takes(void **sta
     late = connect_client();
     assert_echoes(late);
     assert_int_equal(tcp.open, 2);
-    assert_int_equal(admit_open(admit), 2);
+    assert_int_equal(connlimit_open(admit), 2);
     assert_int_equal(stats.tcp_evicted, 3);
     for (unsigned i = 0; i < COUNT(quiet); i++)
         assert_closed(quiet[i]);
@@ -1026,7 +1026,7 @@ static struct prefix_set *deny(const char *text)
 
     assert_non_null(set);
     assert_int_equal(prefix_parse(text, &prefix), 0);
-    assert_int_equal(prefix_set_add(set, &prefix, GUARD_DENY), 0);
+    assert_int_equal(prefix_set_add(set, &prefix, ACL_DENY), 0);
     return set;
 }
 
@@ -1038,39 +1038,39 @@ static void another_workers_client_is_let_in_where_one_can_make_room(void **stat
 
     (void)state;
     for (size_t i = 0; i < COUNT(bells); i++)
-        assert_int_equal(admit_add_bell(admit, bells[i]), 0);
+        assert_int_equal(connlimit_add_wakeup(admit, bells[i]), 0);
     quiet = open_client();
     tcp_drop_listener(&tcp, listener);
     set_limits(1, 0);
     pass_time(&loop, SECOND);
     late = connect_client();
     WAIT_UNTIL(in_backlog() == 1);
-    tcp_make_room(&tcp);
+    tcp_evict_for_others(&tcp);
     assert_int_equal(stats.tcp_evicted, 0);
-    admit_want_room(admit, listener, loop_now(&loop));
+    connlimit_request_eviction(admit, listener, loop_now(&loop));
     set_limits(2, 0);
-    tcp_make_room(&tcp);
+    tcp_evict_for_others(&tcp);
     assert_int_equal(stats.tcp_evicted, 0);
     set_limits(1, 0);
-    tcp_make_room(&tcp);
+    tcp_evict_for_others(&tcp);
     assert_int_equal(stats.tcp_evicted, 1);
     assert_closed(quiet);
     assert_echoes(late);
-    assert_int_equal(admit_open(admit), 1);
+    assert_int_equal(connlimit_open(admit), 1);
     /* Nobody goes for nobody, */
     pass_time(&loop, SECOND);
-    admit_want_room(admit, listener, loop_now(&loop));
-    tcp_make_room(&tcp);
+    connlimit_request_eviction(admit, listener, loop_now(&loop));
+    tcp_evict_for_others(&tcp);
     pass_time(&loop, SECOND);
-    admit_want_room(admit, 1000000, loop_now(&loop));
-    tcp_make_room(&tcp);
+    connlimit_request_eviction(admit, 1000000, loop_now(&loop));
+    tcp_evict_for_others(&tcp);
     /* nor for who is denied. */
-    tcp_set_access(&tcp, &(struct guard_access){.set = set});
+    tcp_set_access(&tcp, &(struct acl){.set = set});
     other = connect_from("127.0.0.3");
     WAIT_UNTIL(in_backlog() == 1);
     pass_time(&loop, SECOND);
-    admit_want_room(admit, listener, loop_now(&loop));
-    tcp_make_room(&tcp);
+    connlimit_request_eviction(admit, listener, loop_now(&loop));
+    tcp_evict_for_others(&tcp);
     assert_closed(other);
     assert_int_equal(stats.tcp_denied, 1);
     assert_int_equal(stats.tcp_evicted, 1);
@@ -1079,7 +1079,7 @@ static void another_workers_client_is_let_in_where_one_can_make_room(void **stat
     TURN_UNTIL(&loop, tcp.open == 0);
     close(bells[0]);
     close(bells[1]);
-    tcp_set_access(&tcp, &(struct guard_access){0});
+    tcp_set_access(&tcp, &(struct acl){0});
     prefix_set_free(set);
 }
 
@@ -1090,7 +1090,7 @@ static void who_finds_no_place_and_no_victim_rings_for_the_others(void **state)
 
     (void)state;
     for (size_t i = 0; i < COUNT(bells); i++)
-        assert_int_equal(admit_add_bell(admit, bells[i]), 0);
+        assert_int_equal(connlimit_add_wakeup(admit, bells[i]), 0);
     set_limits(1, 0);
     useful = open_client();
     pass_time(&loop, SECOND);
@@ -1101,7 +1101,7 @@ static void who_finds_no_place_and_no_victim_rings_for_the_others(void **state)
         assert_int_equal(read(bells[i], &rings, sizeof rings), sizeof rings);
         close(bells[i]);
     }
-    assert_int_equal(admit_answer_want(admit), listener);
+    assert_int_equal(connlimit_claim_request(admit), listener);
     close(useful);
     assert_echoes(late);
     close(late);
@@ -1170,7 +1170,7 @@ static void who_is_denied_is_turned_away(void **state)
     int client, denied[3];
 
     (void)state;
-    tcp_set_access(&tcp, &(struct guard_access){.set = set});
+    tcp_set_access(&tcp, &(struct acl){.set = set});
     for (unsigned i = 0; i < COUNT(denied); i++)
         denied[i] = connect_from("127.0.0.2");
     TURN_UNTIL(&loop, stats.tcp_denied == 3);
@@ -1178,7 +1178,7 @@ static void who_is_denied_is_turned_away(void **state)
         assert_closed(denied[i]);
     client = connect_client();
     assert_echoes(client);
-    assert_int_equal(admit_open(admit), 1);
+    assert_int_equal(connlimit_open(admit), 1);
     assert_int_equal(stats.tcp_accepted, 1);
     assert_int_equal(logged(LEVEL_NOTICE, "tcp: refused 127.0.0.2: access denies it (0 more"), 1);
     close(client);
@@ -1196,16 +1196,16 @@ static void who_comes_to_be_denied_is_ended(void **state)
         denied[i] = connect_from("127.0.0.2");
     TURN_UNTIL(&loop, tcp.open == 3);
     client = open_client();
-    tcp_set_access(&tcp, &(struct guard_access){.set = set});
+    tcp_set_access(&tcp, &(struct acl){.set = set});
     assert_int_equal(tcp.open, 1);
     assert_int_equal(stats.tcp_denied, 3);
     for (unsigned i = 0; i < COUNT(denied); i++)
         assert_closed(denied[i]);
     assert_echoes(client);
-    tcp_set_access(&tcp, &(struct guard_access){.only_listed = true});
+    tcp_set_access(&tcp, &(struct acl){.only_listed = true});
     assert_int_equal(tcp.open, 0);
     assert_closed(client);
-    tcp_set_access(&tcp, &(struct guard_access){0});
+    tcp_set_access(&tcp, &(struct acl){0});
     client = open_client();
     assert_echoes(client);
     close(client);
@@ -1425,7 +1425,7 @@ static void a_listener_that_somebody_shuts_down_is_left_alone(void **state)
         TURN_UNTIL(&loop, logged(LEVEL_ERROR, "shut down") == 1);
         for (int i = 0; i < 10; i++)
             pass_time(&loop, 100 * MS);
-        tcp_look_again(&tcp);
+        tcp_rearm_listeners(&tcp);
         assert_true(tcp_empty_queue(&tcp, listener));
         assert_int_equal(logbook.count, 1);
         assert_int_equal(stats.tcp_full + stats.tcp_starved, 0);
@@ -1448,8 +1448,8 @@ static void a_listener_that_somebody_shuts_down_is_left_alone(void **state)
         assert_int_equal(listen(listener, 128), 0);
         server = local_address(listener); /* a port of the kernel's choice is not kept */
         SCRIPT(loop_add_script, -ENOMEM);
-        tcp_look_again(&tcp);
-        tcp_look_again(&tcp);
+        tcp_rearm_listeners(&tcp);
+        tcp_rearm_listeners(&tcp);
         client = open_client();
         assert_echoes(client);
         close(client);
@@ -1478,7 +1478,7 @@ static void all_connections_can_be_closed_at_once(void **state)
     (void)state;
     tcp_close_all(&tcp);
     assert_int_equal(tcp.open, 0);
-    assert_int_equal(admit_open(admit), 0);
+    assert_int_equal(connlimit_open(admit), 0);
     assert_int_equal(stats.tcp_closed, 2);
     assert_closed(a);
     assert_closed(b);

@@ -120,7 +120,7 @@ static int set_up_params(void **state)
     static const uint8_t none[65536 / 8];
 
     (void)state;
-    guard_init(&params.guard, none);
+    loopguard_init(&params.guard, none);
     params.reflect_tos = true;
     params.answer_broadcast = false;
     params.budget = NULL;
@@ -293,7 +293,7 @@ static void sources_that_must_not_be_answered_are_told_apart(void **state)
     struct message m;
 
     (void)state;
-    guard_refuse_port(&params.guard, 19);
+    loopguard_refuse_port(&params.guard, 19);
     for (size_t i = 0; i < COUNT(cases); i++) {
         request_from(&m, cases[i].host, cases[i].port);
         asked_v4(&m, "192.0.2.7", "192.0.2.7", 3);
@@ -485,7 +485,7 @@ static void the_next_request_is_judged_as_by_itself(void **state)
     uint32_t dropped = 7;
 
     (void)state;
-    guard_refuse_port(&params.guard, 19);
+    loopguard_refuse_port(&params.guard, 19);
     for (size_t i = 0; i < COUNT(m); i++) {
         request_from(&m[i],
                      i == 1   ? "192.0.2.2"
