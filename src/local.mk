@@ -3,9 +3,12 @@ noinst_LIBRARIES += src/libcommon.a src/libdaemon.a src/libclient.a
 
 libcommon_sources = \
     src/common/addr.c src/common/addr.h \
+    src/common/clock.c src/common/clock.h \
+    src/common/hash.c src/common/hash.h \
     src/common/log.c src/common/log.h \
     src/common/prefix.c src/common/prefix.h \
     src/common/unix_dgram.c src/common/unix_dgram.h \
+    src/common/util.c src/common/util.h \
     src/net/loop.c src/net/loop.h \
     src/net/socket.c src/net/socket.h \
     src/net/waiter.c src/net/waiter.h

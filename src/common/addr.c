@@ -7,23 +7,18 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/util.h"
+
 static int parse_port(const char *text, uint16_t *port)
 {
-    unsigned value = 0;
-    size_t i;
+    uint64_t value;
 
-    for (i = 0; text[i] >= '0' && text[i] <= '9' && i < 6; i++)
-        value = value * 10 + (unsigned)(text[i] - '0');
-    if (i == 0 || text[i] != '\0') {
-        errno = text[i] >= '0' && text[i] <= '9' ? ERANGE : EINVAL;
-        return -1;
+    if (parse_number(text, 65535, &value) && value > 0) {
+        *port = (uint16_t)value;
+        return 0;
     }
-    if (value < 1 || value > 65535) {
-        errno = ERANGE;
-        return -1;
-    }
-    *port = (uint16_t)value;
-    return 0;
+    errno = text[0] != '\0' && text[strspn(text, "0123456789")] == '\0' ? ERANGE : EINVAL;
+    return -1;
 }
 
 static int parse_v6(char *host, struct addr *addr)

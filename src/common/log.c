@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "common/unix_dgram.h"
+#include "common/util.h"
 
 /* The order is that of enum log_level and enum log_target. */
 static const char *const level_names[] = {"error", "warning", "notice", "info", "debug"};
@@ -25,8 +26,6 @@ static const int priorities[] = {LOG_ERR, LOG_WARNING, LOG_NOTICE, LOG_INFO, LOG
 
 /* Datagrams of the syslog and journal targets: a message and what goes before and after it. */
 #define DATAGRAM_MAX (MESSAGE_MAX + 128)
-
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static void write_stderr(enum log_level level, const char *message);
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/util.h"
 
 int endpoint_fd(const struct endpoint *endpoint, size_t worker)
 {
@@ -279,7 +280,7 @@ int endpoints_plan(struct endpoints *next, const struct endpoints *current,
     int error = 0;
 
     *next = (struct endpoints){0};
-    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+    for (size_t i = 0; i < COUNT(wanted); i++) {
         bool enabled = wanted[i].type == SOCK_STREAM ? conf->tcp.enabled : conf->udp.enabled;
         int any = plan_inherited(next, inherited, wanted[i].type, enabled);
 

@@ -12,6 +12,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "common/util.h"
 #include "daemon/server.h"
 
 static const char help[] =
@@ -51,12 +52,9 @@ static _Noreturn void print_and_exit(const char *text)
 
 static unsigned parse_port(const char *text)
 {
-    char *end;
-    unsigned long port;
+    uint64_t port;
 
-    errno = 0;
-    port = strtoul(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || port < 1 || port > 65535)
+    if (!parse_number(text, 65535, &port) || port == 0)
         usage_error("'%s' is no port: 1 to 65535 is allowed", text);
     return (unsigned)port;
 }

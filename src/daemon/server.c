@@ -16,7 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
+#include "common/util.h"
 #include "daemon/admission/connlimit.h"
 #include "daemon/endpoints.h"
 #include "daemon/os/privileges.h"
@@ -29,16 +31,12 @@
 #include "net/loop.h"
 
 #define DEFAULT_CONFIG SYSCONFDIR "/echod.conf"
-#define SECOND         UINT64_C(1000000000)
 
 /* How often STATUS= is refreshed, if it changed, and the log told of refusals. */
 #define STATUS_NS (2 * SECOND)
 
 /* How often a drain looks whether the last connection has ended. */
 #define DRAIN_TICK_NS (SECOND / 100)
-
-#define SERVER_OF(pointer, field)                                                                  \
-    ((struct server *)(void *)((char *)(pointer)-offsetof(struct server, field)))
 
 struct server {
     const struct server_options *options;
@@ -128,7 +126,7 @@ static bool refresh_status(struct server *server)
 
 static void show_status(struct loop_timer *timer)
 {
-    struct server *server = SERVER_OF(timer, status_timer);
+    struct server *server = container_of(timer, struct server, status_timer);
     struct stats_sum sum = service_sum(&server->service);
 
     if (refresh_status(server))
@@ -152,7 +150,7 @@ static void log_counters(const struct server *server)
  */
 static void feed_watchdog(struct loop_timer *timer)
 {
-    struct server *server = SERVER_OF(timer, watchdog_timer);
+    struct server *server = container_of(timer, struct server, watchdog_timer);
     uint64_t now = loop_now(server->loop);
     bool alive = true;
 
@@ -226,7 +224,7 @@ static void reload(struct server *server)
 
 static void continue_drain(struct loop_timer *timer)
 {
-    struct server *server = SERVER_OF(timer, drain_timer);
+    struct server *server = container_of(timer, struct server, drain_timer);
     unsigned open = connlimit_open(server->service.admit);
 
     if (open > 0 && loop_now(server->loop) < server->drain_deadline) {
@@ -271,7 +269,7 @@ static void log_end(const struct server *server)
 
 static void take_signal(struct loop_io *io, short revents)
 {
-    struct server *server = SERVER_OF(io, signal_io);
+    struct server *server = container_of(io, struct server, signal_io);
     struct signalfd_siginfo info;
 
     (void)revents;

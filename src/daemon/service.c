@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
+#include "common/hash.h"
 #include "common/log.h"
-
-#define SECOND      UINT64_C(1000000000)
-#define MICROSECOND UINT64_C(1000)
+#include "common/util.h"
 
 /* How long a socket that is served no longer still takes in whose handshake had begun: a long round
  * trip. */
@@ -16,9 +16,6 @@
 
 /* Descriptors that are not for connections, besides those of workers and listeners. */
 #define RESERVED_DESCRIPTORS 32
-
-#define SERVICE_OF(timer)                                                                          \
-    ((struct service *)(void *)((char *)(timer)-offsetof(struct service, retired_timer)))
 
 /* Each worker has an epoll, an event and a timer descriptor; a reload may open every socket anew
  * beside the present ones. */
@@ -126,7 +123,7 @@ static void drop_retired(struct service *service)
  * an inherited one, where others may serve them. */
 static void end_retirement(struct loop_timer *timer)
 {
-    struct service *service = SERVICE_OF(timer);
+    struct service *service = container_of(timer, struct service, retired_timer);
     bool empty = true;
 
     for (size_t i = 0; i < service->retired.count; i++)
@@ -188,7 +185,7 @@ void service_withdraw(struct service *service)
 int service_init(struct service *service, size_t workers, rlim_t descriptors)
 {
     service->descriptors = descriptors;
-    rules_choose_key(service->key);
+    hash_choose_key(service->key);
     service->admit = connlimit_new();
     service->workers = calloc(workers, sizeof *service->workers);
     if (!service->admit || !service->workers)

@@ -8,10 +8,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "common/util.h"
 #include "daemon/tcp/tcp.h"
-
-#define WORKER_OF(pointer, field)                                                                  \
-    ((struct worker *)(void *)((char *)(pointer)-offsetof(struct worker, field)))
 
 /* A request to run a function in the worker's thread. */
 struct call {
@@ -49,7 +47,7 @@ struct worker {
 
 static void answer_call(struct loop_io *io, short revents)
 {
-    struct worker *worker = WORKER_OF(io, doorbell_io);
+    struct worker *worker = container_of(io, struct worker, doorbell_io);
     uint64_t rings;
 
     (void)revents;
@@ -96,7 +94,7 @@ static int call_worker(struct worker *worker, int (*fn)(struct worker *, void *)
 
 static void show_alive(struct loop_timer *timer)
 {
-    struct worker *worker = WORKER_OF(timer, alive_timer);
+    struct worker *worker = container_of(timer, struct worker, alive_timer);
 
     atomic_store_explicit(&worker->last_alive, loop_now(&worker->loop), memory_order_relaxed);
     loop_timer_set(&worker->loop, timer, loop_now(&worker->loop) + worker->alive_interval);

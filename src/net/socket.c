@@ -27,7 +27,7 @@
 #define KEEPALIVE_INTERVAL 20
 #define DEAD_MS            (300 * 1000)
 
-static int set(int fd, int level, int option, int value)
+int socket_set_option(int fd, int level, int option, int value)
 {
     return setsockopt(fd, level, option, &value, sizeof value);
 }
@@ -35,11 +35,11 @@ static int set(int fd, int level, int option, int value)
 /* Beyond net.core.rmem_max and wmem_max only with CAP_NET_ADMIN. */
 static int set_buffers(int fd, int receive, int transmit)
 {
-    if (set(fd, SOL_SOCKET, SO_RCVBUFFORCE, receive) < 0 &&
-        set(fd, SOL_SOCKET, SO_RCVBUF, receive) < 0)
+    if (socket_set_option(fd, SOL_SOCKET, SO_RCVBUFFORCE, receive) < 0 &&
+        socket_set_option(fd, SOL_SOCKET, SO_RCVBUF, receive) < 0)
         return -1;
-    if (set(fd, SOL_SOCKET, SO_SNDBUFFORCE, transmit) < 0 &&
-        set(fd, SOL_SOCKET, SO_SNDBUF, transmit) < 0)
+    if (socket_set_option(fd, SOL_SOCKET, SO_SNDBUFFORCE, transmit) < 0 &&
+        socket_set_option(fd, SOL_SOCKET, SO_SNDBUF, transmit) < 0)
         return -1;
     return 0;
 }
@@ -51,11 +51,12 @@ static int configure_stream(int fd)
     /* The urgent octet stays where it was sent (tcp(7), SO_OOBINLINE); an echo must not wait for
      * Nagle's algorithm; a peer that died without a word is found out even where there is no idle
      * timeout. */
-    if (set(fd, SOL_SOCKET, SO_OOBINLINE, 1) < 0 || set(fd, SOL_SOCKET, SO_KEEPALIVE, 1) < 0 ||
-        set(fd, IPPROTO_TCP, TCP_NODELAY, 1) < 0 ||
-        set(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE) < 0 ||
-        set(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL) < 0 ||
-        set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, DEAD_MS) < 0)
+    if (socket_set_option(fd, SOL_SOCKET, SO_OOBINLINE, 1) < 0 ||
+        socket_set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1) < 0 ||
+        socket_set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1) < 0 ||
+        socket_set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE) < 0 ||
+        socket_set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL) < 0 ||
+        socket_set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, DEAD_MS) < 0)
         return -1;
     return set_buffers(fd, TCP_RECEIVE_BUFFER, TCP_SEND_BUFFER);
 }
@@ -66,15 +67,18 @@ static int configure_stream(int fd)
  * segments of one packet are received as one message, where the kernel can (udp(7), UDP_GRO). */
 static int configure_datagram(int fd, int family)
 {
-    if (set(fd, SOL_SOCKET, SO_REUSEADDR, 0) < 0 || set(fd, SOL_IP, IP_PKTINFO, 1) < 0 ||
-        set(fd, SOL_IP, IP_RECVTOS, 1) < 0 || set(fd, SOL_IP, IP_TTL, SOCKET_REPLY_TTL) < 0 ||
-        set(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT) < 0)
+    if (socket_set_option(fd, SOL_SOCKET, SO_REUSEADDR, 0) < 0 ||
+        socket_set_option(fd, SOL_IP, IP_PKTINFO, 1) < 0 ||
+        socket_set_option(fd, SOL_IP, IP_RECVTOS, 1) < 0 ||
+        socket_set_option(fd, SOL_IP, IP_TTL, SOCKET_REPLY_TTL) < 0 ||
+        socket_set_option(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT) < 0)
         return -1;
-    (void)set(fd, SOL_UDP, UDP_GRO, 1);
+    (void)socket_set_option(fd, SOL_UDP, UDP_GRO, 1);
     if (family == AF_INET6 &&
-        (set(fd, SOL_IPV6, IPV6_RECVPKTINFO, 1) < 0 || set(fd, SOL_IPV6, IPV6_RECVTCLASS, 1) < 0 ||
-         set(fd, SOL_IPV6, IPV6_UNICAST_HOPS, SOCKET_REPLY_TTL) < 0 ||
-         set(fd, SOL_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT) < 0))
+        (socket_set_option(fd, SOL_IPV6, IPV6_RECVPKTINFO, 1) < 0 ||
+         socket_set_option(fd, SOL_IPV6, IPV6_RECVTCLASS, 1) < 0 ||
+         socket_set_option(fd, SOL_IPV6, IPV6_UNICAST_HOPS, SOCKET_REPLY_TTL) < 0 ||
+         socket_set_option(fd, SOL_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT) < 0))
         return -1;
     return 0;
 }
@@ -110,11 +114,11 @@ static int open_one(int type, const struct addr *addr, bool share)
         return -1;
     /* On a listener SO_REUSEADDR lets a restart bind while old connections are in TIME_WAIT (RFC
      * 9293 3.6.1), and no more. */
-    if ((type == SOCK_STREAM && set(fd, SOL_SOCKET, SO_REUSEADDR, 1) < 0) ||
+    if ((type == SOCK_STREAM && socket_set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1) < 0) ||
         (type == SOCK_DGRAM && enlarge_datagram_buffers(fd) < 0) ||
-        (family == AF_INET6 && set(fd, SOL_IPV6, IPV6_V6ONLY, 1) < 0) ||
-        (share && set(fd, SOL_SOCKET, SO_REUSEPORT, 1) < 0) || configure(fd, type, family) < 0 ||
-        bind(fd, &addr->sa, addr->len) < 0) {
+        (family == AF_INET6 && socket_set_option(fd, SOL_IPV6, IPV6_V6ONLY, 1) < 0) ||
+        (share && socket_set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1) < 0) ||
+        configure(fd, type, family) < 0 || bind(fd, &addr->sa, addr->len) < 0) {
         close_all(&fd, 1);
         return -1;
     }
@@ -150,15 +154,15 @@ int socket_open(int type, const struct addr *addr, int backlog, bool share, size
 
 void socket_enable_ttl_and_drops(int fd, bool on)
 {
-    set(fd, SOL_SOCKET, SO_RXQ_OVFL, on);
+    socket_set_option(fd, SOL_SOCKET, SO_RXQ_OVFL, on);
     /* One of them fails on a socket of the other family. */
-    set(fd, SOL_IP, IP_RECVTTL, on);
-    set(fd, SOL_IPV6, IPV6_RECVHOPLIMIT, on);
+    socket_set_option(fd, SOL_IP, IP_RECVTTL, on);
+    socket_set_option(fd, SOL_IPV6, IPV6_RECVHOPLIMIT, on);
 }
 
 int socket_share(int fd, bool on)
 {
-    return set(fd, SOL_SOCKET, SO_REUSEPORT, on);
+    return socket_set_option(fd, SOL_SOCKET, SO_REUSEPORT, on);
 }
 
 /* Segments that crossed a router, or came from anyone who follows RFC 1700's 64, are below 255: the
@@ -172,9 +176,9 @@ static void set_min_ttl(int fd, int ttl)
     if (getsockname(fd, &addr.sa, &addr.len) < 0)
         return;
     if (addr.sa.sa_family == AF_INET)
-        set(fd, SOL_IP, IP_MINTTL, ttl);
+        socket_set_option(fd, SOL_IP, IP_MINTTL, ttl);
     else
-        set(fd, SOL_IPV6, IPV6_MINHOPCOUNT, ttl);
+        socket_set_option(fd, SOL_IPV6, IPV6_MINHOPCOUNT, ttl);
 }
 
 /* A connected datagram socket receives from its peer only (udp(7)); ours becomes its own peer. What
@@ -247,8 +251,8 @@ int socket_adopt(int fd, int *type, struct addr *addr)
         return -1;
     /* Errors that nobody reads would keep a socket ready for ever (ip(7), IP_RECVERR). */
     if (*type == SOCK_DGRAM) {
-        (void)set(fd, SOL_IP, IP_RECVERR, 0);
-        (void)set(fd, SOL_IPV6, IPV6_RECVERR, 0);
+        (void)socket_set_option(fd, SOL_IP, IP_RECVERR, 0);
+        (void)socket_set_option(fd, SOL_IPV6, IPV6_RECVERR, 0);
     }
     return configure(fd, *type, addr->sa.sa_family);
 }

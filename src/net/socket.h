@@ -14,6 +14,9 @@
 /* A socket's own address and port, or "?". Returns buf. */
 const char *socket_print_own(int fd, char buf[static ADDR_STRLEN]);
 
+/* setsockopt(2) of an option that is an int. */
+int socket_set_option(int fd, int level, int option, int value);
+
 /* Open `count` nonblocking sockets of `type` (SOCK_STREAM or SOCK_DGRAM) bound to the same address,
  * ready to serve: stream sockets are set up so that what they accept needs no further option, and
  * listen with `backlog` (ignored for datagrams). With count 1 the address is ours alone; with more

@@ -30,14 +30,6 @@ void waiter_close(struct waiter *waiter)
     sigprocmask(SIG_SETMASK, &waiter->old_mask, NULL);
 }
 
-uint64_t waiter_now(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * WAITER_SECOND + (uint64_t)ts.tv_nsec;
-}
-
 static void read_signals(struct waiter *waiter)
 {
     struct signalfd_siginfo info;
@@ -58,10 +50,10 @@ int waiter_wait(struct waiter *waiter, struct pollfd fds[], unsigned count, uint
     for (unsigned i = 0; i < count; i++)
         all[i + 1] = fds[i];
     if (until != WAITER_NEVER) {
-        uint64_t now = waiter_now();
+        uint64_t now = clock_now();
         uint64_t rest = until > now ? until - now : 0;
 
-        timeout = (struct timespec){(time_t)(rest / WAITER_SECOND), (long)(rest % WAITER_SECOND)};
+        timeout = (struct timespec){(time_t)(rest / SECOND), (long)(rest % SECOND)};
     }
     ready = ppoll(all, count + 1, until != WAITER_NEVER ? &timeout : NULL, NULL);
     /* With signals blocked only SIGCONT interrupts. */

@@ -7,11 +7,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/clock.h"
+
 /* Wait for descriptors, for a point in time and for the user, all in one place, so that no signal
  * is missed between a test and a wait. Times are nanoseconds of CLOCK_MONOTONIC. */
 
-#define WAITER_SECOND UINT64_C(1000000000)
-#define WAITER_NEVER  UINT64_MAX
+#define WAITER_NEVER UINT64_MAX
 
 /* Descriptors waited for at once, at most. */
 #define WAITER_MAX 3
@@ -26,8 +27,6 @@ struct waiter {
 /* Take SIGINT, SIGTERM and SIGQUIT from here to waiter_close(). -1 with errno. */
 int waiter_open(struct waiter *waiter);
 void waiter_close(struct waiter *waiter);
-
-uint64_t waiter_now(void);
 
 /* poll(2) on `count` descriptors until a point in time or a signal. All revents are 0 unless one of
  * them is ready. -1 with errno: the kernel cannot. */

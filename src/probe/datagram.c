@@ -6,10 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static int set(int fd, int level, int option, int value)
-{
-    return setsockopt(fd, level, option, &value, sizeof value);
-}
+#include "net/socket.h"
 
 size_t datagram_max(const struct addr *peer)
 {
@@ -34,7 +31,7 @@ static int find_route(int fd, struct addr *peer)
     if (probe < 0)
         return -1;
     if (getsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &device, &len) == 0 && device != 0)
-        set(probe, SOL_SOCKET, SO_BINDTOIFINDEX, device);
+        socket_set_option(probe, SOL_SOCKET, SO_BINDTOIFINDEX, device);
     if (connect(probe, &peer->sa, peer->len) == 0) {
         peer->len = sizeof peer->in6;
         rc = getpeername(probe, &peer->sa, &peer->len);
@@ -49,7 +46,7 @@ int datagram_prepare(int fd, struct addr *peer)
 {
     bool v4 = peer->sa.sa_family == AF_INET;
 
-    if (set(fd, v4 ? SOL_IP : SOL_IPV6, v4 ? IP_RECVERR : IPV6_RECVERR, 1) < 0)
+    if (socket_set_option(fd, v4 ? SOL_IP : SOL_IPV6, v4 ? IP_RECVERR : IPV6_RECVERR, 1) < 0)
         return -1;
     return find_route(fd, peer);
 }

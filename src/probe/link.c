@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: ISC */
+#include "net/socket.h"
 #include "probe/probe.h"
 
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
-
-static int set(int fd, int level, int option, int value)
-{
-    return setsockopt(fd, level, option, &value, sizeof value);
-}
 
 void probe_link_init(struct probe_link *link, const struct probe_ops *ops, struct probe *probe,
                      unsigned index)
@@ -28,11 +24,13 @@ static int set_path(int fd, int family, int type, const struct probe_socket *how
     int level = v4 ? SOL_IP : SOL_IPV6;
     int pmtu = how->pmtu < 0 && type == SOCK_DGRAM ? IP_PMTUDISC_DONT : how->pmtu;
 
-    if (how->tos >= 0 && set(fd, level, v4 ? IP_TOS : IPV6_TCLASS, how->tos) < 0)
+    if (how->tos >= 0 && socket_set_option(fd, level, v4 ? IP_TOS : IPV6_TCLASS, how->tos) < 0)
         return -1;
-    if (how->ttl >= 0 && set(fd, level, v4 ? IP_TTL : IPV6_UNICAST_HOPS, how->ttl) < 0)
+    if (how->ttl >= 0 &&
+        socket_set_option(fd, level, v4 ? IP_TTL : IPV6_UNICAST_HOPS, how->ttl) < 0)
         return -1;
-    if (pmtu >= 0 && set(fd, level, v4 ? IP_MTU_DISCOVER : IPV6_MTU_DISCOVER, pmtu) < 0)
+    if (pmtu >= 0 &&
+        socket_set_option(fd, level, v4 ? IP_MTU_DISCOVER : IPV6_MTU_DISCOVER, pmtu) < 0)
         return -1;
     if (how->device[0] == '\0')
         return 0;
@@ -59,8 +57,8 @@ static int bind_source(int fd, int family, int type, const struct probe_socket *
     if (type == SOCK_STREAM) {
         /* One of our own earlier connections may still be in TIME-WAIT; and without a port, the
          * kernel need not pick one before it knows the peer. */
-        if (set(fd, SOL_SOCKET, SO_REUSEADDR, 1) < 0 ||
-            (how->port == 0 && set(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1) < 0))
+        if (socket_set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1) < 0 ||
+            (how->port == 0 && socket_set_option(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1) < 0))
             return -1;
     }
     return bind(fd, &source.sa, source.len);

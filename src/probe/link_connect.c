@@ -78,7 +78,7 @@ static void review(struct connect_link *link, struct attempt *attempt, bool conn
 
     if (connecting && stream->state == TCP_CONNECTED) {
         link->link.peer = stream->peer;
-        probe_connected(&link->link, attempt->seq, probe_now() - stream->began);
+        probe_connected(&link->link, attempt->seq, clock_now() - stream->began);
         tcp_stream_flush(stream);
     }
     if (stream->state == TCP_ENDED) {
@@ -88,7 +88,7 @@ static void review(struct connect_link *link, struct attempt *attempt, bool conn
         if (stream->in_offset > 0)
             tcp_stream_remains(stream);
         else
-            probe_error(&link->link, attempt->seq, error, blamed(stream, error), probe_now());
+            probe_error(&link->link, attempt->seq, error, blamed(stream, error), clock_now());
         drop(attempt);
     } else if (stream->in == stream->end) {
         drop(attempt);
@@ -100,14 +100,14 @@ static void begin(struct connect_link *link, uint64_t seq)
     struct attempt *attempt = add(link, seq);
 
     if (!attempt) {
-        probe_error(&link->link, seq, errno, NULL, probe_now());
+        probe_error(&link->link, seq, errno, NULL, clock_now());
         return;
     }
     tcp_stream_open(&attempt->stream, &link->link, &link->link.peer);
     if (tcp_stream_queue(&attempt->stream, seq)) {
         review(link, attempt, true);
     } else {
-        probe_error(&link->link, seq, ENOMEM, NULL, probe_now());
+        probe_error(&link->link, seq, ENOMEM, NULL, clock_now());
         drop(attempt);
     }
 }

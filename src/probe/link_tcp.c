@@ -33,7 +33,7 @@ static void connected(struct tcp_link *tcp)
     if (getsockname(tcp->stream.watch.fd, &own.sa, &own.len) == 0)
         tcp->link.port = addr_port(&own);
     tcp_stream_flush(&tcp->stream);
-    probe_connected(&tcp->link, 0, probe_now() - tcp->stream.began);
+    probe_connected(&tcp->link, 0, clock_now() - tcp->stream.began);
 }
 
 static struct probe_link *tcp_open(struct probe *probe, const struct addr *peer, unsigned index)

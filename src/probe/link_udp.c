@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "net/socket.h"
 #include "probe/datagram.h"
 #include "probe/probe.h"
 
@@ -52,11 +53,6 @@ struct udp_link {
     uint64_t stamp_seq[STAMPS]; /* which probe that number was */
 };
 
-static int set(int fd, int level, int option, int value)
-{
-    return setsockopt(fd, level, option, &value, sizeof value);
-}
-
 /* ---- opening ---- */
 
 static void udp_close(struct probe_link *link)
@@ -76,8 +72,8 @@ static void number_stamps(struct udp_link *udp)
     int fd = udp->link.watch.fd;
 
     udp->stamp_id = 0;
-    udp->stamping = set(fd, SOL_SOCKET, SO_TIMESTAMPING, 0) == 0 &&
-                    set(fd, SOL_SOCKET, SO_TIMESTAMPING, STAMPING) == 0;
+    udp->stamping = socket_set_option(fd, SOL_SOCKET, SO_TIMESTAMPING, 0) == 0 &&
+                    socket_set_option(fd, SOL_SOCKET, SO_TIMESTAMPING, STAMPING) == 0;
 }
 
 static int open_socket(struct udp_link *udp, int family)
@@ -89,8 +85,9 @@ static int open_socket(struct udp_link *udp, int family)
     if (fd < 0)
         return -1;
     udp->link.watch.fd = fd;
-    if (datagram_prepare(fd, &udp->link.peer) < 0 || set(fd, SOL_SOCKET, SO_SNDBUF, BUFFER) < 0 ||
-        set(fd, SOL_SOCKET, SO_RCVBUF, BUFFER) < 0)
+    if (datagram_prepare(fd, &udp->link.peer) < 0 ||
+        socket_set_option(fd, SOL_SOCKET, SO_SNDBUF, BUFFER) < 0 ||
+        socket_set_option(fd, SOL_SOCKET, SO_RCVBUF, BUFFER) < 0)
         return -1;
     if (getsockname(fd, &own.sa, &own.len) == 0)
         udp->link.port = addr_port(&own);
@@ -161,7 +158,7 @@ static bool take_error(struct udp_link *udp, const struct datagram_error *error,
     about = payload_identify(&probe->payload, octets, error->len, probe_oldest_waiting(probe),
                              probe->counters.sent);
     probe_error(&udp->link, about.seq, error->error, error->from.len != 0 ? &error->from : NULL,
-                probe_now());
+                clock_now());
     return true;
 }
 
@@ -229,7 +226,7 @@ static unsigned udp_send(struct probe_link *link, uint64_t first, unsigned count
             break;
         }
         if (sent == 0) {
-            probe_error(link, first + done, errno, NULL, probe_now());
+            probe_error(link, first + done, errno, NULL, clock_now());
             if (udp->stamping)
                 number_stamps(udp);
             sent = 1;
@@ -277,7 +274,7 @@ static bool receive_batch(struct udp_link *udp)
         msg->msg_controllen = udp->stamping ? CONTROL : 0;
     }
     count = recvmmsg(udp->link.watch.fd, batch->in, batch->size, MSG_TRUNC, NULL);
-    now = probe_now();
+    now = clock_now();
     if (count < 0)
         return errno != EAGAIN && take_errors(udp);
     for (int i = 0; i < count && !udp->link.probe->stopped; i++)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "net/socket.h"
 #include "net/waiter.h"
 #include "probe/datagram.h"
 #include "probe/payload.h"
@@ -12,7 +13,7 @@
 /* Sending fails with the errors of earlier datagrams first. */
 #define ERRORS 8
 
-const struct mtu_settings mtu_defaults = {.tries = 3, .timeout = WAITER_SECOND};
+const struct mtu_settings mtu_defaults = {.tries = 3, .timeout = SECOND};
 
 struct search {
     const struct mtu_settings *settings;
@@ -40,21 +41,16 @@ struct bounds {
     bool confirming; /* the hint is one more than what an earlier one said */
 };
 
-static int set(int fd, int level, int option, int value)
-{
-    return setsockopt(fd, level, option, &value, sizeof value);
-}
-
 /* PROBE sets DF and ignores what the kernel believes about the path: with DO, a router's report of
  * yesterday would be taken for this host's limit. */
 static int forbid_fragments(int fd, int family)
 {
     if (family == AF_INET) {
-        (void)set(fd, SOL_IP, IP_RECVFRAGSIZE, 1);
-        return set(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
+        (void)socket_set_option(fd, SOL_IP, IP_RECVFRAGSIZE, 1);
+        return socket_set_option(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
     }
-    (void)set(fd, SOL_IPV6, IPV6_RECVFRAGSIZE, 1);
-    return set(fd, SOL_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
+    (void)socket_set_option(fd, SOL_IPV6, IPV6_RECVFRAGSIZE, 1);
+    return socket_set_option(fd, SOL_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
 }
 
 /* ---- one try ---- */
@@ -166,7 +162,7 @@ static bool receive(struct search *search, struct mtu_probe *probe)
 /* Returns whether the answer to this try, or a late one to an earlier, decides on the size. */
 static bool await_answer(struct search *search, struct mtu_probe *probe)
 {
-    uint64_t until = waiter_now() + search->settings->timeout;
+    uint64_t until = clock_now() + search->settings->timeout;
     bool decided = false;
 
     while (!decided) {
@@ -177,14 +173,14 @@ static bool await_answer(struct search *search, struct mtu_probe *probe)
             search->result->error = errno;
             search->over = true;
         }
-        search->over |= search->waiter.stopped || waiter_now() >= search->deadline;
+        search->over |= search->waiter.stopped || clock_now() >= search->deadline;
         if (search->over)
             return false;
         if (fd.revents & POLLERR)
             take_errors(search, probe, &decided);
         if (fd.revents && !decided)
             decided = receive(search, probe);
-        if (!decided && (search->refused || (!fd.revents && waiter_now() >= until)))
+        if (!decided && (search->refused || (!fd.revents && clock_now() >= until)))
             return false;
     }
     return true;
@@ -337,7 +333,7 @@ static int start(struct search *search, int socket, const struct addr *peer)
         return -1;
     search->result->peer = search->peer;
     search->deadline =
-        search->settings->deadline != 0 ? waiter_now() + search->settings->deadline : WAITER_NEVER;
+        search->settings->deadline != 0 ? clock_now() + search->settings->deadline : WAITER_NEVER;
     return 0;
 }
 

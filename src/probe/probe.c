@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 /* A process that was stopped, or a machine that slept, does not make up for more than this. */
-#define CATCH_UP PROBE_SECOND
+#define CATCH_UP SECOND
 
 /* Every wake-up is a little late. From this, or an interval where that is less, a probe counts as
  * delayed. */
@@ -23,21 +23,13 @@
 #define BATCH 64
 
 const struct probe_settings probe_defaults = {
-    .interval = PROBE_SECOND,
+    .interval = SECOND,
     .size = 56,
     .preload = 1,
     .links = 1,
     .kernel_stamps = true,
     .socket = {.tos = -1, .ttl = -1, .pmtu = -1},
 };
-
-uint64_t probe_now(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * PROBE_SECOND + (uint64_t)ts.tv_nsec;
-}
 
 int probe_init(struct probe *probe, const struct probe_settings *settings, probe_listener *listener,
                void *context)
@@ -135,16 +127,16 @@ int probe_watch(struct probe_watch *watch, short events)
 static void wait_until(struct probe *probe, uint64_t until)
 {
     struct epoll_event events[BATCH];
-    uint64_t now = probe_now();
+    uint64_t now = clock_now();
     uint64_t rest = until > now ? until - now : 0;
-    struct timespec timeout = {(time_t)(rest / PROBE_SECOND), (long)(rest % PROBE_SECOND)};
+    struct timespec timeout = {(time_t)(rest / SECOND), (long)(rest % SECOND)};
     int count = epoll_pwait2(probe->epoll, events, BATCH, &timeout, NULL);
 
     /* Before Linux 5.11. A millisecond too early is made up for by waiting again, too late is not.
      */
     if (count < 0 && errno == ENOSYS)
-        count = epoll_wait(probe->epoll, events, BATCH,
-                           rest < PROBE_SECOND ? (int)(rest / 1000000) : 999);
+        count =
+            epoll_wait(probe->epoll, events, BATCH, rest < SECOND ? (int)(rest / 1000000) : 999);
     /* With signals blocked only those of a stop or of a terminal's new size get here. */
     if (count < 0 && errno != EINTR) {
         probe_failed(probe, NULL, errno, 2);
@@ -205,7 +197,7 @@ static const struct probe_link *opening(const struct probe *probe)
 static int open_up_to(struct probe *probe, const struct probe_ops *ops, const struct addr *peer,
                       unsigned count)
 {
-    uint64_t until = connect_until(probe, probe_now());
+    uint64_t until = connect_until(probe, clock_now());
 
     while (probe->opened < count) {
         struct probe_link *link = ops->open(probe, peer, probe->opened);
@@ -218,7 +210,7 @@ static int open_up_to(struct probe *probe, const struct probe_ops *ops, const st
         wait_until(probe, until);
         if (probe->stopped)
             return -1;
-        if (opening(probe) && probe->status == 0 && probe_now() >= until)
+        if (opening(probe) && probe->status == 0 && clock_now() >= until)
             probe_failed(probe, peer, ETIMEDOUT, 1);
     }
     return probe->status == 0 ? 0 : -1;
@@ -227,7 +219,7 @@ static int open_up_to(struct probe *probe, const struct probe_ops *ops, const st
 int probe_open(struct probe *probe, const struct probe_ops *ops, const struct addr *peer)
 {
     if (probe->settings.deadline != 0 && probe->deadline == 0)
-        probe->deadline = probe_now() + probe->settings.deadline;
+        probe->deadline = clock_now() + probe->settings.deadline;
     probe->status = 0;
     if (take_signals(probe) < 0) {
         probe_failed(probe, NULL, errno, 2);
@@ -249,7 +241,7 @@ void probe_connected(struct probe_link *link, uint64_t seq, uint64_t time)
     rtt_add(&probe->connect, time);
     if (slot) {
         slot->connect = time;
-        slot->sent_at = probe_now();
+        slot->sent_at = clock_now();
         return;
     }
     link->opening = false;
@@ -273,7 +265,7 @@ void probe_closed(struct probe_link *link, int error)
     link->closed = true;
     probe_watch(&link->watch, 0);
     /* A server that hangs up after the last reply has done its job. */
-    if (probe_finished(probe, probe_now()))
+    if (probe_finished(probe, clock_now()))
         return;
     probe->closed = !open_links(probe);
     probe_emit(probe, &(struct probe_event){
@@ -415,7 +407,7 @@ static uint64_t send_due(struct probe *probe, uint64_t now)
         probe->due += settings->interval;
         if (probe->due + CATCH_UP < now)
             probe->due = now;
-        now = probe_now();
+        now = clock_now();
     }
     return now;
 }
@@ -490,7 +482,7 @@ bool probe_finished(const struct probe *probe, uint64_t now)
 
 uint64_t probe_run(struct probe *probe)
 {
-    uint64_t now = probe_now();
+    uint64_t now = clock_now();
 
     probe->ticked = now;
     while (!probe_finished(probe, now)) {
@@ -499,7 +491,7 @@ uint64_t probe_run(struct probe *probe)
         if (probe_finished(probe, now))
             break;
         wait_until(probe, until);
-        now = probe_now();
+        now = clock_now();
     }
     return probe_elapsed(probe, now);
 }

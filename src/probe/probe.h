@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "common/addr.h"
+#include "common/clock.h"
 #include "probe/payload.h"
 #include "probe/rtt.h"
 
@@ -17,10 +18,8 @@
  * users see is the business of the listener. All times are nanoseconds, points in time are
  * CLOCK_MONOTONIC. */
 
-#define PROBE_SECOND UINT64_C(1000000000)
-
 /* How long a reply may take where no timeout is set. */
-#define PROBE_TIMEOUT (10 * PROBE_SECOND)
+#define PROBE_TIMEOUT (10 * SECOND)
 
 /* So many probes are remembered; older ones are lost if they were not answered. A power of two. */
 #define PROBE_MEMORY 65536
@@ -237,8 +236,6 @@ int probe_status(const struct probe *probe);
 
 /* How long the run has lasted, from the first probe. */
 uint64_t probe_elapsed(const struct probe *probe, uint64_t now);
-
-uint64_t probe_now(void);
 
 /* ---- for links ---- */
 

@@ -58,7 +58,7 @@ void tcp_stream_open(struct tcp_stream *stream, struct probe_link *link, const s
     stream->watch = (struct probe_watch){.link = link, .fd = fd};
     stream->peer = *peer;
     if (rc == 0) {
-        stream->began = probe_now();
+        stream->began = clock_now();
         rc = connect(fd, &peer->sa, peer->len);
     }
     if (rc == 0)
@@ -143,7 +143,7 @@ void tcp_stream_remains(struct tcp_stream *stream)
 {
     if (stream->in_offset > 0)
         reply(stream, &(struct payload_identity){PAYLOAD_TRUNCATED, queued(stream, stream->in), 0},
-              NULL, stream->in_offset, probe_now());
+              NULL, stream->in_offset, clock_now());
 }
 
 /* How many octets of the reply that is coming in have been sent, and so may come back. */
@@ -203,7 +203,7 @@ static void receive(struct tcp_stream *stream)
                 end(stream, error);
             return;
         }
-        check(stream, buffer, (size_t)len, probe_now());
+        check(stream, buffer, (size_t)len, clock_now());
         if (len < ROOM && stream->error == 0)
             return;
     }

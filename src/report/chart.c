@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "common/util.h"
 #include "report/report.h"
 
 #define MAX_ROWS 64
@@ -132,7 +133,7 @@ static void choose_ranges(const struct rtt *rtt, unsigned rows, struct ranges *r
         high = rtt->max;
     if (high / 2 <= rtt->min && fit_linear(rtt, high, rows, ranges))
         return;
-    for (unsigned i = 0; i < sizeof scales / sizeof *scales; i++)
+    for (unsigned i = 0; i < COUNT(scales); i++)
         if (fit(&scales[i], rtt, high, rows, ranges))
             return;
 }
@@ -288,7 +289,7 @@ static void put_part(struct line *line, const char *format, ...)
 /* "12.3 s", "2m05s", "3h07m". */
 static const char *put_span(uint64_t ns, char text[static CHART_TIME])
 {
-    uint64_t tenths = ns / (PROBE_SECOND / 10);
+    uint64_t tenths = ns / (SECOND / 10);
     uint64_t minutes = tenths / 600;
 
     if (minutes == 0)
@@ -354,7 +355,7 @@ void chart_progress(FILE *out, const struct probe *probe, uint64_t now, unsigned
     put_part(&line, "%s", put_span(elapsed, text));
     put_part(&line, "%" PRIu64 " sent", counters->sent);
     if (elapsed > 0) {
-        double rate = (double)counters->sent * (double)PROBE_SECOND / (double)elapsed;
+        double rate = (double)counters->sent * (double)SECOND / (double)elapsed;
 
         put_part(&line, "%.*f/s", rate < 99.95 ? 1 : 0, rate);
     }
@@ -363,6 +364,6 @@ void chart_progress(FILE *out, const struct probe *probe, uint64_t now, unsigned
     if (probe->rtt.count > 0)
         put_part(&line, "rtt %.3f ms", rtt_mean(&probe->rtt) / 1e6);
     /* A year is as good as for ever, and fits into an integer. */
-    if (rest >= 0 && rest < 365 * 86400.0 * (double)PROBE_SECOND)
+    if (rest >= 0 && rest < 365 * 86400.0 * (double)SECOND)
         put_part(&line, "remaining %s", put_span((uint64_t)rest, text));
 }

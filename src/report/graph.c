@@ -164,7 +164,7 @@ static void put_progress(const struct probe *probe, int row)
 
     if (!stream)
         return;
-    chart_progress(stream, probe, probe_now(), (unsigned)COLS);
+    chart_progress(stream, probe, clock_now(), (unsigned)COLS);
     if (fclose(stream) == 0)
         put_text(row, 0, text);
     free(text);

@@ -5,6 +5,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "common/util.h"
+
 /* ---- the kinds ---- */
 
 /* To be asked right after writing, while errno still tells why. */
@@ -73,7 +75,7 @@ unsigned report_counters(const struct probe *probe, struct report_counter list[R
     };
 
     memcpy(list, all, sizeof all);
-    return sizeof all / sizeof *all;
+    return COUNT(all);
 }
 
 void report_times(FILE *out, const struct rtt *rtt)

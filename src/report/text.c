@@ -196,7 +196,7 @@ static void put_progress(const struct report *report)
         return;
     ioctl(fileno(report->err), TIOCGWINSZ, &window);
     fputc('\r', report->err);
-    chart_progress(report->err, report->probe, probe_now(),
+    chart_progress(report->err, report->probe, clock_now(),
                    window.ws_col ? window.ws_col - 1u : 79u);
     fputs("\033[K", report->err);
 }

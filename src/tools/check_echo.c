@@ -18,13 +18,11 @@
 #include "tools/cli.h"
 #include "tools/thresholds.h"
 
-#define MILLISECOND (PROBE_SECOND / 1000)
-
 /* From one packet to the next, where -t leaves time for that. */
 #define INTERVAL (80 * MILLISECOND)
 
 #define MAX_PACKETS 1000
-#define MAX_LIMIT   (3600 * PROBE_SECOND)
+#define MAX_LIMIT   (3600 * SECOND)
 
 /* Without a bar, behind which a monitor expects performance data. */
 #define USAGE                                                                                      \
@@ -111,7 +109,7 @@ static void parse_option(struct options *options, int option)
         options->settings.count = cli_number(&cli, "-n", optarg, 1, MAX_PACKETS);
         break;
     case 't':
-        options->limit = cli_seconds(&cli, "-t", optarg, PROBE_SECOND / 10, MAX_LIMIT);
+        options->limit = cli_seconds(&cli, "-t", optarg, SECOND / 10, MAX_LIMIT);
         break;
     case 's':
         options->size = optarg;
@@ -202,9 +200,8 @@ static void give_up(int signal)
 
 static void set_alarm(uint64_t ns)
 {
-    const struct itimerval timer = {
-        .it_value = {.tv_sec = (time_t)(ns / PROBE_SECOND),
-                     .tv_usec = (suseconds_t)(ns % PROBE_SECOND / 1000)}};
+    const struct itimerval timer = {.it_value = {.tv_sec = (time_t)(ns / SECOND),
+                                                 .tv_usec = (suseconds_t)(ns % SECOND / 1000)}};
 
     setitimer(ITIMER_REAL, &timer, NULL);
 }
@@ -218,7 +215,7 @@ static int resolve_in_time(const struct options *options, struct addr list[RESOL
 
     snprintf(too_late, sizeof too_late,
              "ECHO UNKNOWN - %.100s: the name service has not answered within %g s\n",
-             options->host, (double)options->limit / PROBE_SECOND);
+             options->host, (double)options->limit / SECOND);
     too_late_size = strlen(too_late);
     signal(SIGALRM, give_up);
     set_alarm(options->limit);
@@ -236,7 +233,7 @@ static int resolve_in_time(const struct options *options, struct addr list[RESOL
 
 static uint64_t time_left(const struct check *check)
 {
-    uint64_t now = probe_now();
+    uint64_t now = clock_now();
 
     return now < check->end ? check->end - now : 1;
 }
@@ -261,7 +258,7 @@ static bool on_event(void *context, const struct probe_event *event)
         break;
     }
     /* With PROBE_TICK also where nothing else happens. */
-    return probe_now() < check->end;
+    return clock_now() < check->end;
 }
 
 /* No address may use up the time of the others. */
@@ -271,7 +268,7 @@ static bool announce(void *context, const struct addr *peer)
 
     addr_print(peer, check->peer);
     check->probe.settings.timeout = time_left(check) / (uint64_t)check->untried--;
-    return probe_now() < check->end;
+    return clock_now() < check->end;
 }
 
 static void run(struct check *check, const struct addr list[], int count)
@@ -286,7 +283,7 @@ static void run(struct check *check, const struct addr list[], int count)
         probe->settings.timeout = time_left(check);
         probe_run(probe);
     }
-    check->interrupted = probe->stopped && !check->failed && probe_now() < check->end;
+    check->interrupted = probe->stopped && !check->failed && clock_now() < check->end;
 }
 
 /* ---- the result ---- */
@@ -412,11 +409,11 @@ int main(int argc, char *argv[])
                               .port = "7",
                               .warning = {.rta = 100 * MILLISECOND, .loss = 1000},
                               .critical = {.rta = 500 * MILLISECOND, .loss = 5000},
-                              .limit = 10 * PROBE_SECOND,
+                              .limit = 10 * SECOND,
                               .family = AF_UNSPEC};
     struct check check = {.options = &options};
     struct addr list[RESOLVE_MAX];
-    uint64_t started = probe_now();
+    uint64_t started = clock_now();
     enum threshold_state state;
     int count;
 

@@ -106,15 +106,15 @@ uint64_t cli_seconds(const struct cli *cli, const char *option, const char *text
 {
     char allowed[80];
     uint64_t value;
-    const char *end = cli_decimal(text, PROBE_SECOND, max, &value);
+    const char *end = cli_decimal(text, SECOND, max, &value);
     int places = 0;
 
     if (end && *end == '\0' && value >= min && value <= max)
         return value;
-    for (uint64_t unit = PROBE_SECOND; min % unit != 0; unit /= 10)
+    for (uint64_t unit = SECOND; min % unit != 0; unit /= 10)
         places++;
     snprintf(allowed, sizeof allowed, "seconds from %.*f to %.0f are allowed, as in 0.5", places,
-             (double)min / (double)PROBE_SECOND, (double)max / (double)PROBE_SECOND);
+             (double)min / (double)SECOND, (double)max / (double)SECOND);
     cli_refuse_value(cli, option, text, allowed);
 }
 

@@ -12,8 +12,8 @@
 #include "tools/stream/stream.h"
 
 /* How often the line of progress, and the picture, are drawn. */
-#define PROGRESS (PROBE_SECOND / 4)
-#define PICTURE  (PROBE_SECOND / 10)
+#define PROGRESS (SECOND / 4)
+#define PICTURE  (SECOND / 10)
 
 /* What a run needs, and what the report is told of an address before it is tried. */
 struct run {
@@ -42,7 +42,7 @@ static uint64_t cpu_time(pid_t pid)
 
     if (pid == 0 || clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &ts) < 0)
         return 0;
-    return (uint64_t)ts.tv_sec * PROBE_SECOND + (uint64_t)ts.tv_nsec;
+    return (uint64_t)ts.tv_sec * SECOND + (uint64_t)ts.tv_nsec;
 }
 
 static void set_payload(struct payload *payload, const struct options *options)
@@ -109,7 +109,7 @@ static int stream_over(const struct run *run, int fd, const struct addr *peer)
                             .peer = *peer,
                             .timeout = timeout ? timeout
                                        : tcp   ? PROBE_TIMEOUT
-                                               : PROBE_SECOND,
+                                               : SECOND,
                             .deadline = options->settings.deadline};
 
     return tcp ? stream_tcp(fd, &stream) : stream_udp(fd, &stream);

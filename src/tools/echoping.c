@@ -9,17 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/util.h"
 #include "probe/probe.h"
 #include "probe/resolve.h"
 #include "report/report.h"
 #include "tools/cli.h"
 
-#define MILLISECOND (PROBE_SECOND / 1000)
-#define MICROSECOND (PROBE_SECOND / 1000000)
-
 /* Each round trip is remembered for the median. */
 #define MAX_NUMBER  100000
-#define MAX_SECONDS (UINT64_C(100000000) * PROBE_SECOND)
+#define MAX_SECONDS (UINT64_C(100000000) * SECOND)
 
 static const char help[] =
     "Usage: echoping [options] HOST[:PORT]\n"
@@ -85,7 +83,7 @@ static const struct {
 
 static _Noreturn void refuse_foreign(int option)
 {
-    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
+    for (size_t i = 0; i < COUNT(foreign); i++)
         if (foreign[i].letter == option)
             cli_refuse(&cli, "-%c (%s): only echo over TCP and, with -u, UDP is supported", option,
                        foreign[i].text);
@@ -197,8 +195,7 @@ static void check_size(struct options *options, int family)
 
 static void put_seconds(const char *what, uint64_t ns)
 {
-    printf("%s: %" PRIu64 ".%06" PRIu64 " seconds", what, ns / PROBE_SECOND,
-           ns % PROBE_SECOND / MICROSECOND);
+    printf("%s: %" PRIu64 ".%06" PRIu64 " seconds", what, ns / SECOND, ns % SECOND / MICROSECOND);
 }
 
 static void put_test(struct tests *tests, const struct probe_event *event)
@@ -270,8 +267,7 @@ static bool on_event(void *context, const struct probe_event *event)
 static void put_statistic(const char *what, uint64_t ns, size_t size)
 {
     put_seconds(what, ns);
-    printf(" (%.0f bytes per sec.)\n",
-           ns > 0 ? (double)size * (double)PROBE_SECOND / (double)ns : 0.0);
+    printf(" (%.0f bytes per sec.)\n", ns > 0 ? (double)size * (double)SECOND / (double)ns : 0.0);
 }
 
 static int compare(const void *a, const void *b)
@@ -301,7 +297,7 @@ static void put_statistics(struct tests *tests)
     put_statistic("Minimum time", tests->rtt.min, size);
     put_statistic("Maximum time", tests->rtt.max, size);
     put_statistic("Average time", (uint64_t)rtt_mean(&tests->rtt), size);
-    printf("Standard deviation: %.6f\n", rtt_mdev(&tests->rtt) / (double)PROBE_SECOND);
+    printf("Standard deviation: %.6f\n", rtt_mdev(&tests->rtt) / (double)SECOND);
     put_statistic("Median time", median(tests->times, tests->rtt.count), size);
 }
 
@@ -317,7 +313,7 @@ static void put_timeouts(const struct tests *tests)
     put_target(tests->options);
     fprintf(stderr, "Timeout: %" PRIu64 " of %" PRIu64 " tests had no echo after %g s\n",
             counters->sent - known, counters->sent,
-            (double)tests->options->settings.timeout / (double)PROBE_SECOND);
+            (double)tests->options->settings.timeout / (double)SECOND);
 }
 
 static int finish(struct tests *tests)

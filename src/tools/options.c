@@ -10,7 +10,7 @@
 
 #define MICROSECOND UINT64_C(1000)
 #define MILLISECOND UINT64_C(1000000)
-#define LONGEST     (UINT64_C(100000000) * PROBE_SECOND)
+#define LONGEST     (UINT64_C(100000000) * SECOND)
 
 /* How long a flood waits for a reply before it sends another probe all the same, and an adaptive
  * run. */

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 #include "tools/thresholds.h"
 
+#include "common/clock.h"
 #include "tools/cli.h"
-
-#define MILLISECOND 1000000
 
 const char *threshold_state_name(enum threshold_state state)
 {

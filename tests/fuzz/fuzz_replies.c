@@ -64,7 +64,7 @@ static void add_link(struct probe *probe)
  * probe. */
 static void run_datagrams(struct probe *probe, const uint8_t *data, size_t size)
 {
-    uint64_t now = PROBE_SECOND;
+    uint64_t now = SECOND;
     struct addr other;
 
     MUST(addr_parse("192.0.2.2", 7, &other) == 0);
@@ -114,7 +114,7 @@ static void run_stream(struct probe *probe, const uint8_t *data, size_t size)
     MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0);
     stream.watch = (struct probe_watch){.link = probe->links[0], .fd = ends[0]};
     stream.peer = probe->links[0]->peer;
-    probe_turn(probe, PROBE_SECOND);
+    probe_turn(probe, SECOND);
     for (uint64_t seq = 1; seq <= probe->counters.sent; seq++)
         MUST(tcp_stream_queue(&stream, seq));
     tcp_stream_flush(&stream);
@@ -149,7 +149,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     settings.links = 2;
     settings.size = 1 + data[0] % 64;
     settings.preload = 8;
-    settings.interval = data[1] & 2 ? PROBE_SECOND / 100 : PROBE_SECOND;
+    settings.interval = data[1] & 2 ? SECOND / 100 : SECOND;
     settings.window = data[1] & 4 ? 4 : 0;
     memset(events, 0, sizeof events);
     MUST(probe_init(&probe, &settings, listen_to, &probe) == 0);

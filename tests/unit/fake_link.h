@@ -12,7 +12,7 @@
 #include "unit/unit.h"
 
 #define MS UINT64_C(1000000)
-#define S  PROBE_SECOND
+#define S  SECOND
 
 /* When most tests begin. */
 #define T0 (100 * S)
@@ -71,7 +71,7 @@ static unsigned fake_send(struct probe_link *link, uint64_t first, unsigned coun
     if (frozen != 0)
         frozen += fake.takes;
     if (fake.send_error)
-        probe_error(link, fake.sent, fake.send_error, NULL, probe_now());
+        probe_error(link, fake.sent, fake.send_error, NULL, clock_now());
     if (fake.stop_after >= first && fake.stop_after <= fake.sent)
         raise(SIGINT);
     return count;
@@ -81,7 +81,7 @@ static unsigned fake_send(struct probe_link *link, uint64_t first, unsigned coun
 static void fake_ready(struct probe_link *link, struct probe_watch *watch, short revents)
 {
     struct payload_identity identity = {.seq = fake.sent};
-    struct probe_arrival arrival = {.from = &peer, .size = 56, .now = probe_now()};
+    struct probe_arrival arrival = {.from = &peer, .size = 56, .now = clock_now()};
     char octet;
 
     assert_ptr_equal(watch, &link->watch);

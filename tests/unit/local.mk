@@ -19,9 +19,11 @@ LDADD = tests/unit/libdaemon.a tests/unit/libclient.a tests/unit/libcommon.a $(d
 
 unit_tests = \
     tests/unit/common/test_addr \
+    tests/unit/common/test_hash \
     tests/unit/common/test_log \
     tests/unit/common/test_prefix \
-    tests/unit/common/test_unix_dgram
+    tests/unit/common/test_unix_dgram \
+    tests/unit/common/test_util
 unit_tests += \
     tests/unit/net/test_loop \
     tests/unit/net/test_socket \

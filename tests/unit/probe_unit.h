@@ -41,7 +41,7 @@ static inline const struct probe_event *last(void)
 
 /* One that sends only when told to, and times out only when told to. */
 static const struct probe_settings patient = {.interval = UINT64_C(1) << 62,
-                                              .timeout = 3600 * PROBE_SECOND,
+                                              .timeout = 3600 * SECOND,
                                               .preload = 1,
                                               .links = 1,
                                               .size = 56,
@@ -65,14 +65,14 @@ static inline void prepare(struct probe *probe, size_t size)
 static inline void send_one(struct probe *probe)
 {
     probe->due = 0;
-    probe_turn(probe, probe_now());
+    probe_turn(probe, clock_now());
 }
 
 /* Let the only link send so many more in one go. */
 static inline void send_many(struct probe *probe, unsigned count)
 {
     probe->settings.window = probe->links[0]->unanswered + count;
-    probe_turn(probe, probe_now());
+    probe_turn(probe, clock_now());
     probe->settings.window = 0;
 }
 

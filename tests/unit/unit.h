@@ -29,8 +29,7 @@
 
 #include "common/addr.h"
 #include "common/log.h"
-
-#define COUNT(array) (sizeof(array) / sizeof *(array))
+#include "common/util.h"
 
 /* No wait lasts longer than this; none lasts that long unless something is broken. */
 #define PATIENCE_MS 10000

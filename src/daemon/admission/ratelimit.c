@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 #include "daemon/admission/ratelimit.h"
 
+#include "common/hash.h"
+#include "common/util.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -70,44 +73,12 @@ static uint64_t rotate(uint64_t x, unsigned by)
     return x << by | x >> (64 - by);
 }
 
-/* ---- SipHash-1-3 of whole words: Aumasson and Bernstein, 2012 ---- */
-
-static void sip_round(uint64_t v[4])
-{
-    v[0] += v[1];
-    v[1] = rotate(v[1], 13) ^ v[0];
-    v[0] = rotate(v[0], 32);
-    v[2] += v[3];
-    v[3] = rotate(v[3], 16) ^ v[2];
-    v[0] += v[3];
-    v[3] = rotate(v[3], 21) ^ v[0];
-    v[2] += v[1];
-    v[1] = rotate(v[1], 17) ^ v[2];
-    v[2] = rotate(v[2], 32);
-}
-
-static void sip_word(uint64_t v[4], uint64_t word)
-{
-    v[3] ^= word;
-    sip_round(v);
-    v[0] ^= word;
-}
-
 static uint64_t hash(const struct ratelimit *budget, const struct prefix *prefix)
 {
-    uint64_t v[4] = {budget->key[0] ^ UINT64_C(0x736f6d6570736575),
-                     budget->key[1] ^ UINT64_C(0x646f72616e646f6d),
-                     budget->key[0] ^ UINT64_C(0x6c7967656e657261),
-                     budget->key[1] ^ UINT64_C(0x7465646279746573)};
-
-    sip_word(v, prefix->hi);
-    if (prefix->length > 64)
-        sip_word(v, prefix->lo);
-    sip_word(v, (uint64_t)prefix->length << 1 | prefix->is_v4);
-    v[2] ^= 0xff;
-    for (unsigned i = 0; i < 3; i++)
-        sip_round(v);
-    return v[0] ^ v[1] ^ v[2] ^ v[3];
+    return hash_words(
+        budget->key,
+        (const uint64_t[]){(uint64_t)prefix->length << 1 | prefix->is_v4, prefix->hi, prefix->lo},
+        prefix->length > 64 ? 3 : 2);
 }
 
 /* ---- life ---- */
@@ -130,7 +101,7 @@ static void set_levels(struct ratelimit *budget, const struct ratelimit_params *
     budget->v4 = new_level(params, params->v4_length, 1);
     budget->v6[0] = new_level(params, params->v6_length, 1);
     budget->v6_levels = 1;
-    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+    for (size_t i = 0; i < COUNT(lengths); i++) {
         if (lengths[i] >= params->v6_length)
             continue;
         budgets *= before == 48 ? 16 : 4;

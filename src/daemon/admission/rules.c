@@ -4,8 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
-#include <sys/random.h>
 
 static int add_all(struct prefix_set *set, const struct conf_prefixes *prefixes, uint8_t value)
 {
@@ -59,14 +57,6 @@ static int make_budgets(struct rules *policy, const struct conf_limits *limits, 
             return -1;
     }
     return 0;
-}
-
-/* The kernel may have no randomness yet, early at boot; then what it gave this process must do,
- * which a stranger cannot see either (getauxval(3)). */
-void rules_choose_key(uint64_t key[static 2])
-{
-    if (getrandom(key, 2 * sizeof *key, GRND_NONBLOCK) != (ssize_t)(2 * sizeof *key))
-        memcpy(key, (const void *)(uintptr_t)getauxval(AT_RANDOM), 2 * sizeof *key);
 }
 
 struct rules *rules_new(const struct conf *conf, size_t workers, uint64_t key[static 2])

@@ -22,9 +22,6 @@ struct rules {
     size_t workers;
 };
 
-/* What a stranger cannot foretell, so that he cannot choose whose budget his sources share. */
-void rules_choose_key(uint64_t key[static 2]);
-
 /* Changes the key, so that no two tables have the same. NULL with errno. */
 struct rules *rules_new(const struct conf *conf, size_t workers, uint64_t key[static 2]);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "daemon/conf/conf.h"
 
+#include "common/util.h"
 #include "daemon/conf/conf_text.h"
 #include "daemon/conf/conf_value.h"
 
@@ -16,8 +17,6 @@
  * text that libConfuse parses without complaint into strings. take_values() turns those, and the
  * defaults of keys not named, into the values of struct conf. Values that are wrong are noted with
  * the line that the survey found, so that every error of a file is reported at once. */
-
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 
 #define MANY 1000000
 #define DAY  86400
@@ -104,7 +103,7 @@ static void refuse(struct loader *loader, const struct item *item, const char *a
 }
 
 /* Decimal digits only: no sign, space or fraction, and no leading zero, which C reads as octal. */
-static bool parse_number(const char *text, size_t length, unsigned max, unsigned *number)
+static bool parse_digits(const char *text, size_t length, unsigned max, unsigned *number)
 {
     unsigned long value = 0;
 
@@ -133,7 +132,7 @@ static void take_number(struct loader *loader, const struct item *item)
     unsigned *number = item->at;
     char allowed[TEXT_SHOW_MAX * 2];
 
-    if (parse_number(item->value, strlen(item->value), item->key->max, number) &&
+    if (parse_digits(item->value, strlen(item->value), item->key->max, number) &&
         *number >= item->key->min)
         return;
     /* Something valid, so that addresses are still checked when their port is wrong. */
@@ -205,11 +204,11 @@ static void take_ports(struct loader *loader, const struct item *item)
     size_t first_length = strcspn(item->value, "-");
     const char *dash = item->value[first_length] == '-' ? item->value + first_length : NULL;
     unsigned first = 0, last;
-    bool ok = parse_number(item->value, first_length, 65535, &first);
+    bool ok = parse_digits(item->value, first_length, 65535, &first);
 
     last = first;
     if (ok && dash)
-        ok = parse_number(dash + 1, strlen(dash + 1), 65535, &last) && first <= last;
+        ok = parse_digits(dash + 1, strlen(dash + 1), 65535, &last) && first <= last;
     if (!ok) {
         refuse(loader, item,
                "must be a port or a rising range from 0 to 65535, as in \"7\", \"0-1023\"");

@@ -19,8 +19,7 @@
 #include <sys/socket.h>
 
 #include "common/log.h"
-
-#define COUNT(array) (sizeof(array) / sizeof *(array))
+#include "common/util.h"
 
 /* ---- what is allowed ---- */
 

@@ -8,9 +8,6 @@
 /* What tcp.c, whose the connections are, tcp_listen.c, which lets them in, and tcp_victim.c, which
  * tells who has to go when there are too many, have in common. Private to them. */
 
-/* Of one of its timers. */
-#define TCP_OF(t_, field) ((struct tcp *)(void *)((char *)(t_)-offsetof(struct tcp, field)))
-
 struct connection {
     struct loop_io io;
     struct tcp *tcp;

@@ -7,6 +7,7 @@
 
 #include "common/addr.h"
 #include "common/log.h"
+#include "common/util.h"
 #include "daemon/tcp/connection.h"
 #include "net/socket.h"
 
@@ -28,9 +29,6 @@
 /* How long the listeners rest when a connection cannot be had: short enough that a descriptor that
  * some other part of the system frees is put to use within a tenth of a second. */
 #define RESUME_NS (50 * UINT64_C(1000000))
-
-#define LISTENER_OF(io_)                                                                           \
-    ((struct tcp_listener *)(void *)((char *)(io_)-offsetof(struct tcp_listener, io)))
 
 struct tcp_listener {
     struct loop_io io;
@@ -67,7 +65,7 @@ void tcp_resume(struct tcp *tcp)
 
 static void resume_accepting(struct loop_timer *timer)
 {
-    tcp_resume(TCP_OF(timer, resume_timer));
+    tcp_resume(container_of(timer, struct tcp, resume_timer));
 }
 
 void tcp_listen_init(struct tcp *tcp)
@@ -224,7 +222,7 @@ static bool has_more_than_its_share(const struct tcp *tcp, unsigned workers)
 
 static void accept_some(struct loop_io *io, short revents)
 {
-    struct tcp_listener *listener = LISTENER_OF(io);
+    struct tcp_listener *listener = container_of(io, struct tcp_listener, io);
     uint64_t turn = loop_turn_number(listener->tcp->loop);
     bool rush = turn - listener->last_turn <= 1 || listener->plain;
     bool shared = listener->sharing_workers > 1;

@@ -14,14 +14,13 @@
 
 #include "common/addr.h"
 #include "common/log.h"
+#include "common/util.h"
 #include "daemon/tcp/connection.h"
 
 #define SCRATCH_SIZE (32 * 1024)
 
 /* The idle timer looks again so often, in case that other workers have made places scarce. */
 #define IDLE_CHECK_NS UINT64_C(1000000000)
-
-#define CONN_OF(io_) ((struct connection *)(void *)((char *)(io_)-offsetof(struct connection, io)))
 
 static void close_idle(struct loop_timer *timer);
 
@@ -153,7 +152,7 @@ bool tcp_has_input(const struct connection *c)
 
 static void close_idle(struct loop_timer *timer)
 {
-    struct tcp *tcp = TCP_OF(timer, idle_timer);
+    struct tcp *tcp = container_of(timer, struct tcp, idle_timer);
     uint64_t now = loop_now(tcp->loop);
 
     while (tcp->oldest && now - tcp->oldest->last_activity >= idle_timeout_now(tcp)) {
@@ -183,7 +182,7 @@ void tcp_close_all(struct tcp *tcp)
 
 static void serve(struct loop_io *io, short revents)
 {
-    struct connection *c = CONN_OF(io);
+    struct connection *c = container_of(io, struct connection, io);
     struct tcp *tcp = c->tcp;
     uint32_t held_at = c->conn.held_at;
     uint64_t received = 0;

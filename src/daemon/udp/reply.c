@@ -5,6 +5,8 @@
 #include <netinet/udp.h>
 #include <string.h>
 
+#include "common/util.h"
+
 struct request_info {
     const struct in_pktinfo *v4;
     const struct in6_pktinfo *v6;
@@ -52,18 +54,6 @@ static struct request_info read_control(const struct msghdr *request)
     return info;
 }
 
-static void add_control(struct msghdr *reply, int level, int type, const void *data, size_t length)
-{
-    struct cmsghdr *c =
-        (struct cmsghdr *)(void *)((char *)reply->msg_control + reply->msg_controllen);
-
-    c->cmsg_level = level;
-    c->cmsg_type = type;
-    c->cmsg_len = CMSG_LEN(length);
-    memcpy(CMSG_DATA(c), data, length);
-    reply->msg_controllen += CMSG_SPACE(length);
-}
-
 static bool v4_link_local(in_addr_t address)
 {
     return (ntohl(address) & 0xffff0000) == 0xa9fe0000; /* RFC 3927: 169.254/16 */
@@ -92,14 +82,14 @@ static void set_source(struct msghdr *reply, const struct request_info *info)
         v4.ipi_spec_dst = info->v4->ipi_spec_dst;
         if (v4_link_local(v4.ipi_spec_dst.s_addr))
             v4.ipi_ifindex = info->v4->ipi_ifindex;
-        add_control(reply, SOL_IP, IP_PKTINFO, &v4, sizeof v4);
+        add_control_message(reply, SOL_IP, IP_PKTINFO, &v4, sizeof v4);
         return;
     }
     if (!IN6_IS_ADDR_MULTICAST(&info->v6->ipi6_addr))
         v6.ipi6_addr = info->v6->ipi6_addr;
     if (IN6_IS_ADDR_LINKLOCAL(&v6.ipi6_addr))
         v6.ipi6_ifindex = info->v6->ipi6_ifindex;
-    add_control(reply, SOL_IPV6, IPV6_PKTINFO, &v6, sizeof v6);
+    add_control_message(reply, SOL_IPV6, IPV6_PKTINFO, &v6, sizeof v6);
 }
 
 static void set_tos(struct msghdr *reply, const struct request_info *info)
@@ -108,9 +98,9 @@ static void set_tos(struct msghdr *reply, const struct request_info *info)
         info->tos & 0xfc; /* not the two ECN bits, RFC 3168 5: they tell of the request's path */
 
     if (dscp != 0 && info->v4)
-        add_control(reply, SOL_IP, IP_TOS, &dscp, sizeof dscp);
+        add_control_message(reply, SOL_IP, IP_TOS, &dscp, sizeof dscp);
     else if (dscp != 0)
-        add_control(reply, SOL_IPV6, IPV6_TCLASS, &dscp, sizeof dscp);
+        add_control_message(reply, SOL_IPV6, IPV6_TCLASS, &dscp, sizeof dscp);
 }
 
 static bool is_whole(const struct msghdr *request, const struct request_info *info)

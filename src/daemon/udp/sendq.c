@@ -7,6 +7,8 @@
 #include <netinet/udp.h>
 #include <string.h>
 
+#include "common/util.h"
+
 /* Segments of one message that every kernel takes which knows of them (UDP_MAX_SEGMENTS), and
  * octets: an IPv6 packet's, less its headers. */
 #define SEGMENTS_MAX 64
@@ -35,15 +37,9 @@ void sendq_end_run(struct sendq *box)
 /* The last control message, so that it can be left out. */
 static void add_segment_size(struct msghdr *header, size_t segment)
 {
-    struct cmsghdr *c =
-        (struct cmsghdr *)(void *)((char *)header->msg_control + header->msg_controllen);
     uint16_t size = (uint16_t)segment;
 
-    c->cmsg_level = SOL_UDP;
-    c->cmsg_type = UDP_SEGMENT;
-    c->cmsg_len = CMSG_LEN(sizeof size);
-    memcpy(CMSG_DATA(c), &size, sizeof size);
-    header->msg_controllen += CMSG_SPACE(sizeof size);
+    add_control_message(header, SOL_UDP, UDP_SEGMENT, &size, sizeof size);
 }
 
 static bool join(struct sendq *box, size_t length)

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #include "common/addr.h"
+#include "common/util.h"
 #include "daemon/udp/sendq.h"
 #include "net/socket.h"
 
@@ -36,9 +37,6 @@
 
 #define ALONE_FOR_LONG 64
 #define ALONE_AGAIN    8
-
-#define UDP_OF(pointer, field)                                                                     \
-    ((struct udp *)(void *)((char *)(pointer)-offsetof(struct udp, field)))
 
 struct udp {
     struct loop_io io;
@@ -274,7 +272,7 @@ static void rest(struct udp *udp)
 /* Of a socket that could not receive, or whose replies found no room. */
 static void end_rest(struct loop_timer *timer)
 {
-    struct udp *udp = UDP_OF(timer, rest_timer);
+    struct udp *udp = container_of(timer, struct udp, rest_timer);
 
     stats_add(&udp->stats->udp_failed, sendq_waiting(&udp->out));
     sendq_begin(&udp->out, loop_now(udp->loop));
@@ -301,7 +299,7 @@ static bool send_waiting(struct udp *udp)
 
 static void serve(struct loop_io *io, short revents)
 {
-    struct udp *udp = UDP_OF(io, io);
+    struct udp *udp = container_of(io, struct udp, io);
 
     (void)revents;
     if (udp->out.waiting == 0) {

@@ -135,7 +135,7 @@ int stream_run_start(struct stream_run *run, const struct stream *settings)
         return -1;
     }
     look_at_output(run);
-    run->started = waiter_now();
+    run->started = clock_now();
     run->deadline = settings->deadline != 0 ? run->started + settings->deadline : WAITER_NEVER;
     return 0;
 }
@@ -153,7 +153,7 @@ void stream_run_wait(struct stream_run *run, struct pollfd fds[], unsigned count
         stream_run_say(run, "cannot wait: %s", strerror(errno));
         run->failed = true;
     }
-    if (run->waiter.stopped || waiter_now() >= run->deadline)
+    if (run->waiter.stopped || clock_now() >= run->deadline)
         run->over = true;
 }
 
@@ -203,5 +203,5 @@ void stream_run_flush(struct stream_run *run)
 
 uint64_t stream_run_ms(const struct stream_run *run)
 {
-    return (waiter_now() - run->started) / (WAITER_SECOND / 1000);
+    return (clock_now() - run->started) / (SECOND / 1000);
 }

@@ -98,7 +98,7 @@ static void move_out(struct tcp *tcp)
     }
     add_sent(tcp, head, (size_t)sent);
     stream_ring_drop(&tcp->there, (size_t)sent);
-    tcp->moved_at = waiter_now();
+    tcp->moved_at = clock_now();
 }
 
 static void move_in(struct tcp *tcp)
@@ -120,7 +120,7 @@ static void move_in(struct tcp *tcp)
     }
     add_received(tcp, octets, (size_t)len);
     stream_ring_put(&tcp->run.back, (size_t)len);
-    tcp->moved_at = waiter_now();
+    tcp->moved_at = clock_now();
 }
 
 static void read_input(struct tcp *tcp)
@@ -144,7 +144,7 @@ static void half_close(struct tcp *tcp)
     /* Where it fails the connection is gone, and receiving tells why. */
     (void)shutdown(tcp->socket, SHUT_WR);
     tcp->half_closed = true;
-    tcp->moved_at = waiter_now();
+    tcp->moved_at = clock_now();
 }
 
 /* ---- the run ---- */
@@ -195,10 +195,10 @@ static void turn(struct tcp *tcp)
         move_in(tcp);
     if (fds[2].revents) {
         stream_run_write(run);
-        tcp->moved_at = waiter_now();
+        tcp->moved_at = clock_now();
     }
     half_close(tcp);
-    tcp->timed_out = waiter_now() >= until && !fds[0].revents && !fds[1].revents && !fds[2].revents;
+    tcp->timed_out = clock_now() >= until && !fds[0].revents && !fds[1].revents && !fds[2].revents;
 }
 
 /* ---- the end ---- */
@@ -251,7 +251,7 @@ static void say_why_it_ended(const struct tcp *tcp)
     addr_print(&run->settings->peer, peer);
     if (tcp->timed_out)
         stream_run_say(run, "%s sent nothing back for %.3g s, and did not end the connection", peer,
-                       (double)run->settings->timeout / (double)WAITER_SECOND);
+                       (double)run->settings->timeout / (double)SECOND);
     else if (tcp->error == ECONNRESET || tcp->error == EPIPE)
         stream_run_say(run, "%s reset the connection", peer);
     else if (tcp->error != 0)

@@ -163,7 +163,7 @@ static void sent_line(struct udp *udp)
     udp->count.sent++;
     udp->count.octets_sent += udp->len;
     udp->sent = true;
-    udp->until = timeout != 0 ? waiter_now() + timeout : WAITER_NEVER;
+    udp->until = timeout != 0 ? clock_now() + timeout : WAITER_NEVER;
 }
 
 static void send_line(struct udp *udp)
@@ -193,7 +193,7 @@ static void lose_line(struct udp *udp)
 {
     udp->count.lost++;
     stream_run_say(&udp->run, "line %" PRIu64 " did not come back within %.3g s",
-                   udp->current.number, (double)udp->run.settings->timeout / (double)WAITER_SECOND);
+                   udp->current.number, (double)udp->run.settings->timeout / (double)SECOND);
     drop_line(udp);
 }
 
@@ -291,7 +291,7 @@ static void turn(struct udp *udp)
         receive(udp);
     if (fds[0].revents)
         read_input(udp);
-    if (udp->sent && !fds[1].revents && waiter_now() >= udp->until)
+    if (udp->sent && !fds[1].revents && clock_now() >= udp->until)
         lose_line(udp);
     if (udp->len == 0)
         find_line(udp);

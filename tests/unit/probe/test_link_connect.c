@@ -225,7 +225,7 @@ static void time_that_is_up_ends_the_connection(void **state)
     start(f);
     probe_once(f, octets);
     f->probe.settings.timeout = 1;
-    probe_turn(&f->probe, probe_now());
+    probe_turn(&f->probe, clock_now());
     assert_int_equal(f->probe.waiting, 0);
     assert_ended(f);
 }

@@ -120,7 +120,7 @@ static void start(struct fixture *f, size_t size)
     assert_int_equal(probe_open(&f->probe, &probe_tcp_ops, &f->peer), 0);
     assert_int_equal(heard.count, 1);
     assert_int_equal(last()->kind, PROBE_CONNECTED);
-    assert_in_range(last()->time, 1, PATIENCE_MS * (PROBE_SECOND / 1000));
+    assert_in_range(last()->time, 1, PATIENCE_MS * (SECOND / 1000));
     assert_int_equal(f->probe.connect.count, 1);
     f->server = accept_one(f);
 }

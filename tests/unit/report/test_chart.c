@@ -20,8 +20,8 @@ static int set_up(void **state)
     assert_non_null(f);
     rtt_init(&f->rtt);
     assert_non_null(f->rtt.histogram);
-    f->probe.started = f->probe.due = 1000 * PROBE_SECOND;
-    f->probe.settings.interval = PROBE_SECOND;
+    f->probe.started = f->probe.due = 1000 * SECOND;
+    f->probe.settings.interval = SECOND;
     *state = f;
     return 0;
 }
@@ -83,8 +83,8 @@ static void times_have_three_digits_and_a_unit(void **state)
         {999500, "1 ms"},
         {1250000, "1.25 ms"},
         {999500000, "1 s"},
-        {12 * PROBE_SECOND, "12 s"},
-        {1234 * PROBE_SECOND, "1234 s"},
+        {12 * SECOND, "12 s"},
+        {1234 * SECOND, "1234 s"},
         {UINT64_MAX, "18446744074 s"},
     };
     char text[CHART_TIME];
@@ -173,7 +173,7 @@ static void the_slowest_thousandth_shares_the_last_bar(void **state)
     add(f, 15 * US, 6000);
     add(f, 30 * US, 3995);
     add(f, 300 * MS, 4);
-    add(f, 3 * PROBE_SECOND, 1);
+    add(f, 3 * SECOND, 1);
     assert_string_equal(histogram_text(f, 3, 50),
                         "  10 us -   20 us  ################# 6000   60.00%\n"
                         "  20 us -   50 us  ###########       3995   39.95%\n"
@@ -370,7 +370,7 @@ static void what_is_under_way_is_not_lost(void **state)
     f->probe.counters.received = 1;
     f->probe.waiting = 1;
     assert_int_equal(chart_decided(&f->probe), 2);
-    assert_string_equal(progress_text(f, PROBE_SECOND, 80), "1.0 s  3 sent  3.0/s  50.00% lost");
+    assert_string_equal(progress_text(f, SECOND, 80), "1.0 s  3 sent  3.0/s  50.00% lost");
 }
 
 static void remaining_is_what_ends_first(void **state)
@@ -381,17 +381,17 @@ static void remaining_is_what_ends_first(void **state)
     f->probe.counters.sent = f->probe.counters.received = 10;
     settings->count = 100;
 #define REMAINING(text)                                                                            \
-    assert_string_equal(progress_text(f, 10 * PROBE_SECOND, 80),                                   \
+    assert_string_equal(progress_text(f, 10 * SECOND, 80),                                         \
                         "10.0 s  10 sent  1.0/s  0.00% lost  remaining " text)
     REMAINING("1m30s");
-    settings->duration = 70 * PROBE_SECOND;
+    settings->duration = 70 * SECOND;
     REMAINING("1m00s");
-    settings->deadline = 40 * PROBE_SECOND;
+    settings->deadline = 40 * SECOND;
     f->probe.deadline = f->probe.started + settings->deadline;
     REMAINING("30.0 s");
-    settings->duration = 20 * PROBE_SECOND;
+    settings->duration = 20 * SECOND;
     REMAINING("10.0 s");
-    settings->duration = 5 * PROBE_SECOND;
+    settings->duration = 5 * SECOND;
     REMAINING("0.0 s");
     settings->duration = 0;
     settings->count = 3;
@@ -410,7 +410,7 @@ static void with_a_deadline_replies_are_counted(void **state)
     f->probe.settings.deadline = f->probe.deadline = UINT64_C(1) << 62;
     f->probe.counters.sent = 8;
     f->probe.counters.received = 4;
-    assert_string_equal(progress_text(f, 8 * PROBE_SECOND, 80),
+    assert_string_equal(progress_text(f, 8 * SECOND, 80),
                         "8.0 s  8 sent  1.0/s  50.00% lost  remaining 6.0 s");
 }
 
@@ -419,10 +419,10 @@ static void long_spans_are_in_minutes_and_hours(void **state)
     struct fixture *f = *state;
 
     assert_string_equal(progress_text(f, 59999 * MS, 6), "59.9 s");
-    assert_string_equal(progress_text(f, 60 * PROBE_SECOND, 6), "1m00s");
-    assert_string_equal(progress_text(f, 3599 * PROBE_SECOND, 6), "59m59s");
-    assert_string_equal(progress_text(f, 3600 * PROBE_SECOND, 6), "1h00m");
-    assert_string_equal(progress_text(f, 360059 * PROBE_SECOND, 8), "100h00m");
+    assert_string_equal(progress_text(f, 60 * SECOND, 6), "1m00s");
+    assert_string_equal(progress_text(f, 3599 * SECOND, 6), "59m59s");
+    assert_string_equal(progress_text(f, 3600 * SECOND, 6), "1h00m");
+    assert_string_equal(progress_text(f, 360059 * SECOND, 8), "100h00m");
 }
 
 /* ---- */

@@ -86,20 +86,20 @@ static void other_numbers_are_refused_by_name(void **state)
 
 static uint64_t seconds(const char *value)
 {
-    return cli_seconds(&cli, "-i", value, 1000000, 100000000 * PROBE_SECOND);
+    return cli_seconds(&cli, "-i", value, 1000000, 100000000 * SECOND);
 }
 
 static void seconds_are_decimal(void **state)
 {
     (void)state;
-    assert_int_equal(seconds("1"), PROBE_SECOND);
-    assert_int_equal(seconds("1."), PROBE_SECOND);
-    assert_int_equal(seconds(".5"), PROBE_SECOND / 2);
-    assert_int_equal(seconds("0.25"), PROBE_SECOND / 4);
+    assert_int_equal(seconds("1"), SECOND);
+    assert_int_equal(seconds("1."), SECOND);
+    assert_int_equal(seconds(".5"), SECOND / 2);
+    assert_int_equal(seconds("0.25"), SECOND / 4);
     assert_int_equal(seconds("0.001"), 1000000);
-    assert_int_equal(seconds("2.000000001"), 2 * PROBE_SECOND + 1);
-    assert_int_equal(seconds("2.0000000019"), 2 * PROBE_SECOND + 1);
-    assert_int_equal(seconds("100000000"), 100000000 * PROBE_SECOND);
+    assert_int_equal(seconds("2.000000001"), 2 * SECOND + 1);
+    assert_int_equal(seconds("2.0000000019"), 2 * SECOND + 1);
+    assert_int_equal(seconds("100000000"), 100000000 * SECOND);
 }
 
 static void other_seconds_are_refused_by_name(void **state)

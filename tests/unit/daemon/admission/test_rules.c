@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+#include "common/hash.h"
 #include "daemon/admission/rules.h"
 
 #include <sys/mman.h>
@@ -109,10 +110,10 @@ static void a_kernel_without_randomness_is_no_obstacle(void **state)
 
     (void)state;
     for (int i = 0; i < 2; i++)
-        rules_choose_key(random[i]);
+        hash_choose_key(random[i]);
     assert_memory_not_equal(random[0], random[1], sizeof random[0]);
     SCRIPT(getrandom_script, -EAGAIN);
-    rules_choose_key(other);
+    hash_choose_key(other);
     assert_true(other[0] != 0 && other[1] != 0);
 }
 
