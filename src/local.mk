@@ -10,6 +10,7 @@ libcommon_sources = \
     src/common/unix_dgram.c src/common/unix_dgram.h \
     src/common/util.c src/common/util.h \
     src/net/loop.c src/net/loop.h \
+    src/net/signals.c src/net/signals.h \
     src/net/socket.c src/net/socket.h \
     src/net/waiter.c src/net/waiter.h
 src_libcommon_a_SOURCES = $(libcommon_sources)

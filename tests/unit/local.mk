@@ -26,6 +26,7 @@ unit_tests = \
     tests/unit/common/test_util
 unit_tests += \
     tests/unit/net/test_loop \
+    tests/unit/net/test_signals \
     tests/unit/net/test_socket \
     tests/unit/net/test_waiter
 unit_tests += \
