@@ -70,6 +70,7 @@ int loop_init(struct loop *loop)
     struct epoll_event alarm = {.events = EPOLLIN}; /* ends a wait, and concerns nobody */
 
     memset(loop, 0, sizeof *loop);
+    loop->alarm = -1;
     /* Opened now: when they are needed there may be no descriptor left. */
     loop->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (loop->epoll < 0)
@@ -97,7 +98,8 @@ void loop_fini(struct loop *loop)
 {
     if (loop->alarm >= 0)
         close(loop->alarm);
-    close(loop->epoll);
+    if (loop->epoll >= 0)
+        close(loop->epoll);
     loop->alarm = loop->epoll = -1;
 }
 

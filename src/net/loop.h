@@ -65,6 +65,7 @@ struct loop {
     bool stopped;
 };
 
+/* -1 with errno; then only loop_fini() may be called, and need not. */
 int loop_init(struct loop *loop);
 void loop_fini(struct loop *loop);
 

@@ -5,30 +5,41 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "common/clock.h"
+#include "common/util.h"
+#include "net/loop.h"
+#include "net/signals.h"
 #include "net/socket.h"
-#include "net/waiter.h"
 #include "probe/datagram.h"
 #include "probe/payload.h"
 
 /* Sending fails with the errors of earlier datagrams first. */
 #define ERRORS 8
 
+/* Datagrams received at a time, so that signals and timers get their turn. */
+#define DATAGRAMS 8
+
 const struct mtu_settings mtu_defaults = {.tries = 3, .timeout = SECOND};
 
 struct search {
     const struct mtu_settings *settings;
     struct mtu_result *result;
-    struct waiter waiter;
+    struct loop loop;
+    struct signals signals;
+    struct loop_io socket;
+    struct loop_timer try_timer;
+    struct loop_timer deadline_timer;
     struct addr peer;
     size_t headers;
     uint64_t nonce;
-    uint64_t seq;   /* of the latest try */
-    uint64_t first; /* of the tries of this size */
-    uint64_t deadline;
+    uint64_t seq;            /* number of the latest try */
+    uint64_t first;          /* number of the first try of this size */
+    struct mtu_probe *probe; /* the size that is being tried */
     struct mtu_probe report; /* the latest of MTU_REPORTED: routers do not repeat it at will */
-    bool refused;            /* this try, by an error that is not about its size */
-    bool over;               /* by the user, the deadline or an error of ours */
-    int socket;
+    bool decided;            /* it is known whether this size passes */
+    bool refused;            /* this try failed by an error that is not about its size */
+    bool timed_out;          /* this try was not answered in time */
+    bool over;               /* the user or the deadline has ended the search */
     uint8_t out[DATAGRAM_ROOM];
     uint8_t in[DATAGRAM_ROOM];
 };
@@ -65,82 +76,81 @@ static enum payload_verdict identify(const struct search *search, size_t size, s
     return identity.seq >= search->first ? identity.verdict : PAYLOAD_FOREIGN;
 }
 
-/* Returns whether it is about this size and decides on it. A report that gives no smaller MTU than
- * was sent is old, or a lie. */
-static bool take_error(struct search *search, const struct datagram_error *error,
-                       struct mtu_probe *probe)
+/* A report that gives no smaller MTU than was sent is old, or false. */
+static void judge_error(struct search *search, const struct datagram_error *error)
 {
-    size_t total = probe->size + search->headers;
+    struct mtu_probe *probe = search->probe;
 
     if (error->local && error->error != EMSGSIZE)
-        return false;
+        return;
     if (error->len >= PAYLOAD_HEADER && identify(search, probe->size, error->len) > PAYLOAD_CORRUPT)
-        return false;
+        return;
     if (error->error != EMSGSIZE) {
         probe->outcome = MTU_ERROR;
         probe->error = error->error;
         probe->from = error->from;
         search->refused = true;
-        return false;
+        return;
     }
-    if (error->mtu >= total)
-        return false;
+    if (error->mtu >= probe->size + search->headers)
+        return;
     probe->outcome = error->local ? MTU_INTERFACE : MTU_REPORTED;
     probe->mtu = error->mtu;
     probe->from = error->from;
     if (!error->local)
         search->report = *probe;
-    return true;
+    search->decided = true;
 }
 
-static bool take_errors(struct search *search, struct mtu_probe *probe, bool *decided)
+/* Returns whether there were errors. */
+static bool take_errors(struct search *search)
 {
     struct datagram_error error;
     bool taken = false;
 
-    for (unsigned i = 0; i < ERRORS && !*decided; i++) {
-        if (!datagram_take_error(search->socket, &error, search->in, sizeof search->in))
+    for (unsigned i = 0; i < ERRORS && !search->decided; i++) {
+        if (!datagram_take_error(search->socket.fd, &error, search->in, sizeof search->in))
             break;
         taken = true;
-        *decided = take_error(search, &error, probe);
+        judge_error(search, &error);
     }
     return taken;
 }
 
-/* Returns whether that decides on the size. */
-static bool send_try(struct search *search, struct mtu_probe *probe)
+static void send_try(struct search *search)
 {
+    struct mtu_probe *probe = search->probe;
     struct payload payload = {.nonce = search->nonce, .size = probe->size};
-    bool decided = false;
     int failure = 0;
 
     search->seq++;
     search->refused = false;
     probe->tries++;
     payload_fill(&payload, search->seq, 0, search->out, probe->size);
-    for (unsigned i = 0; i < ERRORS && !decided; i++) {
-        if (sendto(search->socket, search->out, probe->size, MSG_DONTWAIT, &search->peer.sa,
+    for (unsigned i = 0; i < ERRORS && !search->decided; i++) {
+        if (sendto(search->socket.fd, search->out, probe->size, MSG_DONTWAIT, &search->peer.sa,
                    search->peer.len) >= 0)
-            return false;
+            return;
         failure = errno;
-        if (!take_errors(search, probe, &decided))
+        if (!take_errors(search))
             break;
     }
-    /* Neither room in the socket nor in a queue of the interface: as good as lost on the way. */
-    if (decided || failure == EAGAIN || failure == ENOBUFS)
-        return decided;
+    /* Without room in the socket or in a queue of the interface, the try counts as lost. */
+    if (search->decided || failure == EAGAIN || failure == ENOBUFS)
+        return;
     probe->outcome = failure == EMSGSIZE ? MTU_INTERFACE : MTU_ERROR;
     probe->error = failure;
     probe->from.len = 0;
-    return true;
+    search->decided = true;
 }
 
-/* Returns whether it decides on the size. */
-static bool receive(struct search *search, struct mtu_probe *probe)
+/* Returns whether there was a datagram. */
+static bool receive_answer(struct search *search)
 {
+    struct mtu_probe *probe = search->probe;
     struct addr from;
     size_t fragment;
-    ssize_t len = datagram_receive(search->socket, search->in, &from, &fragment);
+    ssize_t len = datagram_receive(search->socket.fd, search->in, &from, &fragment);
     enum payload_verdict verdict;
 
     if (len < 0)
@@ -149,53 +159,66 @@ static bool receive(struct search *search, struct mtu_probe *probe)
     if (!addr_equal(&from, &search->peer) ||
         (verdict != PAYLOAD_GOOD && verdict != PAYLOAD_TRUNCATED)) {
         search->result->foreign++;
-        return false;
+        return true;
     }
     probe->outcome = fragment > 0 ? MTU_FRAGMENTED : MTU_WHOLE;
     if (verdict == PAYLOAD_TRUNCATED)
         probe->outcome = MTU_TRUNCATED;
     probe->fragment = fragment;
     probe->len = (size_t)len;
+    search->decided = true;
     return true;
 }
 
-/* Returns whether the answer to this try, or a late one to an earlier, decides on the size. */
-static bool await_answer(struct search *search, struct mtu_probe *probe)
+/* What arrives may also be a late answer to an earlier try of this size. */
+static void answer_came(struct loop_io *io, short revents)
 {
-    uint64_t until = clock_now() + search->settings->timeout;
-    bool decided = false;
+    struct search *search = container_of(io, struct search, socket);
 
-    while (!decided) {
-        struct pollfd fd = {.fd = search->socket, .events = POLLIN};
+    (void)revents;
+    take_errors(search);
+    for (unsigned i = 0; i < DATAGRAMS && !search->decided; i++)
+        if (!receive_answer(search))
+            break;
+}
 
-        if (waiter_wait(&search->waiter, &fd, 1,
-                        until < search->deadline ? until : search->deadline) < 0) {
-            search->result->error = errno;
-            search->over = true;
-        }
-        search->over |= search->waiter.stopped || clock_now() >= search->deadline;
-        if (search->over)
-            return false;
-        if (fd.revents & POLLERR)
-            take_errors(search, probe, &decided);
-        if (fd.revents && !decided)
-            decided = receive(search, probe);
-        if (!decided && (search->refused || (!fd.revents && clock_now() >= until)))
-            return false;
-    }
-    return true;
+static void await_answer(struct search *search)
+{
+    search->timed_out = false;
+    loop_timer_set(&search->loop, &search->try_timer, clock_now() + search->settings->timeout);
+    while (!search->decided && !search->refused && !search->timed_out && !search->over)
+        loop_turn(&search->loop, -1);
+}
+
+static void try_timed_out(struct loop_timer *timer)
+{
+    container_of(timer, struct search, try_timer)->timed_out = true;
+}
+
+static void deadline_passed(struct loop_timer *timer)
+{
+    container_of(timer, struct search, deadline_timer)->over = true;
+}
+
+static void signal_came(struct signals *signals, int number)
+{
+    if (number != SIGQUIT) /* which asks other runs for the figures so far */
+        container_of(signals, struct search, signals)->over = true;
 }
 
 /* ---- one size ---- */
 
 static void try_size(struct search *search, size_t size, struct mtu_probe *probe)
 {
-    bool decided = false;
-
     *probe = (struct mtu_probe){.size = size, .outcome = MTU_SILENT};
+    search->probe = probe;
+    search->decided = false;
     search->first = search->seq + 1;
-    while (!decided && !search->over && probe->tries < search->settings->tries)
-        decided = send_try(search, probe) || await_answer(search, probe);
+    while (!search->decided && !search->over && probe->tries < search->settings->tries) {
+        send_try(search);
+        if (!search->decided)
+            await_answer(search);
+    }
     if (search->over)
         return;
     if (probe->outcome == MTU_SILENT && search->report.mtu != 0 &&
@@ -297,7 +320,7 @@ static void search_whole(struct search *search)
 }
 
 /* The smallest has room for the nonce, and servers that ignore an empty datagram answer it. */
-static void run(struct search *search)
+static void find(struct search *search)
 {
     size_t max = datagram_max(&search->peer);
     size_t floor = PAYLOAD_HEADER;
@@ -322,18 +345,41 @@ static void run(struct search *search)
     search->result->complete = !search->over;
 }
 
-static int start(struct search *search, int socket, const struct addr *peer)
+/* What stop() undoes. -1 with errno. */
+static int start(struct search *search, int socket)
 {
-    search->socket = socket;
+    static const int numbers[] = {SIGINT, SIGTERM, SIGQUIT};
+
+    search->socket.fd = -1;
+    if (loop_init(&search->loop) < 0)
+        return -1;
+    loop_timer_init(&search->loop, &search->try_timer, try_timed_out);
+    loop_timer_init(&search->loop, &search->deadline_timer, deadline_passed);
+    if (search->settings->deadline != 0)
+        loop_timer_set(&search->loop, &search->deadline_timer,
+                       clock_now() + search->settings->deadline);
+    if (signals_init(&search->signals, &search->loop, numbers, COUNT(numbers), signal_came) < 0)
+        return -1;
+    return loop_add(&search->loop, &search->socket, socket, POLLIN, answer_came);
+}
+
+static void stop(struct search *search)
+{
+    loop_del(&search->loop, &search->socket);
+    signals_fini(&search->signals);
+    loop_fini(&search->loop);
+}
+
+/* -1 with errno. */
+static int prepare(struct search *search, int socket, const struct addr *peer)
+{
     search->peer = *peer;
     search->headers = datagram_headers(peer);
     if (getrandom(&search->nonce, sizeof search->nonce, 0) < 0 ||
         forbid_fragments(socket, peer->sa.sa_family) < 0 ||
-        datagram_prepare(socket, &search->peer) < 0 || waiter_open(&search->waiter) < 0)
+        datagram_prepare(socket, &search->peer) < 0)
         return -1;
     search->result->peer = search->peer;
-    search->deadline =
-        search->settings->deadline != 0 ? clock_now() + search->settings->deadline : WAITER_NEVER;
     return 0;
 }
 
@@ -349,12 +395,11 @@ int mtu_find(int socket, const struct addr *peer, const struct mtu_settings *set
     }
     search->settings = settings;
     search->result = result;
-    if (start(search, socket, peer) < 0) {
+    if (start(search, socket) < 0 || prepare(search, socket, peer) < 0)
         result->error = errno;
-    } else {
-        run(search);
-        waiter_close(&search->waiter);
-    }
+    else
+        find(search);
+    stop(search);
     free(search);
     if (result->error != 0)
         return 2;
