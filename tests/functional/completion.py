@@ -11,7 +11,7 @@ from probing import run
 
 SRCDIR = pathlib.Path(os.environ["SRCDIR"])
 # As the program itself names them: letters from getopt's own string, words from its table.
-SOURCE = (SRCDIR / "src" / "options.c").read_text()
+SOURCE = (SRCDIR / "src" / "tools" / "options.c").read_text()
 LETTERS = set(re.search(r'getopt_long\(argc, argv, "([^"]*)"', SOURCE)[1]) - {":"}
 WORDS = set(re.findall(r'^    \{"([a-z-]+)", ', SOURCE, re.M))
 

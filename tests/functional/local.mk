@@ -39,7 +39,7 @@ EXTRA_DIST         += tests/functional/daemon.py tests/functional/faulting.py te
 # A library that some of them preload into the daemon. It replaces functions, so it cannot have the macros for them.
 check_PROGRAMS += tests/functional/faulty.so
 tests_functional_faulty_so_SOURCES  = tests/functional/faulty.c
-tests_functional_faulty_so_CPPFLAGS = -D_GNU_SOURCE -U_FORTIFY_SOURCE $(CONFUSE_CFLAGS)
-tests_functional_faulty_so_CFLAGS   = $(STD_CFLAGS) $(WARN_CFLAGS) -fPIC
+tests_functional_faulty_so_CPPFLAGS = -D_GNU_SOURCE $(WIDE_CPPFLAGS) -U_FORTIFY_SOURCE $(CONFUSE_CFLAGS)
+tests_functional_faulty_so_CFLAGS   = $(STD_CFLAGS) $(WARN_CFLAGS) $(MAP_CFLAGS) -fPIC
 tests_functional_faulty_so_LDFLAGS  = -shared
 tests_functional_faulty_so_LDADD    = -ldl

@@ -24,11 +24,10 @@ remove_hosts_own() {
 install_echod() {
     remove_hosts_own
     make -C "$BUILDDIR" install DESTDIR="$ROOT" || return
-    # Where systemd does not look by itself.
-    for unit in echod.service echod-activated.service echod.socket; do
-        [ -e "$ROOT/usr/lib/systemd/system/$unit" ] ||
-            ln -s "$systemdsystemunitdir/$unit" "$ROOT/etc/systemd/system/"
-    done
+    case $systemdsystemunitdir in
+    /lib/systemd/system | /usr/lib/systemd/system | /usr/local/lib/systemd/system) ;; # systemd looks there
+    *) ln -s "$systemdsystemunitdir"/echod{.service,-activated.service,.socket} "$ROOT/etc/systemd/system/" ;;
+    esac
     # AddressSanitizer looks for leaks with ptrace(2), which the units forbid.
     mkdir -p "$ROOT/etc/systemd/system.conf.d"
     printf '[Manager]\nDefaultEnvironment=ASAN_OPTIONS=detect_leaks=0\n' \

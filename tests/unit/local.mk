@@ -3,7 +3,7 @@
 # buffer of known size becomes __recv_chk, and a linker's --wrap=recv silently misses.
 if TESTS_ENABLED
 check_LIBRARIES += tests/unit/libcommon.a tests/unit/libdaemon.a tests/unit/libclient.a
-unit_cppflags = -D_GNU_SOURCE -I$(top_srcdir)/src $(library_cflags) -DSYSCONFDIR='"$(sysconfdir)"' -U_FORTIFY_SOURCE
+unit_cppflags = -D_GNU_SOURCE $(WIDE_CPPFLAGS) -I$(top_srcdir)/src $(library_cflags) -DSYSCONFDIR='"$(sysconfdir)"' -U_FORTIFY_SOURCE
 tests_unit_libcommon_a_SOURCES  = $(libcommon_sources)
 tests_unit_libcommon_a_CPPFLAGS = $(unit_cppflags)
 tests_unit_libdaemon_a_SOURCES  = $(libdaemon_sources)
