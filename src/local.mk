@@ -27,6 +27,7 @@ libdaemon_sources = \
     src/daemon/conf/conf.c src/daemon/conf/conf.h \
     src/daemon/conf/conf_text.c src/daemon/conf/conf_text.h \
     src/daemon/conf/conf_value.c src/daemon/conf/conf_value.h \
+    src/daemon/os/landlock.c src/daemon/os/landlock.h \
     src/daemon/os/privileges.c src/daemon/os/privileges.h \
     src/daemon/os/sandbox.c src/daemon/os/sandbox.h \
     src/daemon/os/seccomp.h \

@@ -10,11 +10,11 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-/* The C library has them, but leaves their declaration to libcap. */
+/* The C library defines them, but only libcap declares them. */
 int capget(struct __user_cap_header_struct *header, struct __user_cap_data_struct *data);
 int capset(struct __user_cap_header_struct *header, const struct __user_cap_data_struct *data);
 
-int privileges_find(const char *user, const char *group, struct account *identity,
+int privileges_find(const char *user, const char *group, struct account *account,
                     const char **unknown)
 {
     const struct passwd *pw;
@@ -27,8 +27,8 @@ int privileges_find(const char *user, const char *group, struct account *identit
         errno = errno ? errno : ENOENT;
         return -1;
     }
-    identity->uid = pw->pw_uid;
-    identity->gid = pw->pw_gid;
+    account->uid = pw->pw_uid;
+    account->gid = pw->pw_gid;
     if (!group)
         return 0;
     *unknown = group;
@@ -37,12 +37,12 @@ int privileges_find(const char *user, const char *group, struct account *identit
         errno = errno ? errno : ENOENT;
         return -1;
     }
-    identity->gid = gr->gr_gid;
+    account->gid = gr->gr_gid;
     return 0;
 }
 
-/* With the inheritable ones the ambient ones go, see capabilities(7). Nothing is set that is set
- * already, for the units forbid it. */
+/* Clearing the inheritable set clears the ambient set too, see capabilities(7). Where nothing has
+ * to change capset(2) is not called, because the units forbid it. */
 int privileges_confine(void)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -61,14 +61,14 @@ int privileges_confine(void)
     return capset(&header, sets);
 }
 
-int privileges_drop(const struct account *identity)
+int privileges_drop(const struct account *account)
 {
-    uid_t uid = identity->uid;
-    gid_t gid = identity->gid;
+    uid_t uid = account->uid;
+    gid_t gid = account->gid;
 
     if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
         return -1;
-    /* The way back must be shut, whatever the calls returned. */
+    /* Check that there is no way back to root, whatever the calls returned. */
     if ((uid != 0 && setuid(0) == 0) || (gid != 0 && uid != 0 && setgid(0) == 0)) {
         errno = EPERM;
         return -1;

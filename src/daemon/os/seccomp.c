@@ -23,8 +23,8 @@
 
 /* ---- what is allowed ---- */
 
-/* 64-bit architectures that came late have the one where older ones have both, and the C library
- * takes the old one if it can. */
+/* Newer architectures have ppoll and epoll_pwait only. Where the older calls exist, glibc uses
+ * those. */
 #ifdef __NR_poll
 #define POLL SCMP_SYS(poll)
 #else
@@ -36,8 +36,8 @@
 #define EPOLL_WAIT SCMP_SYS(epoll_pwait)
 #endif
 
-/* clock_gettime: where the vDSO has no clock. restart_syscall: poll(2) after SIGSTOP and SIGCONT.
- */
+/* clock_gettime is called where the vDSO has no clock, restart_syscall when poll(2) goes on after
+ * SIGSTOP and SIGCONT. */
 /* clang-format off */
 static const int plain[] = {
     SCMP_SYS(accept4),
@@ -67,15 +67,16 @@ static const int plain[] = {
 };
 /* clang-format on */
 
-/* A call with arguments: those under the mask must be as given. The kernel takes int arguments from
- * the low half of a register. */
+/* A call is allowed if, for each of these arguments, the bits under the mask have that value. The
+ * kernel takes an int argument from the low half of a register. */
 struct argument {
-    unsigned at;
-    uint32_t mask, value;
+    unsigned at;    /* which argument, from 0 */
+    uint32_t mask;  /* bits that matter */
+    uint32_t value; /* of those bits */
 };
 struct checked {
     int call;
-    struct argument arguments[3]; /* a mask of 0 ends them */
+    struct argument arguments[3]; /* the first mask of 0 ends the list */
 };
 
 #define ALL         UINT32_MAX
@@ -111,19 +112,19 @@ struct checked {
     }
 
 static const struct checked checked[] = {
-    /* Files are only read: the configuration. */
+    /* The configuration is only read. */
     {SCMP_SYS(openat), {{2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY}}},
 #ifdef __GLIBC__
     {SCMP_SYS(newfstatat), {{3, AT_EMPTY_PATH, AT_EMPTY_PATH}}},
 #else
     {SCMP_SYS(fstat), {{0}}},
 #endif
-    /* Memory is data. */
+    /* No memory becomes code. */
     {SCMP_SYS(mmap), {{2, PROT_EXEC, 0}}},
 #ifndef __GLIBC__
     {SCMP_SYS(mprotect), {{2, PROT_EXEC, 0}}},
 #endif
-    /* Services, and the way to syslog and the C library's to the names of interfaces. */
+    /* Echo sockets; a Unix socket reaches syslog, and serves the C library to name interfaces. */
     SOCKET(AF_INET, SOCK_STREAM),
     SOCKET(AF_INET, SOCK_DGRAM),
     SOCKET(AF_INET6, SOCK_STREAM),
@@ -167,10 +168,10 @@ static const struct checked checked[] = {
     OPTION(SOL_IPV6, IPV6_V6ONLY),
 };
 
-/* What libraries try and can do without: it fails, as their manuals say it can, and no harm done.
- * glibc grows the heaps of threads with mprotect, which seccomp_filter_prepare() does away with;
- * gives back the stacks of threads that end with madvise, and blocks their signals; sorts by the
- * size of memory, sysinfo; libConfuse asks whether its input is a terminal. */
+/* Libraries try these calls and can do without them. glibc grows the heaps of threads with
+ * mprotect, which seccomp_filter_prepare() avoids; when a thread ends, it blocks the thread's
+ * signals and gives its stack back with madvise; qsort asks for the size of memory with sysinfo.
+ * libConfuse asks whether its input is a terminal. */
 static const struct refused {
     struct checked what;
     int error;
@@ -183,10 +184,10 @@ static const struct refused {
     {{SCMP_SYS(sysinfo), {{0}}}, EFAULT},  {IOCTL(TCGETS), ENOTTY},
 };
 
-/* ---- a call that is not ---- */
+/* ---- a forbidden call ---- */
 
-/* Names for the handler, which may not ask libseccomp. More numbers than any 64-bit architecture
- * has; the few calls beyond are named by their number. */
+/* The names of calls by their numbers: a signal handler must not ask libseccomp. Calls beyond the
+ * table are reported by number. */
 static char *names[512];
 
 static char *append_number(char *to, unsigned number)
@@ -197,8 +198,8 @@ static char *append_number(char *to, unsigned number)
     return to + 1;
 }
 
-/* Runs once (SA_RESETHAND). raise(3) ends the process whether the filter lets it or not. */
-static void report(int signo, siginfo_t *info, void *context)
+/* Runs once (SA_RESETHAND). raise(3) ends the process even if the filter forbids it. */
+static void report_and_die(int signo, siginfo_t *info, void *context)
 {
     char text[192] = "forbidden system call ";
     unsigned number = (unsigned)info->si_syscall;
@@ -215,8 +216,8 @@ static void report(int signo, siginfo_t *info, void *context)
     raise(signo);
 }
 
-/* One heap for all threads: further ones ask for the number of CPUs, and grow with mprotect. No
- * memory is allocated for an echo. */
+/* One heap for all threads: glibc would ask for the number of CPUs before it makes another one, and
+ * grow that with mprotect. An echo allocates no memory, so threads do not compete for the heap. */
 void seccomp_filter_prepare(void)
 {
 #ifdef M_ARENA_MAX
@@ -229,7 +230,7 @@ void seccomp_filter_prepare(void)
 
 static int watch_for_violations(void)
 {
-    struct sigaction action = {.sa_sigaction = report,
+    struct sigaction action = {.sa_sigaction = report_and_die,
                                .sa_flags = (int)(SA_SIGINFO | SA_RESETHAND)};
 
     sigemptyset(&action.sa_mask);
@@ -239,7 +240,7 @@ static int watch_for_violations(void)
 /* ---- the filter ---- */
 
 /* libseccomp's functions return a negative errno. */
-static int add(scmp_filter_ctx filter, uint32_t action, const struct checked *what)
+static int add_rule(scmp_filter_ctx filter, uint32_t action, const struct checked *what)
 {
     struct scmp_arg_cmp compare[COUNT(what->arguments)];
     unsigned count = 0;
@@ -252,8 +253,8 @@ static int add(scmp_filter_ctx filter, uint32_t action, const struct checked *wh
     return seccomp_rule_add_array(filter, action, what->call, count, compare);
 }
 
-/* SSB: without it, kernels before 5.16 slow every process down that has a filter; there is no
- * foreign code here that could speculate. */
+/* SCMP_FLTATR_CTL_SSB: without it kernels before 5.16 slow down every process that has a filter.
+ * No foreign code runs here that could exploit speculative store bypass. */
 static int set_attributes(scmp_filter_ctx filter)
 {
     int error = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
@@ -266,16 +267,16 @@ static int set_attributes(scmp_filter_ctx filter)
     return error;
 }
 
-static int fill(scmp_filter_ctx filter)
+static int add_rules(scmp_filter_ctx filter)
 {
     int error = set_attributes(filter);
 
     for (size_t i = 0; i < COUNT(plain) && error == 0; i++)
-        error = add(filter, SCMP_ACT_ALLOW, &(struct checked){.call = plain[i]});
+        error = add_rule(filter, SCMP_ACT_ALLOW, &(struct checked){.call = plain[i]});
     for (size_t i = 0; i < COUNT(checked) && error == 0; i++)
-        error = add(filter, SCMP_ACT_ALLOW, &checked[i]);
+        error = add_rule(filter, SCMP_ACT_ALLOW, &checked[i]);
     for (size_t i = 0; i < COUNT(refused) && error == 0; i++)
-        error = add(filter, SCMP_ACT_ERRNO((uint32_t)refused[i].error), &refused[i].what);
+        error = add_rule(filter, SCMP_ACT_ERRNO((uint32_t)refused[i].error), &refused[i].what);
     return error;
 }
 
@@ -293,7 +294,7 @@ int seccomp_filter_install(void)
     scmp_filter_ctx filter;
     int error;
 
-    /* 32-bit architectures have further calls for times, offsets and mappings. */
+    /* 32-bit architectures have other calls for times, offsets and mappings. */
     if (sizeof(void *) < 8)
         return 0;
     filter = seccomp_init(SCMP_ACT_TRAP);
@@ -301,7 +302,7 @@ int seccomp_filter_install(void)
         errno = ENOMEM;
         return -1;
     }
-    error = fill(filter);
+    error = add_rules(filter);
     if (error == 0 && watch_for_violations() < 0)
         error = -errno;
     if (error == 0)

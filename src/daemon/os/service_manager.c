@@ -6,10 +6,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include <systemd/sd-daemon.h>
 
+#include "common/clock.h"
 #include "common/unix_dgram.h"
 
 static struct unix_dgram manager = {.fd = -1};
@@ -33,8 +33,8 @@ bool service_manager_enabled(void)
     return manager.fd >= 0;
 }
 
-/* sd_notify(3) would wait for a manager that has stopped reading as long as it takes. */
-__attribute__((format(printf, 2, 3))) static void tell(bool wait, const char *format, ...)
+/* sd_notify(3) would wait for ever for a manager that has stopped reading. */
+__attribute__((format(printf, 2, 3))) static void notify(bool wait, const char *format, ...)
 {
     char text[1024];
     va_list args;
@@ -49,28 +49,24 @@ __attribute__((format(printf, 2, 3))) static void tell(bool wait, const char *fo
 
 void service_manager_ready(const char *status)
 {
-    tell(true, "READY=1\nSTATUS=%s", status);
+    notify(true, "READY=1\nSTATUS=%s", status);
 }
 
-/* MONOTONIC_USEC= lets a manager that knows Type=notify-reload (systemd 253) tell this reload from
- * an earlier one; the others ignore it. */
+/* With MONOTONIC_USEC= systemd 253 and later (Type=notify-reload) tells this reload from an earlier
+ * one. Older managers ignore it. */
 void service_manager_reloading(void)
 {
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    tell(true, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
-         (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000);
+    notify(true, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_now() / MICROSECOND);
 }
 
 void service_manager_stopping(unsigned seconds)
 {
-    tell(true, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRIu64, seconds * UINT64_C(1000000));
+    notify(true, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRIu64, seconds * UINT64_C(1000000));
 }
 
 void service_manager_status(const char *status)
 {
-    tell(false, "STATUS=%s", status);
+    notify(false, "STATUS=%s", status);
 }
 
 uint64_t service_manager_watchdog_interval(void)
@@ -79,22 +75,22 @@ uint64_t service_manager_watchdog_interval(void)
 
     if (sd_watchdog_enabled(0, &usec) <= 0)
         return 0;
-    return usec <= UINT64_MAX / 1000 ? usec * 1000 : UINT64_MAX;
+    return usec <= UINT64_MAX / MICROSECOND ? usec * MICROSECOND : UINT64_MAX;
 }
 
 void service_manager_alive(void)
 {
-    tell(false, "WATCHDOG=1");
+    notify(false, "WATCHDOG=1");
 }
 
 int service_manager_sockets(int *first)
 {
-    int n = sd_listen_fds(1);
+    int count = sd_listen_fds(1);
 
-    if (n < 0) {
-        errno = -n;
+    if (count < 0) {
+        errno = -count;
         return -1;
     }
     *first = SD_LISTEN_FDS_START;
-    return n;
+    return count;
 }

@@ -5,32 +5,31 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What the service manager is told, and what it hands over: sd_notify(3), sd_watchdog_enabled(3),
- * sd_listen_fds(3). Without systemd, at build or at run time, nobody listens and nothing is handed
- * over. A manager that has stopped reading delays us by UNIX_DGRAM_WAIT_S (usock.h) at most, and
- * only where it must not miss what is said: ready, reloading, stopping. */
+/* The protocol of systemd: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3). In a build
+ * without systemd, or if no service manager started the process, nothing is sent and no socket is
+ * handed over. Ready, reloading and stopping must not get lost: for a manager that has stopped
+ * reading they wait UNIX_DGRAM_WAIT_S (unix_dgram.h) at most. Status and watchdog do not wait. */
 
-/* Connect to whoever listens; nothing is said before. To be called before the sandbox is entered.
- */
+/* Connect to the manager's socket. Call before the sandbox is entered. Nothing is sent before. */
 void service_manager_open(void);
 void service_manager_close(void);
 
-/* True if somebody listens. */
+/* True if service_manager_open() found a socket. */
 bool service_manager_enabled(void);
 
 void service_manager_ready(const char *status);
 void service_manager_reloading(void);
-/* Stopping may take that many seconds, whatever limit the manager has. */
+/* Asks for `seconds` to stop in, whatever limit the manager has. */
 void service_manager_stopping(unsigned seconds);
 void service_manager_status(const char *status);
 
-/* How often the watchdog wants a sign of life, in nanoseconds; 0: it does not watch this process.
- */
+/* How often the watchdog wants to hear service_manager_alive(), in nanoseconds; 0: the watchdog
+ * does not watch this process. */
 uint64_t service_manager_watchdog_interval(void);
 void service_manager_alive(void);
 
-/* The descriptors handed over are *first and those after it; returns how many, 0 if none, -1 with
- * errno if the environment is malformed. The environment is cleared. */
+/* Returns how many descriptors were handed over, from *first on; -1 with errno if the environment
+ * is malformed. Clears the environment, so a second call returns 0. */
 int service_manager_sockets(int *first);
 
 #endif
