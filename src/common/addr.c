@@ -9,7 +9,7 @@
 
 #include "common/util.h"
 
-static int parse_port(const char *text, uint16_t *port)
+static int read_port(const char *text, uint16_t *port)
 {
     uint64_t value;
 
@@ -64,8 +64,7 @@ int addr_parse(const char *text, uint16_t port, struct addr *addr)
         length = (size_t)(end - text - 1);
         memcpy(host, text + 1, length);
     } else {
-        /* One colon parts address and port; more than one is an IPv6 address without brackets,
-         * which names no port. */
+        /* A single colon is before a port. More colons are an IPv6 address without a port. */
         if (colon && !strchr(colon + 1, ':')) {
             port_text = colon + 1;
             length = (size_t)(colon - text);
@@ -73,7 +72,7 @@ int addr_parse(const char *text, uint16_t port, struct addr *addr)
         memcpy(host, text, length);
     }
     host[length] = '\0';
-    if (port_text && parse_port(port_text, &port) < 0)
+    if (port_text && read_port(port_text, &port) < 0)
         return -1;
     if (text[0] != '[' && inet_pton(AF_INET, host, &addr->in.sin_addr) == 1) {
         addr->in.sin_family = AF_INET;
@@ -111,8 +110,7 @@ const char *addr_print(const struct addr *addr, char buf[static ADDR_STRLEN])
     bool v6 = addr->sa.sa_family == AF_INET6;
 
     addr_print_host(addr, host);
-    /* The sizes of ADDR_STRLEN leave room for the port; the precision only tells the compiler so.
-     */
+    /* ADDR_STRLEN has room for the port; the precision proves it to the compiler. */
     snprintf(buf, ADDR_STRLEN, "%s%.*s%s:%u", v6 ? "[" : "", ADDR_STRLEN - 9, host, v6 ? "]" : "",
              (unsigned)addr_port(addr));
     return buf;

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-/* Addresses of both families in one type. Functions that can fail return -1 with errno set. */
+/* One type for IPv4 and IPv6 addresses: parse, print, compare. */
 
 /* An IPv4 or IPv6 address with its port. */
 struct addr {
@@ -19,32 +19,32 @@ struct addr {
     socklen_t len;
 };
 
-/* Room for "[address%zone]:port" and its end. */
+/* Enough for "[address%zone]:port" and its NUL. */
 #define ADDR_STRLEN (INET6_ADDRSTRLEN + 1 + 16 + 2 + 6)
 
-/* Numeric address, optionally with a port: "192.0.2.1", "192.0.2.1:7007", "2001:db8::1",
- * "[2001:db8::1]:7007", "fe80::1%eth0", "[fe80::1%eth0]:7". `port` (host order) stands where the
- * text names none. The whole text must match. EINVAL: no such form; ERANGE: port not 1 to 65535;
- * ENODEV: no such zone on this host. */
+/* Parse a numeric address with or without a port: "192.0.2.1", "192.0.2.1:7007", "2001:db8::1",
+ * "[2001:db8::1]:7007", "fe80::1%eth0", "[fe80::1%eth0]:7". `port` (host order) is used if the text
+ * has no port. Returns -1 with errno: EINVAL if the text is not of these forms, ERANGE if the port
+ * is not 1 to 65535, ENODEV if this host has no interface of that zone. */
 int addr_parse(const char *text, uint16_t port, struct addr *addr);
 
 /* "192.0.2.1:7", "[2001:db8::1]:7", "[fe80::1%eth0]:7". Returns buf. */
 const char *addr_print(const struct addr *addr, char buf[static ADDR_STRLEN]);
 
-/* The same without brackets and port. Returns buf. */
+/* "192.0.2.1", "2001:db8::1", "fe80::1%eth0". Returns buf. */
 const char *addr_print_host(const struct addr *addr, char buf[static ADDR_STRLEN]);
 
-/* Same family, address, zone and port. */
+/* True if family, address, zone and port are the same. */
 bool addr_equal(const struct addr *a, const struct addr *b);
 
-/* True if both cannot be bound at once without sharing: same family and port, and the same address
- * or a wildcard. */
+/* True if two sockets cannot be bound to them without SO_REUSEPORT: the family and the port are the
+ * same, and the addresses are the same or one is a wildcard. */
 bool addr_overlap(const struct addr *a, const struct addr *b);
 
-/* 0.0.0.0 or ::, whatever the port. */
+/* True for 0.0.0.0 and ::, with any port. */
 bool addr_is_wildcard(const struct addr *addr);
 
-/* Host order. */
+/* Ports are in host order. */
 uint16_t addr_port(const struct addr *addr);
 void addr_set_port(struct addr *addr, uint16_t port);
 

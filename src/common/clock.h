@@ -4,13 +4,13 @@
 
 #include <stdint.h>
 
-/* Times are nanoseconds in a uint64_t, everywhere. Points in time are CLOCK_MONOTONIC. */
+/* A duration is nanoseconds in a uint64_t. A point in time is nanoseconds of CLOCK_MONOTONIC. */
 
 #define SECOND      UINT64_C(1000000000)
 #define MILLISECOND UINT64_C(1000000)
 #define MICROSECOND UINT64_C(1000)
 
-/* The present time of CLOCK_MONOTONIC. */
+/* The time now. */
 uint64_t clock_now(void);
 
 #endif

@@ -5,7 +5,7 @@
 #include <sys/auxv.h>
 #include <sys/random.h>
 
-static uint64_t rotate(uint64_t x, unsigned by)
+static uint64_t rotate_left(uint64_t x, unsigned by)
 {
     return x << by | x >> (64 - by);
 }
@@ -13,15 +13,15 @@ static uint64_t rotate(uint64_t x, unsigned by)
 static void sip_round(uint64_t v[4])
 {
     v[0] += v[1];
-    v[1] = rotate(v[1], 13) ^ v[0];
-    v[0] = rotate(v[0], 32);
+    v[1] = rotate_left(v[1], 13) ^ v[0];
+    v[0] = rotate_left(v[0], 32);
     v[2] += v[3];
-    v[3] = rotate(v[3], 16) ^ v[2];
+    v[3] = rotate_left(v[3], 16) ^ v[2];
     v[0] += v[3];
-    v[3] = rotate(v[3], 21) ^ v[0];
+    v[3] = rotate_left(v[3], 21) ^ v[0];
     v[2] += v[1];
-    v[1] = rotate(v[1], 17) ^ v[2];
-    v[2] = rotate(v[2], 32);
+    v[1] = rotate_left(v[1], 17) ^ v[2];
+    v[2] = rotate_left(v[2], 32);
 }
 
 static void sip_word(uint64_t v[4], uint64_t word)
@@ -38,7 +38,7 @@ uint64_t hash_words(const uint64_t key[static 2], const uint64_t words[], size_t
 
     for (size_t i = 0; i < count; i++)
         sip_word(v, words[i]);
-    /* The last word of SipHash holds the length in octets, modulo 256, on top. */
+    /* The highest octet of SipHash's last word is the length in octets, modulo 256. */
     sip_word(v, (uint64_t)(count * sizeof *words) << 56);
     v[2] ^= 0xff;
     for (unsigned i = 0; i < 3; i++)

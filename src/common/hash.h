@@ -5,12 +5,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* SipHash-1-3 of whole 64-bit words (Aumasson and Bernstein, 2012). Who does not know the key
- * cannot choose words whose hashes collide. */
+/* SipHash-1-3 of whole 64-bit words (Aumasson and Bernstein, 2012). An attacker who does not know
+ * the key cannot choose words whose hashes collide. */
 uint64_t hash_words(const uint64_t key[static 2], const uint64_t words[], size_t count);
 
-/* A key that a stranger cannot foretell: random, or before the kernel has randomness, early at
- * boot, what it gave this process (getauxval(3), AT_RANDOM). */
+/* Choose a key that an attacker cannot guess: random octets, or early at boot, before the kernel
+ * has any, the 16 octets that execve(2) gave this process (getauxval(3), AT_RANDOM). */
 void hash_choose_key(uint64_t key[static 2]);
 
 #endif

@@ -21,10 +21,10 @@ static const char *const level_names[] = {"error", "warning", "notice", "info", 
 static const char *const target_names[] = {"auto", "stderr", "journal", "syslog"};
 static const int priorities[] = {LOG_ERR, LOG_WARNING, LOG_NOTICE, LOG_INFO, LOG_DEBUG};
 
-/* Octets of a message; what is longer is cut. */
+/* Octets of a message; a longer one is cut. */
 #define MESSAGE_MAX 1900
 
-/* Datagrams of the syslog and journal targets: a message and what goes before and after it. */
+/* Octets of a datagram for syslog or the journal: a message and its header. */
 #define DATAGRAM_MAX (MESSAGE_MAX + 128)
 
 static void write_stderr(enum log_level level, const char *message);
@@ -33,37 +33,36 @@ static _Atomic(enum log_level) threshold = LEVEL_INFO;
 static _Atomic(log_sink *) target = write_stderr;
 static _Atomic(log_sink *) override;
 
-/* Opened when first wanted, and not closed before the end: a thread may be writing to the one while
- * another changes the target. */
+/* Opened at first use and closed by log_close() only: while one thread changes the target, another
+ * may still write to the old one. */
 static struct unix_dgram syslog_socket = {.fd = -1};
 static struct unix_dgram journal_socket = {.fd = -1};
 
-/* As of the first log_open(): getpid(2) is a system call more. */
+/* Set by the first log_open(): the sandbox does not allow getpid(2). */
 static pid_t process;
 
-/* Standard error where that is a terminal, which polls writable as soon as there is room for one
- * octet: a description of our own, as O_NONBLOCK would be the shell's too. Else, or if it cannot be
- * opened, -1. */
+/* If standard error is a terminal: opened anew and nonblocking, because poll(2) reports a terminal
+ * writable when there is room for one octet only. Setting O_NONBLOCK on standard error itself would
+ * set it for the shell, too. Else, or if it cannot be opened, -1. */
 static int terminal = -1;
 
-/* A reader that has stopped reading must not stop us: rather lose a line. A pipe that polls
- * writable has room for PIPE_BUF octets (pipe(7)), more than a line, so the write does not block.
- */
-static bool has_room(int fd)
+/* If the reader of standard error has stopped reading, we lose the line rather than block. A pipe
+ * that polls writable has room for PIPE_BUF octets (pipe(7)), which is more than a line. */
+static bool is_writable(int fd)
 {
     struct pollfd pollfd = {.fd = fd, .events = POLLOUT};
 
     return poll(&pollfd, 1, 0) > 0 && pollfd.revents & POLLOUT;
 }
 
-/* One write(2) a message, so that those of several threads do not mix. */
-static void put(const char *line, size_t length)
+/* One write(2) a message, so that messages of several threads do not mix. */
+static void write_message(const char *line, size_t length)
 {
     int fd = terminal < 0 ? STDERR_FILENO : terminal;
 
-    if (!has_room(fd))
+    if (!is_writable(fd))
         return;
-    /* There is nowhere left to report that reporting fails. */
+    /* There is nowhere to report that logging fails. */
     ssize_t written = write(fd, line, length);
     (void)written;
 }
@@ -73,7 +72,7 @@ static void write_line(const char *prefix, const char *message)
     char line[MESSAGE_MAX + 16];
     int length = snprintf(line, sizeof line, "%s%s\n", prefix, message);
 
-    put(line, (size_t)length);
+    write_message(line, (size_t)length);
 }
 
 static void write_stderr(enum log_level level, const char *message)
@@ -90,21 +89,21 @@ static void write_prefixed(enum log_level level, const char *message)
     write_line(prefix, message);
 }
 
-/* snprintf(3) tells how long it would have been. */
-static size_t fitting(int length)
+/* snprintf(3) returns the length of the whole text, even if it was cut. */
+static size_t cut_length(int length)
 {
     return length < DATAGRAM_MAX ? (size_t)length : DATAGRAM_MAX - 1;
 }
 
-/* What the service does not get, for it is not there, goes where somebody may see it. */
-static void serve_line(const struct unix_dgram *service, const char *datagram, int length,
-                       const char *message)
+/* If the service does not exist, the message goes to standard error. */
+static void send_line(const struct unix_dgram *service, const char *datagram, int length,
+                      const char *message)
 {
-    if (!unix_dgram_send(service, datagram, fitting(length), false) && errno != EAGAIN)
+    if (!unix_dgram_send(service, datagram, cut_length(length), false) && errno != EAGAIN)
         write_line("echod: ", message);
 }
 
-/* The format of syslog(3), which itself would wait for a reader that has stopped reading. */
+/* In the format of syslog(3). syslog(3) itself would block if the reader has stopped reading. */
 static void write_syslog(enum log_level level, const char *message)
 {
     char datagram[DATAGRAM_MAX];
@@ -118,11 +117,11 @@ static void write_syslog(enum log_level level, const char *message)
         strftime(stamp, sizeof stamp, "%b %e %T ", &tm);
     length = snprintf(datagram, sizeof datagram, "<%d>%sechod[%ld]: %s",
                       LOG_DAEMON | priorities[level], stamp, (long)process, message);
-    serve_line(&syslog_socket, datagram, length, message);
+    send_line(&syslog_socket, datagram, length, message);
 }
 
-/* https://systemd.io/JOURNAL_NATIVE_PROTOCOL: a value ends with its line. sd_journal_send(3) would
- * wait, as syslog(3) does. */
+/* In the format of https://systemd.io/JOURNAL_NATIVE_PROTOCOL, where a value ends at a newline.
+ * sd_journal_send(3) would block if the reader has stopped reading. */
 static void write_journal(enum log_level level, const char *message)
 {
     char datagram[DATAGRAM_MAX];
@@ -131,7 +130,7 @@ static void write_journal(enum log_level level, const char *message)
                  "PRIORITY=%d\nSYSLOG_FACILITY=%d\nSYSLOG_IDENTIFIER=echod\nMESSAGE=%.*s\n",
                  priorities[level], LOG_FAC(LOG_DAEMON), (int)strcspn(message, "\n"), message);
 
-    serve_line(&journal_socket, datagram, length, message);
+    send_line(&journal_socket, datagram, length, message);
 }
 
 static log_sink *open_service(struct unix_dgram *sock, const char *path, log_sink *sink)
@@ -139,8 +138,8 @@ static log_sink *open_service(struct unix_dgram *sock, const char *path, log_sin
     return sock->fd >= 0 || unix_dgram_open(sock, path) == 0 ? sink : NULL;
 }
 
-/* systemd.exec(5), JOURNAL_STREAM: device and inode of the stream that it connected, for telling
- * whether a descriptor still is that one. */
+/* The environment variable JOURNAL_STREAM is the device and inode of the stream that systemd
+ * connected to standard error (systemd.exec(5)). */
 static bool stderr_is_journal(void)
 {
     const char *stream = getenv("JOURNAL_STREAM");
@@ -153,8 +152,8 @@ static bool stderr_is_journal(void)
     return strcmp(stream, expected) == 0;
 }
 
-/* Without a descriptor for another one it is standard error. */
-static log_sink *choose(enum log_target wanted)
+/* Falls back to standard error if no socket can be opened. */
+static log_sink *choose_sink(enum log_target wanted)
 {
     log_sink *sink = NULL;
 
@@ -178,7 +177,7 @@ void log_open(enum log_target wanted, enum log_level level)
         if (isatty(STDERR_FILENO))
             terminal = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     }
-    atomic_store(&target, choose(wanted));
+    atomic_store(&target, choose_sink(wanted));
     atomic_store(&threshold, level);
     errno = saved;
 }
@@ -225,10 +224,10 @@ void log_last_words(const char *message)
 
     end = stpncpy(end, message, MESSAGE_MAX);
     *end++ = '\n';
-    put(line, (size_t)(end - line));
+    write_message(line, (size_t)(end - line));
 }
 
-static int find(const char *const names[], size_t count, const char *name)
+static int find_name(const char *const names[], size_t count, const char *name)
 {
     for (size_t i = 0; i < count; i++)
         if (strcmp(names[i], name) == 0)
@@ -238,7 +237,7 @@ static int find(const char *const names[], size_t count, const char *name)
 
 int log_level_parse(const char *name, enum log_level *level)
 {
-    int i = find(level_names, COUNT(level_names), name);
+    int i = find_name(level_names, COUNT(level_names), name);
 
     if (i < 0)
         return -1;
@@ -248,7 +247,7 @@ int log_level_parse(const char *name, enum log_level *level)
 
 int log_target_parse(const char *name, enum log_target *wanted)
 {
-    int i = find(target_names, COUNT(target_names), name);
+    int i = find_name(target_names, COUNT(target_names), name);
 
     if (i < 0)
         return -1;

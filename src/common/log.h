@@ -7,34 +7,33 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* One line a message, to one target. Every function here leaves errno as it found it, so that a
- * caller may log between a failure and its own report of it. Safe to call from any thread once
- * log_open() has returned. */
+/* The log: each message is one line, sent to one target. All functions preserve errno. Once
+ * log_open() has returned, any thread may call them. */
 
 enum log_level { LEVEL_ERROR, LEVEL_WARNING, LEVEL_NOTICE, LEVEL_INFO, LEVEL_DEBUG };
 
 enum log_target {
-    TARGET_AUTO,    /* stderr, with sd-daemon(3) priority prefixes where stderr is the journal's */
+    TARGET_AUTO,    /* stderr; with sd-daemon(3) priority prefixes if the journal reads stderr */
     TARGET_STDERR,  /* stderr, plain */
     TARGET_JOURNAL, /* systemd-journald.service(8), facility daemon */
-    TARGET_SYSLOG   /* syslog(3)'s socket, facility daemon */
+    TARGET_SYSLOG   /* the socket of syslog(3), facility daemon */
 };
 
-/* A sink takes over a finished message, without newline or prefix. */
+/* Takes a finished message, without newline or prefix. */
 typedef void log_sink(enum log_level level, const char *message);
 
-/* Choose target and threshold; may be called again at any time. Time stamps for syslog are local
- * time as of the caller's last tzset(3). A target that has stopped reading costs lines, no time. */
+/* Choose the target, and the least severe level to log; may be called again at any time. syslog
+ * needs the local time zone: call tzset(3) before. If the target has stopped reading, lines are
+ * lost rather than delay the caller. */
 void log_open(enum log_target target, enum log_level threshold);
 
-/* At the end, when no other thread logs any more: close what targets have opened. What is logged
- * after that goes to stderr. */
+/* Close the sockets of the targets; later messages go to stderr. No other thread may log now. */
 void log_close(void);
 
-/* Send everything to `sink` instead of the target; NULL goes back to the target. */
+/* Send messages to `sink` instead of the target; NULL: to the target again. For tests. */
 void log_set_sink(log_sink *sink);
 
-/* True if a message of this level would be written: to save the cost of composing it. */
+/* True if a message of this level would be logged. Saves composing a message that would not. */
 bool log_enabled(enum log_level level);
 
 void log_at(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -45,25 +44,25 @@ void log_at(enum log_level level, const char *format, ...) __attribute__((format
 #define log_info(...)    log_at(LEVEL_INFO, __VA_ARGS__)
 #define log_debug(...)   log_at(LEVEL_DEBUG, __VA_ARGS__)
 
-/* An error to standard error, whatever the target, level and sink; async-signal-safe. */
+/* Write an error to standard error, whatever target, threshold and sink are; async-signal-safe. */
 void log_last_words(const char *message);
 
-/* The names users write: "error", "warning", ... and "auto", "stderr", ...; -1 where the name is
- * none. */
+/* The names in the configuration: "error", "warning", ... and "auto", "stderr", ... Parsing returns
+ * -1 if there is no such name. */
 int log_level_parse(const char *name, enum log_level *level);
 int log_target_parse(const char *name, enum log_target *target);
 const char *log_level_name(enum log_level level);
 const char *log_target_name(enum log_target target);
 
-/* A brake for what a stranger can trigger: one message, then silence for LOG_LIMIT_NS while they
- * are counted. Several threads may share one. */
-#define LOG_LIMIT_NS UINT64_C(30000000000)
+/* A rate limit for messages that a stranger can trigger: one message, then none for LOG_LIMIT_NS,
+ * but those held back are counted. Several threads may share it. */
+#define LOG_LIMIT_NS UINT64_C(30000000000) /* nanoseconds */
 struct log_limit {
     _Atomic uint64_t quiet_until; /* CLOCK_MONOTONIC, nanoseconds */
-    _Atomic uint64_t suppressed;
+    _Atomic uint64_t suppressed;  /* messages since the last one that was logged */
 };
 
-/* True if the caller should log now; *suppressed is then the number of messages held back since the
+/* True if the caller should log now; *suppressed is then how many messages were held back since the
  * last one. */
 bool log_limit_pass(struct log_limit *limit, uint64_t now, uint64_t *suppressed);
 

@@ -13,7 +13,7 @@
 
 /* ---- one prefix ---- */
 
-static void mask(struct prefix *prefix, unsigned length)
+static void mask_to(struct prefix *prefix, unsigned length)
 {
     prefix->length = (uint8_t)length;
     if (length < 64) {
@@ -29,7 +29,7 @@ static struct prefix from_v4(uint32_t host_order)
     return (struct prefix){.hi = (uint64_t)host_order << 32, .length = V4_BITS, .is_v4 = true};
 }
 
-/* Not yet told apart from an IPv4-mapped one. */
+/* The result may be IPv4-mapped. */
 static struct prefix from_v6(const struct in6_addr *address)
 {
     uint64_t words[2];
@@ -43,7 +43,7 @@ static bool is_mapped(const struct prefix *v6)
     return v6->hi == 0 && v6->lo >> 32 == 0xffff;
 }
 
-static struct prefix whole(const struct addr *addr)
+static struct prefix full_prefix(const struct addr *addr)
 {
     struct prefix prefix;
 
@@ -55,9 +55,9 @@ static struct prefix whole(const struct addr *addr)
 
 struct prefix prefix_of(const struct addr *addr, unsigned v4_length, unsigned v6_length)
 {
-    struct prefix prefix = whole(addr);
+    struct prefix prefix = full_prefix(addr);
 
-    mask(&prefix, prefix.is_v4 ? v4_length : v6_length);
+    mask_to(&prefix, prefix.is_v4 ? v4_length : v6_length);
     return prefix;
 }
 
@@ -65,7 +65,7 @@ struct prefix prefix_cut(const struct prefix *prefix, unsigned length)
 {
     struct prefix cut = *prefix;
 
-    mask(&cut, length);
+    mask_to(&cut, length);
     return cut;
 }
 
@@ -74,7 +74,7 @@ bool prefix_equal(const struct prefix *a, const struct prefix *b)
     return a->hi == b->hi && a->lo == b->lo && a->length == b->length && a->is_v4 == b->is_v4;
 }
 
-/* Decimal digits without a leading zero; INT32_MAX where the number has more than three. */
+/* Decimal digits without a leading zero. A number of more than three digits is INT32_MAX. */
 static int parse_length(const char *text, unsigned *length)
 {
     size_t digits = strspn(text, "0123456789");
@@ -137,19 +137,19 @@ const char *prefix_print(const struct prefix *prefix, char buf[static PREFIX_STR
 
 /* ---- sets ---- */
 
-/* A binary trie of which only nodes with a value and nodes where two ways part exist. The array
- * moves as it grows, so links are places in it; 0, which is a root, stands for none. */
+/* A path-compressed binary trie: a node has a value, or two children, or both. The array moves when
+ * it grows, so children are indices. */
 struct node {
     struct prefix prefix;
-    uint8_t value; /* 0: a parting of the ways only */
-    uint32_t child[2];
+    uint8_t value;     /* 0: a branch only */
+    uint32_t child[2]; /* by the bit after the prefix; 0, the index of a root: no child */
 };
 
 enum { V6_ROOT, V4_ROOT, ROOTS };
 
 struct prefix_set {
     struct node *nodes;
-    uint32_t count, room;
+    uint32_t count, room; /* nodes in use, nodes allocated */
 };
 
 struct prefix_set *prefix_set_new(void)
@@ -181,8 +181,8 @@ static unsigned bit(const struct prefix *prefix, unsigned at)
     return (at < 64 ? prefix->hi >> (63 - at) : prefix->lo >> (127 - at)) & 1;
 }
 
-/* How many of the first bits two prefixes of one family share. */
-static unsigned common(const struct prefix *a, const struct prefix *b)
+/* How many leading bits two prefixes of one family have in common. */
+static unsigned common_bits(const struct prefix *a, const struct prefix *b)
 {
     unsigned shorter = a->length < b->length ? a->length : b->length;
     unsigned same = V6_BITS;
@@ -194,7 +194,7 @@ static unsigned common(const struct prefix *a, const struct prefix *b)
     return same < shorter ? same : shorter;
 }
 
-/* Adding one prefix makes two nodes at most. */
+/* Adding a prefix makes at most two nodes: its own and a branch. */
 static int make_room(struct prefix_set *set)
 {
     uint32_t room = set->room * 2;
@@ -219,12 +219,12 @@ static uint32_t new_node(struct prefix_set *set, struct prefix prefix, uint8_t v
 int prefix_set_add(struct prefix_set *set, const struct prefix *prefix, uint8_t value)
 {
     uint32_t at = prefix->is_v4 ? V4_ROOT : V6_ROOT;
-    uint32_t *link, next, parting;
+    uint32_t *link, next, branch;
     unsigned same;
 
     if (make_room(set) < 0)
         return -1;
-    /* The node at `at` is the prefix, or one that it is in. */
+    /* Invariant: `prefix` begins with the prefix of node `at`. */
     while (set->nodes[at].prefix.length < prefix->length) {
         link = &set->nodes[at].child[bit(prefix, set->nodes[at].prefix.length)];
         next = *link;
@@ -232,11 +232,11 @@ int prefix_set_add(struct prefix_set *set, const struct prefix *prefix, uint8_t 
             *link = new_node(set, *prefix, value);
             return 0;
         }
-        same = common(&set->nodes[next].prefix, prefix);
+        same = common_bits(&set->nodes[next].prefix, prefix);
         if (same < set->nodes[next].prefix.length) {
-            *link = parting = new_node(set, prefix_cut(prefix, same), 0);
-            set->nodes[parting].child[bit(&set->nodes[next].prefix, same)] = next;
-            next = parting;
+            *link = branch = new_node(set, prefix_cut(prefix, same), 0);
+            set->nodes[branch].child[bit(&set->nodes[next].prefix, same)] = next;
+            next = branch;
         }
         at = next;
     }
@@ -247,14 +247,14 @@ int prefix_set_add(struct prefix_set *set, const struct prefix *prefix, uint8_t 
 
 uint8_t prefix_set_find(const struct prefix_set *set, const struct addr *addr)
 {
-    struct prefix address = whole(addr);
+    struct prefix address = full_prefix(addr);
     uint32_t at = address.is_v4 ? V4_ROOT : V6_ROOT;
     uint8_t value = 0;
 
     do {
         const struct node *node = &set->nodes[at];
 
-        if (common(&node->prefix, &address) < node->prefix.length)
+        if (common_bits(&node->prefix, &address) < node->prefix.length)
             break;
         if (node->value != 0)
             value = node->value;

@@ -8,49 +8,49 @@
 
 #include "common/addr.h"
 
-/* Address prefixes, and sets of them in which the longest one that matches is found. An IPv4-mapped
- * IPv6 address or prefix (RFC 4291 2.5.5.2) is the IPv4 one, here and everywhere in a set; no IPv6
- * prefix matches an IPv4 address. Functions that can fail return -1 with errno set. */
+/* Address prefixes, and sets that find the longest prefix an address has. An IPv4-mapped IPv6
+ * address or prefix (RFC 4291 2.5.5.2) counts as IPv4 everywhere. No IPv6 prefix matches an IPv4
+ * address. */
 
-/* Bits of the address in host order, the first bit on top of hi; those beyond length are 0. An IPv4
- * address has its 32 bits there too. */
+/* The address is in host order. Its first bit is the highest bit of hi, for IPv4 too. Bits beyond
+ * the length are 0. */
 struct prefix {
     uint64_t hi, lo;
-    uint8_t length; /* to 32 or 128 */
+    uint8_t length; /* in bits, up to 32 for IPv4 and 128 for IPv6 */
     bool is_v4;
 };
 
-/* The first bits of an address: so many of them, by its family. */
+/* The prefix of an address: its first v4_length or v6_length bits. */
 struct prefix prefix_of(const struct addr *addr, unsigned v4_length, unsigned v6_length);
 
-/* The first bits of a prefix that is at least that long. */
+/* The first `length` bits of a prefix that is at least that long. */
 struct prefix prefix_cut(const struct prefix *prefix, unsigned length);
 
 bool prefix_equal(const struct prefix *a, const struct prefix *b);
 
-/* "192.0.2.0/24", "2001:db8::/32"; a bare address is a prefix of its whole length. EINVAL: no such
- * form; ERANGE: the length is too large for the address; EDOM: bits beyond the length are set, and
- * *prefix is the one without them. */
+/* Parse "192.0.2.0/24" or "2001:db8::/32"; an address without a length means all of its bits.
+ * Returns -1 with errno: EINVAL if the text is neither, ERANGE if the length is too large, EDOM if
+ * bits beyond the length are set; then *prefix is the prefix without them. */
 int prefix_parse(const char *text, struct prefix *prefix);
 
-/* As prefix_parse() reads it. Returns buf. */
+/* In the form that prefix_parse() reads. Returns buf. */
 #define PREFIX_STRLEN (INET6_ADDRSTRLEN + 4)
 const char *prefix_print(const struct prefix *prefix, char buf[static PREFIX_STRLEN]);
 
-/* Maps prefixes to values above 0. It only grows, and may be searched by several threads while it
- * does not. A search looks at each bit of the address once at most. */
+/* A map from prefixes to values above 0. Prefixes can be added only. Several threads may search it
+ * while none adds. A search visits at most one node for each bit of the address. */
 struct prefix_set;
 
-/* NULL with errno. */
+/* Returns NULL with errno. */
 struct prefix_set *prefix_set_new(void);
 
-/* NULL is allowed. */
+/* NULL is ignored. */
 void prefix_set_free(struct prefix_set *set);
 
-/* Of several values for one prefix the greatest stays. */
+/* If a prefix is added twice, the greater value stays. Returns -1 with errno. */
 int prefix_set_add(struct prefix_set *set, const struct prefix *prefix, uint8_t value);
 
-/* The value of the longest prefix that the address is in; 0: there is none. */
+/* The value of the longest prefix that the address has; 0: it has none. */
 uint8_t prefix_set_find(const struct prefix_set *set, const struct addr *addr);
 
 #endif

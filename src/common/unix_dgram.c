@@ -17,7 +17,7 @@ int unix_dgram_open(struct unix_dgram *sock, const char *path)
         return -1;
     }
     memcpy(sock->addr.sun_path, path, length);
-    /* An abstract name ends where its length says, a path with its NUL. */
+    /* The length of a path includes its NUL; an abstract name has none. */
     if (path[0] == '@')
         sock->addr.sun_path[0] = '\0';
     sock->len =
@@ -25,8 +25,7 @@ int unix_dgram_open(struct unix_dgram *sock, const char *path)
     sock->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (sock->fd < 0)
         return -1;
-    /* Connected, so that Landlock lets us write to an abstract address that it hides from later
-     * connects. */
+    /* Connect now: later Landlock forbids connecting to an abstract address. */
     if (setsockopt(sock->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0)
         (void)connect(sock->fd, (const struct sockaddr *)&sock->addr, sock->len);
     return 0;

@@ -20,7 +20,8 @@ bool parse_number(const char *text, uint64_t max, uint64_t *number)
     return true;
 }
 
-/* CMSG_NXTHDR of the C library would want to see what it points to zeroed. */
+/* Without CMSG_NXTHDR: glibc's reads the length of the next header, so the room had to be zeroed.
+ */
 void add_control_message(struct msghdr *message, int level, int type, const void *data,
                          size_t length)
 {

@@ -10,12 +10,12 @@
 /* How many elements an array has. */
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-/* The struct of that type whose member a pointer points to. */
+/* The address of the struct `type` whose `member` is at `pointer`. */
 #define container_of(pointer, type, member)                                                        \
     ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
-/* Decimal digits and nothing else: no sign, blank or fraction. A leading zero is allowed and means
- * nothing. False if `text` is not such a number, or more than `max`; *number is then unchanged. */
+/* Parse decimal digits: no sign, blank or fraction; leading zeros are ignored. False if `text` is
+ * anything else or the number is more than `max`; *number is then unchanged. */
 bool parse_number(const char *text, uint64_t max, uint64_t *number);
 
 /* Append a control message (cmsg(3)) to msg_control, which has room for CMSG_SPACE(length) beyond

@@ -47,12 +47,12 @@ const char *endpoints_describe(const struct endpoints *set, char *buf, size_t si
         between = *name ? "" : "; ";
     }
     fclose(out);
-    /* Where it did not fit, fmemopen(3) promises no end. */
+    /* If the text does not fit, fmemopen(3) may leave it without a NUL. */
     buf[size - 1] = '\0';
     return buf;
 }
 
-/* NULL, which has been logged, for want of memory. */
+/* Logs and returns NULL if there is no memory. */
 static struct endpoint *new_endpoint(int type, const struct addr *addr, size_t count)
 {
     struct endpoint *endpoint = calloc(1, sizeof *endpoint + count * sizeof endpoint->fds[0]);
@@ -67,7 +67,7 @@ static struct endpoint *new_endpoint(int type, const struct addr *addr, size_t c
     return endpoint;
 }
 
-/* -1, which has been logged, for want of memory. */
+/* Logs and returns -1 if there is no memory. */
 static int append(struct endpoints *set, struct endpoint *endpoint)
 {
     struct endpoint **list = realloc(set->list, (set->count + 1) * sizeof *list);
@@ -124,7 +124,8 @@ bool endpoints_has(const struct endpoints *set, const struct endpoint *endpoint)
     return false;
 }
 
-static struct endpoint *find(const struct endpoints *set, int type, const struct addr *addr)
+static struct endpoint *find_endpoint(const struct endpoints *set, int type,
+                                      const struct addr *addr)
 {
     for (size_t i = 0; i < set->count; i++)
         if (set->list[i]->type == type && addr_equal(&set->list[i]->addr, addr))
@@ -138,8 +139,8 @@ static void set_sharing(const struct endpoint *endpoint, bool on)
         socket_share(endpoint->fds[i], on);
 }
 
-/* An address may give way to one that overlaps it, such as a wildcard to one interface's: both must
- * be bound for a moment. */
+/* A plan may replace an address by one that overlaps it, such as 0.0.0.0 by 127.0.0.1. Until the
+ * commit both are bound, so they must share. */
 static bool share_with_current(const struct endpoints *current, int type, const struct addr *addr)
 {
     bool any = false;
@@ -155,8 +156,8 @@ static bool share_with_current(const struct endpoints *current, int type, const 
     return any;
 }
 
-/* Sockets of ours that need not share their address must not: another process of the same user
- * could take it over. */
+/* An address that is shared longer than necessary could be taken over by another process of the
+ * same user. */
 static void stop_sharing(const struct endpoints *set)
 {
     for (size_t i = 0; i < set->count; i++)
@@ -164,7 +165,7 @@ static void stop_sharing(const struct endpoints *set)
             set_sharing(set->list[i], false);
 }
 
-static const char *advice(int error)
+static const char *bind_advice(int error)
 {
     switch (error) {
     case EACCES:
@@ -189,13 +190,13 @@ static void log_failure(const struct endpoint *endpoint, const char *file, unsig
     endpoint_print(endpoint, text);
     if (line > 0)
         log_error("%s:%u: cannot listen on %s: %s%s", file, line, text, strerror(error),
-                  advice(error));
+                  bind_advice(error));
     else
-        log_error("cannot listen on %s: %s%s", text, strerror(error), advice(error));
+        log_error("cannot listen on %s: %s%s", text, strerror(error), bind_advice(error));
     errno = error;
 }
 
-/* The defaults name IPv6; a host without it serves IPv4 all the same. */
+/* The default list has IPv6 addresses; a host without IPv6 serves IPv4. */
 static bool is_missing_ipv6(const struct conf_listen *listen, const struct addr *addr, int error)
 {
     return listen->is_default && addr->sa.sa_family == AF_INET6 &&
@@ -237,7 +238,8 @@ static int open_endpoint(struct endpoints *next, const struct endpoints *current
     return 0;
 }
 
-/* Goes on after an address that fails, so that every one is reported; errno is the first one's. */
+/* Goes on after an address that fails, so that every failure is logged. Returns -1 with the errno
+ * of the first failure. */
 static int plan_protocol(struct endpoints *next, const struct endpoints *current,
                          const struct wanted *wanted, const char *file, size_t workers)
 {
@@ -245,7 +247,7 @@ static int plan_protocol(struct endpoints *next, const struct endpoints *current
 
     for (size_t i = 0; i < wanted->listen->count; i++) {
         const struct addr *addr = &wanted->listen->addr[i];
-        struct endpoint *kept = find(current, wanted->type, addr);
+        struct endpoint *kept = find_endpoint(current, wanted->type, addr);
         int status =
             kept ? append(next, kept) : open_endpoint(next, current, wanted, addr, file, workers);
 
@@ -256,7 +258,7 @@ static int plan_protocol(struct endpoints *next, const struct endpoints *current
     return error == 0 ? 0 : -1;
 }
 
-/* 1: the protocol has inherited sockets. */
+/* Returns 1 if the protocol has inherited sockets, else 0; -1 with errno. */
 static int plan_inherited(struct endpoints *next, const struct endpoints *inherited, int type,
                           bool enabled)
 {
@@ -313,7 +315,7 @@ void endpoints_abandon(const struct endpoints *current, struct endpoints *next)
     errno = saved;
 }
 
-/* listen(2) again changes the backlog of a socket that listens already. */
+/* A second listen(2) changes the backlog. */
 static void set_backlog(const struct endpoint *endpoint, int backlog)
 {
     for (size_t i = 0; i < endpoint->count; i++)
@@ -338,7 +340,7 @@ void endpoints_commit(struct endpoints *current, struct endpoints *next, struct 
     stop_sharing(current);
 }
 
-int endpoints_own(const struct endpoints *set, uid_t uid, gid_t gid)
+int endpoints_chown(const struct endpoints *set, uid_t uid, gid_t gid)
 {
     for (size_t i = 0; i < set->count; i++)
         for (size_t j = 0; j < set->list[i]->count; j++)

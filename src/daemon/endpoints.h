@@ -9,16 +9,16 @@
 #include "daemon/conf/conf.h"
 #include "net/socket.h"
 
-/* The sockets that a configuration asks for, and how to get from one set to the next without
- * closing what both have. */
+/* The sockets that a configuration asks for. A reload plans the next set, then commits or abandons
+ * the plan; sockets that both sets have stay open. */
 
 struct endpoint {
     int type; /* SOCK_STREAM or SOCK_DGRAM */
     struct addr addr;
-    bool inherited; /* handed over by the service manager: one socket, which all workers share */
-    bool fresh;     /* in the new set only */
-    size_t count;
-    int fds[]; /* one for each worker, or the inherited one */
+    bool inherited; /* handed over by the service manager: all workers share its one socket */
+    bool fresh;     /* opened by a plan that is not committed yet */
+    size_t count;   /* of fds */
+    int fds[];      /* by worker; an inherited endpoint has only fds[0] */
 };
 
 struct endpoints {
@@ -26,44 +26,46 @@ struct endpoints {
     size_t count;
 };
 
-/* The socket of a worker. */
+/* The socket that a worker serves. */
 int endpoint_fd(const struct endpoint *endpoint, size_t worker);
 
 /* "tcp 192.0.2.1:7"; returns buf. */
 #define ENDPOINT_STRLEN (ADDR_STRLEN + 4)
 const char *endpoint_print(const struct endpoint *endpoint, char buf[static ENDPOINT_STRLEN]);
 
-/* "tcp 0.0.0.0:7 [::]:7; udp 0.0.0.0:7", cut to fit; returns buf. */
+/* "tcp 0.0.0.0:7 [::]:7; udp 0.0.0.0:7", cut short if it does not fit; returns buf. */
 const char *endpoints_describe(const struct endpoints *set, char *buf, size_t size);
 
-/* Take over `count` descriptors from `first` on. Logs and returns -1 with errno at one that is no
- * socket we can serve. */
+/* Append inherited endpoints for `count` descriptors from `first` on. If a descriptor is not a
+ * socket that we can serve, logs which and why, and returns -1 with errno; the endpoints before it
+ * stay in the set. */
 int endpoints_adopt(struct endpoints *set, int first, int count);
 
-/* Make in *next what conf asks for: every endpoint of `current` that is still wanted, and fresh
- * ones with `workers` sockets each. Inherited ones stay whatever conf says, and replace its list
- * for their protocol; while their protocol is disabled they are left out of *next. `file` names the
- * configuration in errors, which are logged. On -1 with errno nothing has changed. */
+/* Make *next the set that conf asks for: the endpoints of `current` that conf still lists, and
+ * fresh endpoints with `workers` sockets each. For a protocol with inherited endpoints, conf's list
+ * is ignored: *next has the inherited endpoints, or none while the protocol is disabled. Errors are
+ * logged, with `file` as the name of the configuration. On -1 with errno nothing has changed. */
 int endpoints_plan(struct endpoints *next, const struct endpoints *current,
                    const struct endpoints *inherited, const struct conf *conf, const char *file,
                    size_t workers);
 
-/* Give up a plan: close what is fresh in it, and undo what was done to `current` for it. Keeps
+/* Give up a plan: close its fresh endpoints, and undo changes to the sockets of `current`. Keeps
  * errno. */
 void endpoints_abandon(const struct endpoints *current, struct endpoints *next);
 
-/* Put a plan in force: moves *next to *current, what only *current had to *retired, which must be
- * empty, and gives all our listeners that backlog. What is retired is the caller's to serve out and
- * close. */
+/* Put a plan in force: *next becomes *current, and endpoints that only *current had become
+ * *retired, which must be empty before. Every listener that is not inherited gets the backlog. The
+ * caller serves the clients of *retired and closes it. */
 void endpoints_commit(struct endpoints *current, struct endpoints *next, struct endpoints *retired,
                       int backlog);
 
 bool endpoints_has(const struct endpoints *set, const struct endpoint *endpoint);
 
-/* Give every socket to that user, see socket_chown(). */
-int endpoints_own(const struct endpoints *set, uid_t uid, gid_t gid);
+/* Give every socket that is not inherited to that user, see socket_chown(). Returns -1 with errno.
+ */
+int endpoints_chown(const struct endpoints *set, uid_t uid, gid_t gid);
 
-/* Close and free all but, unless asked, the inherited ones. */
+/* Empty the set, and close and free its endpoints; inherited ones only if asked. */
 void endpoints_close(struct endpoints *set, bool also_inherited);
 
 #endif

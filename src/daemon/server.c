@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
@@ -29,13 +28,14 @@
 #include "daemon/stats/stats.h"
 #include "daemon/worker.h"
 #include "net/loop.h"
+#include "net/signals.h"
 
 #define DEFAULT_CONFIG SYSCONFDIR "/echod.conf"
 
-/* How often STATUS= is refreshed, if it changed, and the log told of refusals. */
+/* How often the status for the service manager is refreshed and refusals are logged. */
 #define STATUS_NS (2 * SECOND)
 
-/* How often a drain looks whether the last connection has ended. */
+/* How often a drain checks whether the last connection has ended. */
 #define DRAIN_TICK_NS (SECOND / 100)
 
 struct server {
@@ -43,17 +43,16 @@ struct server {
     struct conf *conf;
     struct service service;
     struct refusals refusals;
-    struct loop *loop; /* worker 0's, on whose thread all of this runs */
-    int signals;
-    struct loop_io signal_io;
+    struct loop *loop; /* worker 0's loop: everything here runs on worker 0's thread */
+    struct signals signals;
     struct loop_timer status_timer;
     struct loop_timer watchdog_timer;
     struct loop_timer drain_timer;
-    uint64_t watchdog_interval;
-    uint64_t started;
-    uint64_t drain_deadline; /* 0: not draining */
+    uint64_t watchdog_interval; /* nanoseconds; 0: no watchdog */
+    uint64_t started;           /* when it became ready */
+    uint64_t drain_deadline;    /* when connections that are left are closed; 0: not draining */
     bool sandboxed;
-    struct sandbox sandbox;
+    struct sandbox sandbox; /* valid if sandboxed */
     char status[512 + SANDBOX_STRLEN];
 };
 
@@ -70,8 +69,7 @@ static void log_report(void *context, const char *message)
     log_error("%s", message);
 }
 
-/* A default file that is not there means the defaults; one that was named must be there, and at a
- * reload so must any. */
+/* Only the default file may be missing, and only at start; at a reload any file must exist. */
 static struct conf *load_at_start(const struct server_options *options, conf_report *report)
 {
     const char *file = config_name(options);
@@ -102,14 +100,14 @@ int server_test(const struct server_options *options)
     return EXIT_FAILURE;
 }
 
-/* ---- what is said about it ---- */
+/* ---- status and counters ---- */
 
 static const char *sandbox_text(const struct server *server, char buf[static SANDBOX_STRLEN])
 {
     return sandbox_describe(server->sandboxed ? &server->sandbox : NULL, buf);
 }
 
-/* True if there is news. */
+/* True if the status has changed. */
 static bool refresh_status(struct server *server)
 {
     struct stats_sum sum = service_sum(&server->service);
@@ -124,7 +122,7 @@ static bool refresh_status(struct server *server)
     return true;
 }
 
-static void show_status(struct loop_timer *timer)
+static void report_status(struct loop_timer *timer)
 {
     struct server *server = container_of(timer, struct server, status_timer);
     struct stats_sum sum = service_sum(&server->service);
@@ -146,8 +144,7 @@ static void log_counters(const struct server *server)
 
 /* ---- watchdog ---- */
 
-/* The sign of life comes from the loop that serves, and only if every other loop has turned lately.
- */
+/* Runs in worker 0's loop, so a stuck worker 0 sends nothing; nor does a stuck other worker. */
 static void feed_watchdog(struct loop_timer *timer)
 {
     struct server *server = container_of(timer, struct server, watchdog_timer);
@@ -237,7 +234,7 @@ static void continue_drain(struct loop_timer *timer)
     service_stop(&server->service);
 }
 
-static void stop(struct server *server)
+static void stop_or_drain(struct server *server)
 {
     if (server->drain_deadline != 0) {
         log_notice("told to stop again: closing %u connections",
@@ -254,7 +251,7 @@ static void stop(struct server *server)
     continue_drain(&server->drain_timer);
 }
 
-static void log_end(const struct server *server)
+static void log_summary(const struct server *server)
 {
     struct stats_sum sum = service_sum(&server->service);
     uint64_t seconds = (loop_now(server->loop) - server->started) / SECOND;
@@ -267,15 +264,11 @@ static void log_end(const struct server *server)
 
 /* ---- signals ---- */
 
-static void take_signal(struct loop_io *io, short revents)
+static void take_signal(struct signals *signals, int number)
 {
-    struct server *server = container_of(io, struct server, signal_io);
-    struct signalfd_siginfo info;
+    struct server *server = container_of(signals, struct server, signals);
 
-    (void)revents;
-    if (read(io->fd, &info, sizeof info) != sizeof info)
-        return;
-    switch (info.ssi_signo) {
+    switch (number) {
     case SIGHUP:
         reload(server);
         break;
@@ -283,31 +276,25 @@ static void take_signal(struct loop_io *io, short revents)
         log_counters(server);
         break;
     default:
-        stop(server);
+        stop_or_drain(server);
         break;
     }
 }
 
-/* Before any thread starts, so that all inherit the mask; a write to a closed log or socket is an
- * error, not the end. */
+/* The signals stay blocked until the process ends, so that none kills it while it cleans up.
+ * SIGPIPE is ignored: a write to a closed pipe or socket fails with EPIPE instead. */
 static int watch_signals(struct server *server)
 {
-    sigset_t set;
+    static const int numbers[] = {SIGHUP, SIGTERM, SIGINT, SIGUSR1};
 
-    sigemptyset(&set);
-    sigaddset(&set, SIGHUP);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGUSR1);
-    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-        return -1;
-    server->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-    return server->signals < 0 ? -1 : 0;
+    signal(SIGPIPE, SIG_IGN);
+    return signals_init(&server->signals, server->loop, numbers, COUNT(numbers), take_signal);
 }
 
 /* ---- start ---- */
 
-/* Returns how many there may be. The sandbox keeps us from asking again. */
+/* Returns how many descriptors the process may have. The sandbox does not let us ask again later.
+ */
 static rlim_t raise_descriptor_limit(void)
 {
     struct rlimit limit = {0};
@@ -327,7 +314,7 @@ static size_t count_workers(const struct conf *conf)
 
     if (conf->workers > 0)
         return conf->workers;
-    /* More CPUs than cpu_set_t holds (1024) make the call fail: more loops than anyone needs. */
+    /* Fails on a host with more CPUs than cpu_set_t holds (1024). */
     if (sched_getaffinity(0, sizeof usable, &usable) < 0)
         return 1;
     count = CPU_COUNT(&usable);
@@ -339,17 +326,17 @@ static int make_service(struct server *server)
     if (service_init(&server->service, count_workers(server->conf), raise_descriptor_limit()) < 0)
         return -1;
     server->loop = server->service.loop;
-    loop_timer_init(server->loop, &server->status_timer, show_status);
+    loop_timer_init(server->loop, &server->status_timer, report_status);
     loop_timer_init(server->loop, &server->watchdog_timer, feed_watchdog);
     loop_timer_init(server->loop, &server->drain_timer, continue_drain);
-    return loop_add(server->loop, &server->signal_io, server->signals, POLLIN, take_signal);
+    return watch_signals(server);
 }
 
-/* Exit status; 0 to go on. */
+/* Returns an exit status; 0: go on. */
 static int become_user(struct server *server)
 {
     const struct conf *conf = server->conf;
-    struct account identity;
+    struct account account;
     const char *unknown;
 
     if (geteuid() != 0) {
@@ -358,16 +345,16 @@ static int become_user(struct server *server)
         log_error("cannot give up privileges: %s", strerror(errno));
         return EX_NOPERM;
     }
-    if (privileges_find(conf->user, conf->group, &identity, &unknown) < 0) {
+    if (privileges_find(conf->user, conf->group, &account, &unknown) < 0) {
         log_error("cannot become user %s: %s: %s (user and group in %s)", conf->user, unknown,
                   errno == ENOENT ? "no such account" : strerror(errno),
                   config_name(server->options));
         return EX_NOPERM;
     }
-    if (identity.uid == 0)
+    if (account.uid == 0)
         log_warning("running as root: `user` in %s names root", config_name(server->options));
-    if (endpoints_own(&server->service.endpoints, identity.uid, identity.gid) < 0 ||
-        privileges_drop(&identity) < 0) {
+    if (endpoints_chown(&server->service.endpoints, account.uid, account.gid) < 0 ||
+        privileges_drop(&account) < 0) {
         log_error("cannot become user %s: %s", conf->user, strerror(errno));
         return EX_NOPERM;
     }
@@ -386,9 +373,10 @@ static int adopt_sockets(struct server *server)
     return endpoints_adopt(&server->service.inherited, first, count);
 }
 
-/* Why nothing could be served: an address that the file names and that another program has is the
- * file's error, and mended there. One that does not exist may yet come, when the network is up. */
-static int status_of(const struct conf *conf, int error)
+/* The exit status if the sockets cannot be opened. An address that another program uses is an error
+ * of the configuration, if that names the address: restarting does not help. An address that no
+ * interface has may appear when the network is up. */
+static int bind_status(const struct conf *conf, int error)
 {
     if (error == EACCES)
         return EX_NOPERM;
@@ -396,49 +384,48 @@ static int status_of(const struct conf *conf, int error)
                                                                                    : EXIT_FAILURE;
 }
 
-static int report_no_sandbox(const struct server *server, const char *what)
+static int log_sandbox_failure(const struct server *server, const char *what)
 {
     log_error("cannot enter the sandbox: %s: %s (without one: sandbox = false in %s)", what,
               strerror(errno), config_name(server->options));
     return EXIT_FAILURE;
 }
 
-/* Landlock holds for threads that are started later, the filter of system calls for those that
- * there are. */
+/* Landlock holds for threads that are started after it, seccomp for the threads that exist. */
 static int start_threads(struct server *server)
 {
     server->sandboxed = server->conf->sandbox;
     if (server->sandboxed &&
         sandbox_restrict_access(&server->sandbox, config_name(server->options)) < 0)
-        return report_no_sandbox(server, "Landlock");
+        return log_sandbox_failure(server, "Landlock");
     for (size_t i = 1; i < server->service.worker_count; i++)
         if (worker_start(server->service.workers[i]) < 0) {
             log_error("cannot start a thread: %s", strerror(errno));
             return EXIT_FAILURE;
         }
     if (server->sandboxed && sandbox_restrict_calls(&server->sandbox) < 0)
-        return report_no_sandbox(server, "seccomp");
+        return log_sandbox_failure(server, "seccomp");
     return 0;
 }
 
-static int start(struct server *server)
+static int start_up(struct server *server)
 {
     int status;
 
     server->watchdog_interval = service_manager_watchdog_interval();
-    if (watch_signals(server) < 0 || make_service(server) < 0) {
+    if (make_service(server) < 0) {
         log_error("cannot start: %s", strerror(errno));
         return EXIT_FAILURE;
     }
     if (adopt_sockets(server) < 0)
         return EXIT_FAILURE;
     if (service_apply(&server->service, server->conf, config_name(server->options)) < 0)
-        return status_of(server->conf, errno);
+        return bind_status(server->conf, errno);
     status = become_user(server);
     return status != 0 ? status : start_threads(server);
 }
 
-static void run(struct server *server)
+static void serve_until_stopped(struct server *server)
 {
     char text[1024], sandbox[SANDBOX_STRLEN];
 
@@ -452,35 +439,33 @@ static void run(struct server *server)
     start_watchdog(server);
     loop_timer_set(server->loop, &server->status_timer, server->started + STATUS_NS);
     worker_run(server->service.workers[0]);
-    log_end(server);
+    log_summary(server);
 }
 
 static void clean_up(struct server *server)
 {
     service_fini(&server->service);
-    if (server->signals >= 0)
-        close(server->signals);
     conf_free(server->conf);
 }
 
 int server_run(const struct server_options *options)
 {
-    struct server server = {.options = options, .signals = -1};
+    struct server server = {.options = options};
     enum log_level level = options->overrides.log_level >= 0
                                ? (enum log_level)options->overrides.log_level
                                : LEVEL_INFO;
     int status = EX_CONFIG;
 
-    /* The sandbox keeps /etc/localtime from us. */
+    /* Read /etc/localtime now: in the sandbox it cannot be read. */
     tzset();
     service_manager_open();
     log_open(TARGET_AUTO, level);
     server.conf = load_at_start(options, log_report);
     if (server.conf) {
         log_open(server.conf->log_target, server.conf->log_level);
-        status = start(&server);
+        status = start_up(&server);
         if (status == 0)
-            run(&server);
+            serve_until_stopped(&server);
         clean_up(&server);
     }
     service_manager_close();

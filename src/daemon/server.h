@@ -15,8 +15,8 @@ struct server_options {
  * EX_NOPERM, EX_CONFIG (sysexits.h). */
 int server_run(const struct server_options *options);
 
-/* Check the configuration only: says so on stdout, or prints every error on stderr. Returns 0 or
- * EX_CONFIG. */
+/* Only check the configuration: print "FILE: configuration OK" on stdout, or every error on stderr.
+ * Returns the exit status: 0, EX_CONFIG, or 1 if stdout cannot be written. */
 int server_test(const struct server_options *options);
 
 #endif

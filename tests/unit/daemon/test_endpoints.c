@@ -612,11 +612,11 @@ static void every_socket_but_inherited_ones_is_given_to_the_user(void **state)
     want(&f->conf.udp.listen, "127.0.0.2", 0);
     apply(f, 3);
     SCRIPT(fchown_script, PASS);
-    assert_int_equal(endpoints_own(&f->current, getuid(), getgid()), 0);
+    assert_int_equal(endpoints_chown(&f->current, getuid(), getgid()), 0);
     assert_int_equal(fchown_script.calls, 6);
     for (unsigned n = 0; n < 6; n++) {
         script_fail_after(&fchown_script, n, EPERM);
-        assert_int_equal(endpoints_own(&f->current, getuid(), getgid()), -1);
+        assert_int_equal(endpoints_chown(&f->current, getuid(), getgid()), -1);
         assert_int_equal(errno, EPERM);
     }
 }

@@ -36,7 +36,7 @@ WRAP_FAILING(int, worker_add_socket, -1,
              (struct worker * worker, int type, int fd, bool first, unsigned sharing_workers),
              (worker, type, fd, first, sharing_workers))
 WRAP_FAILING(struct connlimit *, connlimit_new, NULL, (void), ())
-WRAP_FAILING(int, endpoints_own, -1, (const struct endpoints *set, uid_t uid, gid_t gid),
+WRAP_FAILING(int, endpoints_chown, -1, (const struct endpoints *set, uid_t uid, gid_t gid),
              (set, uid, gid))
 WRAP_FAILING(int, access, -1, (const char *path, int mode), (path, mode))
 WRAP_FAILING(int, sched_getaffinity, -1, (pid_t pid, size_t size, cpu_set_t *set), (pid, size, set))
@@ -145,7 +145,7 @@ static struct script *const scripts[] = {&privileges_drop_script,
                                          &worker_start_script,
                                          &worker_add_socket_script,
                                          &connlimit_new_script,
-                                         &endpoints_own_script,
+                                         &endpoints_chown_script,
                                          &access_script,
                                          &sched_getaffinity_script,
                                          &bind_script,
@@ -656,9 +656,9 @@ static void an_account_that_cannot_be_had_is_exit_77(void **state)
     SCRIPT(privileges_drop_script, -EPERM);
     expect_failure(EX_NOPERM, "cannot become user nobody: ");
     SCRIPT(privileges_drop_script, PASS);
-    SCRIPT(endpoints_own_script, -EPERM);
+    SCRIPT(endpoints_chown_script, -EPERM);
     expect_failure(EX_NOPERM, "cannot become user nobody: ");
-    script_clear(&endpoints_own_script);
+    script_clear(&endpoints_chown_script);
     write_config("user = \"no-such-user\"\ntcp { listen = { \"127.0.0.1:7001\" } }\n"
                  "udp { enabled = false }\n");
     launch(server_run);
