@@ -3,7 +3,7 @@ functional_tests = \
     tests/functional/activation.py \
     tests/functional/check_echo.py \
     tests/functional/cli.py \
-    tests/functional/completion.py \
+    tests/functional/options.py \
     tests/functional/echoping.py \
     tests/functional/graph.py \
     tests/functional/guard.py \
@@ -34,7 +34,7 @@ more_tests += $(slow_tests)
 dist_check_SCRIPTS += $(functional_tests) $(slow_tests)
 EXTRA_DIST         += tests/functional/daemon.py tests/functional/faulting.py tests/functional/forge.py tests/functional/lib.py \
     tests/functional/load.py tests/functional/mutating.py tests/functional/probing.py \
-    tests/functional/responding.py tests/functional/service.py tests/peers.sh tests/soak
+    tests/functional/responding.py tests/functional/service.py tests/mutate tests/peers.sh tests/soak
 
 # A library that some of them preload into the daemon. It replaces functions, so it cannot have the macros for them.
 check_PROGRAMS += tests/functional/faulty.so

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""The examples of the manual pages do what they show. Those that need systemctl run in tests/systemd."""
+"""The examples of the manual pages do what they show, and echod(8) has every counter. Examples of systemctl run in tests/systemd."""
 
 import os
 import pathlib
@@ -92,6 +92,15 @@ for example in examples("echod.conf.5"):
             file.write(text)
             file.flush()
             assert "configuration OK" in run(f"echod -t -f {file.name}")
+
+
+@test("the counters of echod.8 are those that SIGUSR1 logs")
+def _():
+    counters = re.search(r"logs are\n(.*?)^\.Sh ", (MAN / "echod.8").read_text(), re.M | re.S)[1]
+    described = set(re.findall(r"\b(?:tcp|udp)_[a-z_]+", counters))
+    with Echod() as echod:
+        logged = set(echod.counters()) - {"open"}
+    assert described == logged, f"missing: {logged - described}, no counters: {described - logged}"
 
 
 run_all()
