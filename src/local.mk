@@ -16,12 +16,13 @@ libcommon_sources = \
 src_libcommon_a_SOURCES = $(libcommon_sources)
 
 libdaemon_sources = \
+    src/daemon/admission/acl.c src/daemon/admission/acl.h \
     src/daemon/endpoints.c src/daemon/endpoints.h \
     src/daemon/server.c src/daemon/server.h \
     src/daemon/service.c src/daemon/service.h \
     src/daemon/worker.c src/daemon/worker.h \
     src/daemon/admission/connlimit.c src/daemon/admission/connlimit.h \
-    src/daemon/admission/guard.c src/daemon/admission/guard.h \
+    src/daemon/admission/loopguard.c src/daemon/admission/loopguard.h \
     src/daemon/admission/ratelimit.c src/daemon/admission/ratelimit.h \
     src/daemon/admission/rules.c src/daemon/admission/rules.h \
     src/daemon/conf/conf.c src/daemon/conf/conf.h \

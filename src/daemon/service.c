@@ -53,11 +53,11 @@ static void set_params(struct service *service, const struct conf *conf, const s
                                       .v6_length = conf->limits.ipv6_prefix};
     struct worker_params params = {.busy_poll = conf->busy_poll * MICROSECOND,
                                    .tcp_idle_timeout = conf->tcp.idle_timeout * SECOND,
+                                   .access = policy->access,
                                    .udp = {.reflect_tos = conf->udp.reflect_tos,
                                            .answer_broadcast = conf->udp.answer_broadcast}};
 
     loopguard_init(&params.udp.guard, conf->udp.refuse_source_ports.bits);
-    params.udp.guard.access = policy->access;
     for (size_t i = 0; i < service->endpoints.count; i++)
         loopguard_refuse_port(&params.udp.guard, addr_port(&service->endpoints.list[i]->addr));
     connlimit_set_params(service->admit, &limits);

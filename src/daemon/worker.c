@@ -219,8 +219,8 @@ static int do_add_socket(struct worker *worker, void *argument)
     entry = malloc(sizeof *entry);
     if (!entry)
         return -1;
-    entry->udp = udp_new(&worker->loop, &worker->stats, &worker->params.udp, request->fd,
-                         request->first, request->sharing_workers);
+    entry->udp = udp_new(&worker->loop, &worker->stats, &worker->params.access, &worker->params.udp,
+                         request->fd, request->first, request->sharing_workers);
     if (!entry->udp) {
         free(entry);
         return -1;
@@ -295,7 +295,7 @@ static int do_set_params(struct worker *worker, void *argument)
 {
     worker->params = *(const struct worker_params *)argument;
     loop_set_spin(&worker->loop, worker->params.busy_poll);
-    tcp_set_access(&worker->tcp, &worker->params.udp.guard.access);
+    tcp_set_access(&worker->tcp, &worker->params.access);
     tcp_set_idle_timeout(&worker->tcp, worker->params.tcp_idle_timeout);
     tcp_rearm_listeners(&worker->tcp);
     for (struct udp_entry *entry = worker->udps; entry; entry = entry->next)

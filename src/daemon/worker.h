@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daemon/admission/acl.h"
 #include "daemon/admission/connlimit.h"
 #include "daemon/stats/stats.h"
 #include "daemon/udp/udp.h"
@@ -50,7 +51,8 @@ void worker_drop_socket(struct worker *worker, int type, int fd);
 struct worker_params {
     uint64_t busy_poll;        /* nanoseconds, see loop_set_spin() */
     uint64_t tcp_idle_timeout; /* nanoseconds; 0: never */
-    struct udp_params udp;     /* its guard's access holds for TCP too */
+    struct acl access;         /* for TCP and UDP */
+    struct udp_params udp;
 };
 void worker_set_params(struct worker *worker, const struct worker_params *params);
 

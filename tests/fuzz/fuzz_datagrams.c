@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* Batches of datagrams as no kernel would deliver them, through udp.c, guard.c and budget.c, with a
- * clock and a socket of our own: nothing is answered that must not be, nothing twice, nothing to
- * anybody else, and the counters agree. */
+/* Batches of datagrams as no kernel would deliver them, through udp.c, loopguard.c and ratelimit.c,
+ * with a clock and a socket of our own: nothing is answered that must not be, nothing twice,
+ * nothing to anybody else, and the counters agree. */
 #include "daemon/udp/udp.h"
 
 #include <errno.h>
@@ -88,6 +88,7 @@ static struct slot slots[SLOTS];
 static unsigned used;
 static const uint8_t *input;
 static size_t left;
+static struct acl access_list;
 static struct udp_params params;
 static struct stats stats;
 static uint64_t now;
@@ -425,7 +426,7 @@ static void set_params(uint8_t how)
     }
     loopguard_init(&params.guard, refused);
     loopguard_refuse_port(&params.guard, OWN_PORT);
-    params.guard.access.set = denied;
+    access_list.set = denied;
     params.reflect_tos = how & 1;
     params.answer_broadcast = how & 2;
     params.budget = how & 4 ? ratelimit_new(&(struct ratelimit_params){.rate = RATE,
@@ -470,7 +471,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     send_mode = 0;
     now = begin;
     MUST(fd >= 0 && loop_init(&loop) == 0);
-    udp = udp_new(&loop, &stats, &params, fd, !(how & 8), how & 16);
+    udp = udp_new(&loop, &stats, &access_list, &params, fd, !(how & 8), how & 16);
     MUST(udp);
     while (left > 0) {
         now += (uint64_t)1 << take() % 34;

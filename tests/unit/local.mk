@@ -34,8 +34,9 @@ unit_tests += \
     tests/unit/daemon/test_server \
     tests/unit/daemon/test_worker
 unit_tests += \
+    tests/unit/daemon/admission/test_acl \
     tests/unit/daemon/admission/test_connlimit \
-    tests/unit/daemon/admission/test_guard \
+    tests/unit/daemon/admission/test_loopguard \
     tests/unit/daemon/admission/test_ratelimit \
     tests/unit/daemon/admission/test_rules
 unit_tests += \

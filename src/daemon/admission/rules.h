@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "common/prefix.h"
-#include "daemon/admission/guard.h"
+#include "daemon/admission/acl.h"
 #include "daemon/admission/ratelimit.h"
 #include "daemon/conf/conf.h"
 

@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/admission/acl.h"
 #include "daemon/admission/connlimit.h"
-#include "daemon/admission/guard.h"
 #include "daemon/stats/stats.h"
 #include "net/loop.h"
 

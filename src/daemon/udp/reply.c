@@ -138,7 +138,8 @@ static void read_arrival(const struct udp_params *params, bool first, const stru
         set_tos(&reply->header, &info);
 }
 
-static enum udp_verdict judge_source(const struct loopguard *guard, const struct msghdr *request)
+static enum udp_verdict judge_source(const struct acl *access, const struct loopguard *guard,
+                                     const struct msghdr *request)
 {
     if (request->msg_namelen < sizeof(struct sockaddr_in))
         return UDP_REFUSE_OTHER;
@@ -147,12 +148,10 @@ static enum udp_verdict judge_source(const struct loopguard *guard, const struct
         return UDP_REFUSE_PORT;
     case LOOPGUARD_REFUSE_ADDRESS:
         return UDP_REFUSE_OTHER;
-    case LOOPGUARD_REFUSE_ACCESS:
-        return UDP_DENY;
     case LOOPGUARD_ANSWER:
         break;
     }
-    return UDP_ANSWER;
+    return acl_allows(access, request->msg_name) ? UDP_ANSWER : UDP_DENY;
 }
 
 static bool same_arrival(const struct msghdr *a, const struct msghdr *b)
@@ -167,8 +166,8 @@ static bool same_source(const struct msghdr *a, const struct msghdr *b)
            memcmp(a->msg_name, b->msg_name, a->msg_namelen) == 0;
 }
 
-bool udp_judge(const struct udp_params *params, bool first, const struct msghdr *before,
-               const struct msghdr *request, struct udp_reply *reply)
+bool udp_judge(const struct acl *access, const struct udp_params *params, bool first,
+               const struct msghdr *before, const struct msghdr *request, struct udp_reply *reply)
 {
     bool same = before && same_arrival(before, request);
     enum udp_verdict source;
@@ -182,7 +181,7 @@ bool udp_judge(const struct udp_params *params, bool first, const struct msghdr 
         return false;
     reply->header.msg_name = request->msg_name;
     reply->header.msg_namelen = request->msg_namelen;
-    source = judge_source(&params->guard, request);
+    source = judge_source(access, &params->guard, request);
     if (source != UDP_ANSWER)
         reply->verdict = source;
     return false;

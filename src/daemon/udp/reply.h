@@ -6,7 +6,8 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-#include "daemon/admission/guard.h"
+#include "daemon/admission/acl.h"
+#include "daemon/admission/loopguard.h"
 #include "daemon/admission/ratelimit.h"
 
 /* What is to become of one message that was received from a datagram socket of socket.h, and where
@@ -53,7 +54,7 @@ struct udp_reply {
 /* Judge a message but for its source's budget. `before` is the message that *reply tells of, or
  * NULL; true if the reply goes to the same place, and all that is told of the one holds for the
  * other. Of several sockets that share an address one is `first`, see udp.h. */
-bool udp_judge(const struct udp_params *params, bool first, const struct msghdr *before,
-               const struct msghdr *request, struct udp_reply *reply);
+bool udp_judge(const struct acl *access, const struct udp_params *params, bool first,
+               const struct msghdr *before, const struct msghdr *request, struct udp_reply *reply);
 
 #endif

@@ -43,6 +43,7 @@ struct udp {
     int fd; /* watched, unless somebody has shut it down */
     struct loop *loop;
     struct stats *stats;
+    const struct acl *access;
     const struct udp_params *params;
     struct loop_timer rest_timer;
     struct log_limit receive_limit;
@@ -189,7 +190,8 @@ static void compose_replies(struct udp *udp, unsigned received)
     for (unsigned i = 0; i < received; i++) {
         const struct msghdr *request = &udp->in[i].msg_hdr;
 
-        if (!udp_judge(udp->params, udp->answers_groups, before, request, &udp->reply)) {
+        if (!udp_judge(udp->access, udp->params, udp->answers_groups, before, request,
+                       &udp->reply)) {
             sendq_end_run(&udp->out);
             count_drops(udp, udp->reply.dropped);
             before = request;
@@ -326,8 +328,8 @@ static void serve(struct loop_io *io, short revents)
 
 /* ---- life ---- */
 
-struct udp *udp_new(struct loop *loop, struct stats *stats, const struct udp_params *params, int fd,
-                    bool first, unsigned sharing_workers)
+struct udp *udp_new(struct loop *loop, struct stats *stats, const struct acl *access,
+                    const struct udp_params *params, int fd, bool first, unsigned sharing_workers)
 {
     struct udp *udp = calloc(1, sizeof *udp);
     void *buffers;
@@ -345,6 +347,7 @@ struct udp *udp_new(struct loop *loop, struct stats *stats, const struct udp_par
     udp->fd = fd;
     udp->loop = loop;
     udp->stats = stats;
+    udp->access = access;
     udp->params = params;
     udp->answers_groups = first || sharing_workers > 0;
     udp->counts_drops = first || sharing_workers == 0;

@@ -18,11 +18,11 @@ struct udp;
  * share an address one is `first`: what was sent to a group of hosts the kernel delivers to all of
  * them, and the others pass over it in silence. Where there are `sharing_workers`, the socket was
  * inherited and is served by so many, of which one is `first`: it counts what the kernel drops.
- * params, loop and stats are borrowed and must outlive it. NULL with errno on failure. */
-struct udp *udp_new(struct loop *loop, struct stats *stats, const struct udp_params *params, int fd,
-                    bool first, unsigned sharing_workers);
+ * access, params, loop and stats are borrowed and must outlive it. NULL with errno on failure. */
+struct udp *udp_new(struct loop *loop, struct stats *stats, const struct acl *access,
+                    const struct udp_params *params, int fd, bool first, unsigned sharing_workers);
 
-/* To be called after params have changed; not while it serves. */
+/* To be called after access or params have changed; not while it serves. */
 void udp_params_changed(struct udp *udp);
 
 /* Let no new client reach it, see socket_retire(). */

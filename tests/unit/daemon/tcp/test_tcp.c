@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 
+#include "net/socket.h"
 #include "unit/clock.h"
 #include "unit/unit.h"
 

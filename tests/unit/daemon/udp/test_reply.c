@@ -11,6 +11,7 @@ struct message {
     struct udp_control control;
 };
 
+static struct acl access_list;
 static struct udp_params params;
 
 static void request_from(struct message *m, const char *host, uint16_t port)
@@ -66,7 +67,7 @@ static bool first; /* of the sockets that share the address */
 static enum udp_verdict judge(const struct message *request)
 {
     memset(&reply, 0xff, sizeof reply);
-    assert_false(udp_judge(&params, first, NULL, &request->header, &reply));
+    assert_false(udp_judge(&access_list, &params, first, NULL, &request->header, &reply));
     return reply.verdict;
 }
 
@@ -120,6 +121,7 @@ static int set_up_params(void **state)
     static const uint8_t none[65536 / 8];
 
     (void)state;
+    access_list = (struct acl){0};
     loopguard_init(&params.guard, none);
     params.reflect_tos = true;
     params.answer_broadcast = false;
@@ -381,7 +383,7 @@ static void who_is_denied_is_told_apart(void **state)
     struct message m;
 
     (void)state;
-    params.guard.access.only_listed = true;
+    access_list.only_listed = true;
     request_from(&m, "192.0.2.1", 5000);
     asked_v4(&m, "198.51.100.7", "198.51.100.7", 3);
     assert_int_equal(judge(&m), UDP_DENY);
@@ -465,7 +467,7 @@ static bool judge_after(const struct message *before, const struct message *requ
     (void)judge(request);
     alone = reply;
     (void)judge(before);
-    same = udp_judge(&params, first, &before->header, &request->header, &reply);
+    same = udp_judge(&access_list, &params, first, &before->header, &request->header, &reply);
     assert_int_equal(reply.verdict, alone.verdict);
     assert_int_equal(reply.segment, alone.segment);
     assert_true(reply.dropped == alone.dropped);

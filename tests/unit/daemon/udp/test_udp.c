@@ -64,6 +64,7 @@ WRAP(int, sendmmsg, int fd, struct mmsghdr *messages, unsigned count, int flags)
 
 /* ---- an endpoint ---- */
 
+static const struct acl access_list;
 static struct udp_params params;
 static bool first; /* of the sockets that share the address, or the workers that share it */
 static unsigned sharing_workers;
@@ -95,7 +96,7 @@ static void open_endpoint(const char *host)
 
     assert_int_equal(socket_open(SOCK_DGRAM, &addr, 0, false, 1, &endpoint), 0);
     server = local_address(endpoint);
-    udp = udp_new(&loop, &stats, &params, endpoint, first, sharing_workers);
+    udp = udp_new(&loop, &stats, &access_list, &params, endpoint, first, sharing_workers);
     assert_non_null(udp);
     assert_int_equal(udp_fd(udp), endpoint);
 }
@@ -279,7 +280,7 @@ static void a_dual_stack_socket_answers_ipv4_from_the_address_asked(void **state
     endpoint = bound_socket(SOCK_DGRAM, "::");
     assert_int_equal(socket_adopt(endpoint, &type, &server), 0);
     port = addr_port(&server);
-    udp = udp_new(&loop, &stats, &params, endpoint, first, sharing_workers);
+    udp = udp_new(&loop, &stats, &access_list, &params, endpoint, first, sharing_workers);
     assert_non_null(udp);
     server = address("127.0.0.3", port);
     ask_number(5);
@@ -800,7 +801,7 @@ static void what_was_dropped_from_an_inherited_socket_before_is_not_counted(void
     (void)state;
     overflow();
     udp_free(udp);
-    udp = udp_new(&loop, &stats, &params, endpoint, true, 1);
+    udp = udp_new(&loop, &stats, &access_list, &params, endpoint, true, 1);
     assert_non_null(udp);
     look();
     assert_int_equal(stats.udp_dropped, 0);
@@ -813,7 +814,7 @@ static void what_an_inherited_socket_drops_is_counted_by_one_worker(void **state
 {
     (void)state;
     udp_free(udp);
-    udp = udp_new(&loop, &stats, &params, endpoint, false, 2);
+    udp = udp_new(&loop, &stats, &access_list, &params, endpoint, false, 2);
     assert_non_null(udp);
     for (unsigned i = 0; i < 2; i++) {
         overflow();
@@ -1060,7 +1061,7 @@ static void what_fails_at_the_start_is_reported(void **state)
     for (size_t i = 0; i < COUNT(cases); i++) {
         SCRIPT(*cases[i].script, -cases[i].error);
         errno = 0;
-        assert_null(udp_new(&loop, &stats, &params, fd, true, 0));
+        assert_null(udp_new(&loop, &stats, &access_list, &params, fd, true, 0));
         assert_int_equal(errno, cases[i].error);
         assert_true(fcntl(fd, F_GETFD) >= 0);
     }

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: ISC */
-#include "daemon/admission/guard.h"
+#include "daemon/admission/loopguard.h"
 
 #include <string.h>
 
 void loopguard_init(struct loopguard *guard, const uint8_t refused_ports[static 65536 / 8])
 {
-    guard->access = (struct acl){0};
     memcpy(guard->refused_ports, refused_ports, sizeof guard->refused_ports);
     loopguard_refuse_port(guard, 0);
 }
@@ -48,13 +47,6 @@ static bool is_unspecified(const struct addr *source)
             mapped_v4(&source->in6.sin6_addr) == htonl(INADDR_ANY));
 }
 
-bool acl_allows(const struct acl *access, const struct addr *source)
-{
-    uint8_t listed = access->set ? prefix_set_find(access->set, source) : 0;
-
-    return listed == 0 ? !access->only_listed : listed == ACL_ALLOW;
-}
-
 enum loopguard_verdict loopguard_judge(const struct loopguard *guard, const struct addr *source)
 {
     uint16_t port = addr_port(source);
@@ -63,7 +55,7 @@ enum loopguard_verdict loopguard_judge(const struct loopguard *guard, const stru
         return LOOPGUARD_REFUSE_PORT;
     if (is_unspecified(source) || loopguard_is_group(source))
         return LOOPGUARD_REFUSE_ADDRESS;
-    return acl_allows(&guard->access, source) ? LOOPGUARD_ANSWER : LOOPGUARD_REFUSE_ACCESS;
+    return LOOPGUARD_ANSWER;
 }
 
 bool loopguard_has_reply_ttl(int hops)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-#include "daemon/admission/guard.h"
+#include "daemon/admission/loopguard.h"
 
 #include "unit/unit.h"
 
@@ -111,69 +111,6 @@ static void groups_are_multicast_and_the_limited_broadcast(void **state)
     }
 }
 
-/* ---- access ---- */
-
-static bool admits(const struct acl *access, const char *host)
-{
-    struct addr source = address(host, 5000);
-
-    return acl_allows(access, &source);
-}
-
-static void list(struct prefix_set *set, const char *text, uint8_t value)
-{
-    struct prefix prefix;
-
-    assert_int_equal(prefix_parse(text, &prefix), 0);
-    assert_int_equal(prefix_set_add(set, &prefix, value), 0);
-}
-
-static void without_lists_everybody_is_admitted(void **state)
-{
-    struct acl access = {0};
-
-    (void)state;
-    assert_true(admits(&access, "192.0.2.1"));
-    assert_true(admits(&access, "2001:db8::1"));
-}
-
-static void the_longest_match_admits_or_denies(void **state)
-{
-    struct prefix_set *set = prefix_set_new();
-    struct acl access = {.set = set};
-
-    (void)state;
-    list(set, "192.0.2.0/24", ACL_DENY);
-    list(set, "192.0.2.128/25", ACL_ALLOW);
-    list(set, "192.0.2.129", ACL_ALLOW);
-    list(set, "192.0.2.129", ACL_DENY);
-    for (unsigned only_listed = 0; only_listed < 2; only_listed++) {
-        access.only_listed = only_listed;
-        assert_false(admits(&access, "192.0.2.1"));
-        assert_false(admits(&access, "::ffff:192.0.2.1"));
-        assert_true(admits(&access, "192.0.2.128"));
-        assert_true(admits(&access, "::ffff:192.0.2.128"));
-        assert_false(admits(&access, "192.0.2.129"));
-        assert_int_equal(admits(&access, "192.0.3.1"), !only_listed);
-        assert_int_equal(admits(&access, "2001:db8::1"), !only_listed);
-    }
-    prefix_set_free(set);
-}
-
-static void who_is_denied_is_not_answered(void **state)
-{
-    struct prefix_set *set = prefix_set_new();
-    struct loopguard guard;
-
-    (void)state;
-    list(set, "2001:db8::/32", ACL_DENY);
-    loopguard_init(&guard, no_ports);
-    guard.access.set = set;
-    assert_int_equal(judge(&guard, "2001:db8::1", 5000), LOOPGUARD_REFUSE_ACCESS);
-    assert_int_equal(judge(&guard, "2001:db9::1", 5000), LOOPGUARD_ANSWER);
-    prefix_set_free(set);
-}
-
 /* ---- hops ---- */
 
 static void no_client_counts_as_a_reply_of_ours(void **state)
@@ -197,9 +134,6 @@ int main(void)
         cmocka_unit_test(one_more_port_can_be_refused_for_both_families),
         cmocka_unit_test(addresses_that_no_reply_can_go_to_are_refused),
         cmocka_unit_test(groups_are_multicast_and_the_limited_broadcast),
-        cmocka_unit_test(without_lists_everybody_is_admitted),
-        cmocka_unit_test(the_longest_match_admits_or_denies),
-        cmocka_unit_test(who_is_denied_is_not_answered),
         cmocka_unit_test(no_client_counts_as_a_reply_of_ours),
     };
 

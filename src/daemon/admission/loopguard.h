@@ -1,32 +1,22 @@
 /* SPDX-License-Identifier: ISC */
-#ifndef ECHOD_DAEMON_ADMISSION_GUARD_H
-#define ECHOD_DAEMON_ADMISSION_GUARD_H
+#ifndef ECHOD_DAEMON_ADMISSION_LOOPGUARD_H
+#define ECHOD_DAEMON_ADMISSION_LOOPGUARD_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "common/addr.h"
-#include "common/prefix.h"
 #include "net/socket.h"
-
-/* Who may be served, by address. The set is borrowed; without one, everybody. */
-struct acl {
-    const struct prefix_set *set; /* of ACL_ALLOW and ACL_DENY */
-    bool only_listed;             /* who is in no prefix is denied */
-};
-enum { ACL_ALLOW = 1, ACL_DENY }; /* denying wins a tie */
-bool acl_allows(const struct acl *access, const struct addr *source);
 
 /* May a datagram from this source be answered? Decided from its address alone; a loop of two echo
  * services, or of echo and another service that answers anything (CERT CA-1996-01, CVE-2024-2169),
  * must not begin. */
 struct loopguard {
-    struct acl access;
     uint8_t refused_ports[65536 / 8]; /* bit (port % 8) of octet (port / 8), host order */
 };
 
-/* Start from a set of refused ports, with everybody admitted; port 0, to which no reply could be
- * sent, is always one. */
+/* Start from a set of refused ports, and port 0, to which no reply could be
+ * sent. */
 void loopguard_init(struct loopguard *guard, const uint8_t refused_ports[static 65536 / 8]);
 
 /* Refuse one more: a port that we ourselves listen on. */
@@ -35,8 +25,7 @@ void loopguard_refuse_port(struct loopguard *guard, uint16_t port);
 enum loopguard_verdict {
     LOOPGUARD_ANSWER,
     LOOPGUARD_REFUSE_PORT,
-    LOOPGUARD_REFUSE_ADDRESS, /* none that a reply can go to */
-    LOOPGUARD_REFUSE_ACCESS
+    LOOPGUARD_REFUSE_ADDRESS /* none that a reply can go to */
 };
 enum loopguard_verdict loopguard_judge(const struct loopguard *guard, const struct addr *source);
 
