@@ -40,7 +40,7 @@ static void addresses_parse_with_and_without_port(void **state)
         assert_string_equal(parsed(cases[i][0]), cases[i][1]);
 }
 
-static void what_is_no_address_is_einval(void **state)
+static void text_that_is_no_address_is_einval(void **state)
 {
     static const char *const wrong[] = {
         "",
@@ -85,23 +85,6 @@ static void what_is_no_address_is_einval(void **state)
         if (addr_parse(wrong[i], 7, &addr) == 0)
             fail_msg("'%s' was taken for an address", wrong[i]);
         assert_int_equal(errno, EINVAL);
-    }
-}
-
-static void text_of_any_length_is_safe(void **state)
-{
-    char text[4 * ADDR_STRLEN];
-    struct addr addr;
-
-    (void)state;
-    for (size_t length = 1; length < sizeof text; length++) {
-        memset(text, '1', sizeof text);
-        text[length] = '\0';
-        assert_int_equal(addr_parse(text, 7, &addr), -1);
-        text[0] = '[';
-        assert_int_equal(addr_parse(text, 7, &addr), -1);
-        text[length - 1] = ']';
-        assert_int_equal(addr_parse(text, 7, &addr), -1);
     }
 }
 
@@ -154,7 +137,7 @@ static void an_unknown_zone_is_enodev(void **state)
     }
 }
 
-/* An interface may go while it is spoken of; the longest text there is must fit. */
+/* The interface of a zone may be gone; the longest text must fit. */
 static void any_address_can_be_printed(void **state)
 {
     struct addr addr = address("fe80::1", 65535);
@@ -199,7 +182,7 @@ static bool overlap(const char *a, const char *b)
     return addr_overlap(&one, &two);
 }
 
-static void equal_is_the_same_in_every_part(void **state)
+static void equal_addresses_are_the_same_in_every_part(void **state)
 {
     struct addr a = address("fe80::1", 7);
     struct addr b = a;
@@ -236,7 +219,7 @@ static void wildcards_overlap_their_family_and_port(void **state)
     assert_false(addr_overlap(&a, &b));
 }
 
-static void ports_are_host_order(void **state)
+static void ports_are_in_host_order(void **state)
 {
     static const char *const hosts[] = {"192.0.2.1", "::1"};
 
@@ -254,15 +237,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(addresses_parse_with_and_without_port),
-        cmocka_unit_test(what_is_no_address_is_einval),
-        cmocka_unit_test(text_of_any_length_is_safe),
+        cmocka_unit_test(text_that_is_no_address_is_einval),
         cmocka_unit_test(ports_are_1_to_65535),
         cmocka_unit_test(a_zone_is_an_interface),
         cmocka_unit_test(an_unknown_zone_is_enodev),
         cmocka_unit_test(any_address_can_be_printed),
-        cmocka_unit_test(equal_is_the_same_in_every_part),
+        cmocka_unit_test(equal_addresses_are_the_same_in_every_part),
         cmocka_unit_test(wildcards_overlap_their_family_and_port),
-        cmocka_unit_test(ports_are_host_order),
+        cmocka_unit_test(ports_are_in_host_order),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,7 @@
 
 #include "unit/unit.h"
 
-/* The services of this host, by the last part of their path: a socket of the test's. */
+/* Sockets of the test take the place of the services of this host. */
 static struct service {
     const char *path;
     int fd;
@@ -42,7 +42,7 @@ static void open_service(struct service *service)
     assert_int_equal(getsockname(service->fd, (void *)&service->addr, &service->len), 0);
 }
 
-/* What a service was sent, the next datagram; empty if there is none. */
+/* The next datagram that a service received; empty if there is none. */
 static const char *served(const struct service *service)
 {
     static char text[4096];
@@ -136,7 +136,7 @@ static void a_message_is_one_write(void **state)
     assert_stderr("echod: one and two\n");
 }
 
-static void a_reader_that_has_stopped_costs_lines_and_no_time(void **state)
+static void lines_are_lost_while_the_reader_of_stderr_has_stopped_reading(void **state)
 {
     char octets[4096];
     size_t filled = 0;
@@ -166,7 +166,7 @@ static void a_reader_that_has_stopped_costs_lines_and_no_time(void **state)
     assert_stderr("echod: found again\n");
 }
 
-static void auto_is_plain_where_stderr_is_not_the_journals(void **state)
+static void auto_is_plain_unless_the_journal_reads_stderr(void **state)
 {
     (void)state;
     log_open(TARGET_AUTO, LEVEL_INFO);
@@ -183,7 +183,7 @@ static void auto_is_plain_where_stderr_is_not_the_journals(void **state)
 }
 
 /* An inode number alone does not tell two file systems apart. */
-static void device_and_inode_must_both_be_the_journals(void **state)
+static void auto_is_plain_unless_both_device_and_inode_are_the_journals(void **state)
 {
     struct stat st;
     char value[96];
@@ -202,7 +202,7 @@ static void device_and_inode_must_both_be_the_journals(void **state)
     assert_stderr("echod: x\n");
 }
 
-static void auto_prefixes_priorities_where_stderr_is_the_journals(void **state)
+static void auto_prefixes_priorities_if_the_journal_reads_stderr(void **state)
 {
     (void)state;
     name_stderr_in_journal_stream("");
@@ -216,7 +216,7 @@ static void auto_prefixes_priorities_where_stderr_is_the_journals(void **state)
 }
 
 /* As systemd connects it: a stream socket. */
-static void a_socket_as_stderr_is_recognised(void **state)
+static void auto_recognises_a_socket_of_the_journal(void **state)
 {
     int fds[2];
 
@@ -270,7 +270,7 @@ static void syslog_gets_facility_priority_time_and_name(void **state)
     assert_stderr("");
 }
 
-static void a_service_that_was_started_anew_is_found_again(void **state)
+static void a_service_that_was_restarted_gets_messages_again(void **state)
 {
     static const enum log_target targets[] = {TARGET_SYSLOG, TARGET_JOURNAL};
 
@@ -286,33 +286,6 @@ static void a_service_that_was_started_anew_is_found_again(void **state)
         assert_non_null(strstr(served(&services[i]), "three"));
         assert_stderr("");
     }
-}
-
-static void a_service_that_has_stopped_reading_costs_lines_and_no_time(void **state)
-{
-    unsigned taken = 0;
-
-    (void)state;
-    log_open(TARGET_SYSLOG, LEVEL_INFO);
-    for (int i = 0; i < 20000; i++)
-        log_info("line %d", i);
-    while (*served(SYSLOG))
-        taken++;
-    assert_in_range(taken, 1, 19999);
-    assert_stderr("");
-    log_info("on");
-    assert_non_null(strstr(served(SYSLOG), "on"));
-}
-
-static void text_from_elsewhere_is_no_format(void **state)
-{
-    (void)state;
-    log_open(TARGET_SYSLOG, LEVEL_INFO);
-    log_info("%s", "%s%n%d");
-    assert_non_null(strstr(served(SYSLOG), "]: %s%n%d"));
-    log_open(TARGET_STDERR, LEVEL_INFO);
-    log_info("%s", "%s%n%d");
-    assert_stderr("echod: %s%n%d\n");
 }
 
 /* ---- sink, threshold, errno ---- */
@@ -365,7 +338,7 @@ static void logging_leaves_errno_alone(void **state)
     assert_int_equal(write_script.calls, 2);
 }
 
-static void last_words_pass_whatever_is_set(void **state)
+static void last_words_ignore_target_threshold_and_sink(void **state)
 {
     char text[5000];
     char back[8192] = {0};
@@ -447,9 +420,9 @@ static void target_names_parse_and_print(void **state)
     assert_int_equal(target, TARGET_SYSLOG);
 }
 
-/* ---- the brake ---- */
+/* ---- the rate limit ---- */
 
-static void the_brake_passes_one_and_counts_the_rest(void **state)
+static void a_limit_passes_one_message_and_counts_the_others(void **state)
 {
     struct log_limit limit = {0};
     uint64_t suppressed = 99;
@@ -477,24 +450,22 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(stderr_gets_plain_lines),
         TEST(a_message_is_one_write),
-        TEST(a_reader_that_has_stopped_costs_lines_and_no_time),
-        TEST(auto_is_plain_where_stderr_is_not_the_journals),
-        TEST(device_and_inode_must_both_be_the_journals),
-        TEST(auto_prefixes_priorities_where_stderr_is_the_journals),
-        TEST(a_socket_as_stderr_is_recognised),
+        TEST(lines_are_lost_while_the_reader_of_stderr_has_stopped_reading),
+        TEST(auto_is_plain_unless_the_journal_reads_stderr),
+        TEST(auto_is_plain_unless_both_device_and_inode_are_the_journals),
+        TEST(auto_prefixes_priorities_if_the_journal_reads_stderr),
+        TEST(auto_recognises_a_socket_of_the_journal),
         TEST(the_journal_gets_priority_and_name),
         TEST(syslog_gets_facility_priority_time_and_name),
-        TEST(a_service_that_was_started_anew_is_found_again),
-        TEST(a_service_that_has_stopped_reading_costs_lines_and_no_time),
-        TEST(last_words_pass_whatever_is_set),
-        TEST(text_from_elsewhere_is_no_format),
+        TEST(a_service_that_was_restarted_gets_messages_again),
+        TEST(last_words_ignore_target_threshold_and_sink),
         TEST(a_sink_takes_over_the_bare_message),
         TEST(only_messages_at_or_above_the_threshold_pass),
         TEST(logging_leaves_errno_alone),
         TEST(a_long_message_is_cut_and_still_one_line),
         cmocka_unit_test(level_names_parse_and_print),
         cmocka_unit_test(target_names_parse_and_print),
-        cmocka_unit_test(the_brake_passes_one_and_counts_the_rest),
+        cmocka_unit_test(a_limit_passes_one_message_and_counts_the_others),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,7 @@ WRAP_FAILING(void *, calloc, NULL, (size_t n, size_t size), (n, size))
 WRAP_FAILING(void *, realloc, NULL, (void *old, size_t size), (old, size))
 WRAP_FAILING(int, fchown, -1, (int fd, uid_t uid, gid_t gid), (fd, uid, gid))
 
-/* Where the script says so, IPv6 is what is missing: IPv4 always passes. */
+/* Only IPv6 fails. */
 WRAP(int, bind, int fd, const struct sockaddr *addr, socklen_t len)
 {
     return addr->sa_family == AF_INET6 && script_fails(&bind_script) ? -1
@@ -21,17 +21,6 @@ WRAP(int, socket, int family, int type, int protocol)
     return family == AF_INET6 && script_fails(&socket_script)
                ? -1
                : __real_socket(family, type, protocol);
-}
-
-/* The last backlog of each descriptor. */
-static int backlogs[256];
-int __real_listen(int fd, int backlog);
-int __wrap_listen(int fd, int backlog);
-int __wrap_listen(int fd, int backlog)
-{
-    if (fd < (int)COUNT(backlogs))
-        backlogs[fd] = backlog;
-    return __real_listen(fd, backlog);
 }
 
 /* ---- configurations ---- */
@@ -59,7 +48,6 @@ static int set_up(void **state)
     script_clear(&bind_script);
     script_clear(&socket_script);
     script_clear(&fchown_script);
-    memset(backlogs, 0, sizeof backlogs);
     logbook_open(LEVEL_INFO);
     f->conf.tcp.enabled = f->conf.udp.enabled = true;
     f->conf.tcp.backlog = 77;
@@ -158,7 +146,7 @@ static int hand_over(void)
 
 /* ---- from one set to the next ---- */
 
-static void a_plan_from_nothing_opens_what_is_asked_for(void **state)
+static void a_first_plan_opens_a_socket_for_each_address_and_worker(void **state)
 {
     struct fixture *f = *state;
 
@@ -190,7 +178,7 @@ static void a_plan_from_nothing_opens_what_is_asked_for(void **state)
     assert_int_equal(logbook.count, 0);
 }
 
-static void what_is_still_wanted_is_kept(void **state)
+static void an_address_that_both_plans_have_keeps_its_socket(void **state)
 {
     struct fixture *f = *state;
     struct endpoint *kept[2];
@@ -210,7 +198,7 @@ static void what_is_still_wanted_is_kept(void **state)
     assert_int_equal(open_descriptors(), f->descriptors + 2);
 }
 
-static void what_is_no_longer_wanted_is_retired_and_the_rest_stays(void **state)
+static void an_address_that_only_the_old_plan_has_is_retired(void **state)
 {
     struct fixture *f = *state;
     struct endpoint *kept;
@@ -242,7 +230,7 @@ static void what_is_no_longer_wanted_is_retired_and_the_rest_stays(void **state)
     assert_int_equal(open_descriptors(), f->descriptors + 2);
 }
 
-static void a_plan_given_up_closes_only_what_is_fresh(void **state)
+static void abandoning_a_plan_closes_its_fresh_sockets_only(void **state)
 {
     struct fixture *f = *state;
 
@@ -258,92 +246,7 @@ static void a_plan_given_up_closes_only_what_is_fresh(void **state)
     assert_true(is_open(endpoint_fd(f->current.list[0], 1)));
 }
 
-static void a_disabled_protocol_is_not_served(void **state)
-{
-    struct fixture *f = *state;
-
-    want(&f->conf.tcp.listen, "127.0.0.1", 0);
-    want(&f->conf.udp.listen, "127.0.0.1", 0);
-    apply(f, 1);
-    f->conf.tcp.enabled = false;
-    apply(f, 1);
-    assert_int_equal(f->current.count, 1);
-    assert_int_equal(f->current.list[0]->type, SOCK_DGRAM);
-}
-
-static void where_nothing_is_left_to_serve_nothing_changes(void **state)
-{
-    struct fixture *f = *state;
-
-    want(&f->conf.tcp.listen, "127.0.0.1", 0);
-    apply(f, 1);
-    f->conf.tcp.enabled = f->conf.udp.enabled = false;
-    assert_int_equal(plan(f, 1), -1);
-    assert_int_equal(errno, EADDRNOTAVAIL);
-    assert_int_equal(logged(LEVEL_ERROR, "FILE: there is no address"), 1);
-    assert_int_equal(f->current.count, 1);
-    assert_true(is_open(endpoint_fd(f->current.list[0], 0)));
-}
-
-static void a_backlog_takes_effect_on_listeners_that_stay(void **state)
-{
-    struct fixture *f = *state;
-
-    want(&f->conf.tcp.listen, "127.0.0.1", 0);
-    apply(f, 2);
-    assert_int_equal(backlogs[endpoint_fd(f->current.list[0], 1)], 77);
-    f->conf.tcp.backlog = 99;
-    apply(f, 2);
-    assert_int_equal(backlogs[endpoint_fd(f->current.list[0], 0)], 99);
-    assert_int_equal(backlogs[endpoint_fd(f->current.list[0], 1)], 99);
-}
-
-/* ---- addresses that overlap ---- */
-
-static void swap_overlapping(struct fixture *f, struct conf_listen *listen, const char *from,
-                             const char *to, size_t workers)
-{
-    uint16_t port = free_port();
-    int fd;
-
-    listen->count = 0;
-    want(listen, from, port);
-    while (plan(f, workers) < 0) { /* somebody else was faster */
-        assert_int_equal(errno, EADDRINUSE);
-        addr_set_port(&listen->addr[0], port = free_port());
-    }
-    commit(f);
-    endpoints_close(&f->retired, false);
-    assert_int_equal(option(endpoint_fd(f->current.list[0], 0), SO_REUSEPORT), workers > 1);
-    listen->count = 0;
-    want(listen, to, port);
-    apply(f, workers);
-    assert_int_equal(f->current.count, 1);
-    fd = endpoint_fd(f->current.list[0], 0);
-    /* Nobody else may join it. */
-    assert_int_equal(option(fd, SO_REUSEPORT), workers > 1);
-    assert_int_equal(open_descriptors(), f->descriptors + workers);
-}
-
-static void an_address_gives_way_to_one_that_overlaps_it(void **state)
-{
-    struct fixture *f = *state;
-
-    for (size_t workers = 1; workers <= 2; workers++) {
-        f->conf.tcp.listen.count = f->conf.udp.listen.count = 0;
-        swap_overlapping(f, &f->conf.tcp.listen, "127.0.0.1", "0.0.0.0", workers);
-        endpoints_close(&f->current, false);
-        swap_overlapping(f, &f->conf.tcp.listen, "0.0.0.0", "127.0.0.1", workers);
-        endpoints_close(&f->current, false);
-        f->conf.tcp.listen.count = 0;
-        swap_overlapping(f, &f->conf.udp.listen, "127.0.0.1", "0.0.0.0", workers);
-        endpoints_close(&f->current, false);
-        swap_overlapping(f, &f->conf.udp.listen, "0.0.0.0", "127.0.0.1", workers);
-        endpoints_close(&f->current, false);
-    }
-}
-
-static void a_failed_plan_leaves_nothing_shared(void **state)
+static void after_a_failed_plan_no_address_is_shared(void **state)
 {
     struct fixture *f = *state;
     uint16_t port = free_port();
@@ -366,32 +269,7 @@ static void a_failed_plan_leaves_nothing_shared(void **state)
 
 /* ---- failures ---- */
 
-static void an_address_that_is_taken_changes_nothing_and_names_its_line(void **state)
-{
-    struct fixture *f = *state;
-    int taken = bound_socket(SOCK_DGRAM, "127.0.0.1");
-    struct addr addr = local_address(taken);
-    char text[ADDR_STRLEN];
-    char expected[128];
-
-    want(&f->conf.tcp.listen, "127.0.0.1", 0);
-    apply(f, 1);
-    want(&f->conf.tcp.listen, "127.0.0.2", 0);
-    want(&f->conf.udp.listen, "127.0.0.2", 0);
-    want(&f->conf.udp.listen, "127.0.0.1", addr_port(&addr));
-    assert_int_equal(plan(f, 2), -1);
-    assert_int_equal(errno, EADDRINUSE);
-    snprintf(expected, sizeof expected, "FILE:34: cannot listen on udp %s: %s (another program",
-             addr_print(&addr, text), strerror(EADDRINUSE));
-    assert_int_equal(logged(LEVEL_ERROR, expected), 1);
-    assert_int_equal(logbook.count, 1);
-    assert_int_equal(f->next.count, 0);
-    assert_int_equal(f->current.count, 1);
-    close(taken);
-    assert_int_equal(open_descriptors(), f->descriptors + 1);
-}
-
-static void each_reason_comes_with_advice(void **state)
+static void each_reason_why_an_address_cannot_be_bound_comes_with_advice(void **state)
 {
     static const struct {
         int error;
@@ -420,7 +298,7 @@ static void each_reason_comes_with_advice(void **state)
     }
 }
 
-static void a_default_address_that_wants_ipv6_may_be_missing(void **state)
+static void a_host_without_ipv6_serves_the_default_ipv4_addresses(void **state)
 {
     struct fixture *f = *state;
 
@@ -439,7 +317,7 @@ static void a_default_address_that_wants_ipv6_may_be_missing(void **state)
     assert_int_equal(logged(LEVEL_ERROR, ""), 0);
 }
 
-static void a_default_address_fails_for_any_other_reason(void **state)
+static void a_default_ipv6_address_that_fails_for_another_reason_is_an_error(void **state)
 {
     static const int errors[] = {EADDRINUSE, EACCES, EMFILE};
     struct fixture *f = *state;
@@ -454,7 +332,7 @@ static void a_default_address_fails_for_any_other_reason(void **state)
     }
 }
 
-static void an_ipv6_address_that_was_named_must_not_be_missing(void **state)
+static void an_ipv6_address_in_the_configuration_is_an_error_without_ipv6(void **state)
 {
     struct fixture *f = *state;
 
@@ -466,80 +344,7 @@ static void an_ipv6_address_that_was_named_must_not_be_missing(void **state)
     assert_int_equal(open_descriptors(), f->descriptors);
 }
 
-static void want_of_memory_anywhere_changes_nothing(void **state)
-{
-    struct script *scripts[] = {&calloc_script, &realloc_script};
-    struct fixture *f = *state;
-
-    want(&f->conf.tcp.listen, "127.0.0.1", 0);
-    apply(f, 1);
-    want(&f->conf.tcp.listen, "127.0.0.2", 0);
-    want(&f->conf.udp.listen, "127.0.0.2", 0);
-    for (size_t i = 0; i < COUNT(scripts); i++) {
-        unsigned n = 0;
-
-        for (;; n++) {
-            int result;
-
-            script_fail_after(scripts[i], n, ENOMEM);
-            errno = 0;
-            result = plan(f, 1);
-            if (!script_done(scripts[i]))
-                break;
-            assert_int_equal(result, -1);
-            assert_int_equal(errno, ENOMEM);
-            assert_int_equal(open_descriptors(), f->descriptors + 1);
-        }
-        assert_int_equal(n, i == 0 ? 2 : 3);
-        script_clear(scripts[i]);
-        endpoints_abandon(&f->current, &f->next);
-    }
-    assert_int_equal(f->current.count, 1);
-}
-
 /* ---- inherited sockets ---- */
-
-static void inherited_sockets_replace_the_list_of_their_protocol(void **state)
-{
-    struct fixture *f = *state;
-    int first = hand_over();
-    struct addr addr = local_address(first);
-
-    assert_int_equal(endpoints_adopt(&f->inherited, first, 1), 0);
-    close(first + 1);
-    assert_int_equal(f->inherited.count, 1);
-    assert_true(f->inherited.list[0]->inherited);
-    assert_true(addr_equal(&f->inherited.list[0]->addr, &addr));
-    want(&f->conf.tcp.listen, "127.0.0.9", 0);
-    want(&f->conf.udp.listen, "127.0.0.1", 0);
-    apply(f, 4);
-    assert_int_equal(f->current.count, 2);
-    assert_ptr_equal(f->current.list[0], f->inherited.list[0]);
-    for (size_t worker = 0; worker < 4; worker++)
-        assert_int_equal(endpoint_fd(f->current.list[0], worker), first);
-    assert_int_equal(f->current.list[1]->type, SOCK_DGRAM);
-    assert_int_equal(f->current.list[1]->count, 4);
-}
-
-static void a_disabled_protocols_inherited_sockets_wait_for_its_return(void **state)
-{
-    struct fixture *f = *state;
-    int first = hand_over();
-
-    assert_int_equal(endpoints_adopt(&f->inherited, first, 2), 0);
-    apply(f, 1);
-    assert_int_equal(f->current.count, 2);
-    f->conf.tcp.enabled = false;
-    apply(f, 1);
-    assert_int_equal(f->current.count, 1);
-    assert_int_equal(f->current.list[0]->type, SOCK_DGRAM);
-    assert_true(is_open(first));
-    assert_int_equal(option(first, SO_ACCEPTCONN), 1);
-    f->conf.tcp.enabled = true;
-    apply(f, 1);
-    assert_int_equal(f->current.count, 2);
-    assert_int_equal(endpoint_fd(f->current.list[0], 0), first);
-}
 
 static void closing_spares_inherited_sockets_unless_asked(void **state)
 {
@@ -556,21 +361,7 @@ static void closing_spares_inherited_sockets_unless_asked(void **state)
     assert_false(is_open(first + 1));
 }
 
-static void what_cannot_be_served_is_named_and_refused(void **state)
-{
-    struct fixture *f = *state;
-    int first = hand_over();
-    int wrong = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    assert_int_equal(dup2(wrong, first + 2), first + 2);
-    assert_int_equal(endpoints_adopt(&f->inherited, first, 3), -1);
-    assert_int_equal(errno, EPROTOTYPE);
-    assert_int_equal(logged(LEVEL_ERROR, "cannot serve descriptor 302"), 1);
-    close(wrong);
-    close(first + 2);
-}
-
-static void adopting_reports_want_of_memory(void **state)
+static void adopting_without_memory_is_an_error(void **state)
 {
     struct script *scripts[] = {&calloc_script, &realloc_script};
     struct fixture *f = *state;
@@ -626,26 +417,17 @@ static void every_socket_but_inherited_ones_is_given_to_the_user(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_plan_from_nothing_opens_what_is_asked_for),
-        TEST(what_is_still_wanted_is_kept),
-        TEST(what_is_no_longer_wanted_is_retired_and_the_rest_stays),
-        TEST(a_plan_given_up_closes_only_what_is_fresh),
-        TEST(a_disabled_protocol_is_not_served),
-        TEST(where_nothing_is_left_to_serve_nothing_changes),
-        TEST(a_backlog_takes_effect_on_listeners_that_stay),
-        TEST(an_address_gives_way_to_one_that_overlaps_it),
-        TEST(a_failed_plan_leaves_nothing_shared),
-        TEST(an_address_that_is_taken_changes_nothing_and_names_its_line),
-        TEST(each_reason_comes_with_advice),
-        TEST(a_default_address_that_wants_ipv6_may_be_missing),
-        TEST(a_default_address_fails_for_any_other_reason),
-        TEST(an_ipv6_address_that_was_named_must_not_be_missing),
-        TEST(want_of_memory_anywhere_changes_nothing),
-        TEST(inherited_sockets_replace_the_list_of_their_protocol),
-        TEST(a_disabled_protocols_inherited_sockets_wait_for_its_return),
+        TEST(a_first_plan_opens_a_socket_for_each_address_and_worker),
+        TEST(an_address_that_both_plans_have_keeps_its_socket),
+        TEST(an_address_that_only_the_old_plan_has_is_retired),
+        TEST(abandoning_a_plan_closes_its_fresh_sockets_only),
+        TEST(after_a_failed_plan_no_address_is_shared),
+        TEST(each_reason_why_an_address_cannot_be_bound_comes_with_advice),
+        TEST(a_host_without_ipv6_serves_the_default_ipv4_addresses),
+        TEST(a_default_ipv6_address_that_fails_for_another_reason_is_an_error),
+        TEST(an_ipv6_address_in_the_configuration_is_an_error_without_ipv6),
         TEST(closing_spares_inherited_sockets_unless_asked),
-        TEST(what_cannot_be_served_is_named_and_refused),
-        TEST(adopting_reports_want_of_memory),
+        TEST(adopting_without_memory_is_an_error),
         TEST(an_endpoint_prints_with_its_protocol),
         TEST(every_socket_but_inherited_ones_is_given_to_the_user),
     };

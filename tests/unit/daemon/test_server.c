@@ -253,10 +253,18 @@ static void a_sandbox_that_cannot_be_entered_ends_the_start_with_status_1(void *
                  "cannot enter the sandbox: seccomp");
 }
 
-static void where_the_usable_cpus_are_unknown_there_is_one_worker(void **state)
+static void there_is_a_worker_for_each_usable_cpu_or_one_if_they_are_unknown(void **state)
 {
+    cpu_set_t usable;
+    char expected[32];
+
     (void)state;
     write_config("tcp { listen = { \"127.0.0.1:7001\" } }\nudp { enabled = false }\n");
+    assert_int_equal(sched_getaffinity(0, sizeof usable, &usable), 0);
+    snprintf(expected, sizeof expected, "; %d worker", CPU_COUNT(&usable));
+    start();
+    assert_says(expected);
+    stop();
     script_fail_after(&sched_getaffinity_script, 0, EINVAL);
     start();
     assert_says("; 1 worker; ");
@@ -284,7 +292,7 @@ int main(void)
         TEST(a_user_that_root_cannot_become_ends_the_start_with_status_77),
         TEST(privileges_that_cannot_be_given_up_end_the_start_with_status_77),
         TEST(a_sandbox_that_cannot_be_entered_ends_the_start_with_status_1),
-        TEST(where_the_usable_cpus_are_unknown_there_is_one_worker),
+        TEST(there_is_a_worker_for_each_usable_cpu_or_one_if_they_are_unknown),
         TEST(more_connections_than_descriptors_are_warned_of),
     };
 

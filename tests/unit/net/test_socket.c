@@ -89,7 +89,7 @@ static void a_listener_is_ready_to_serve(void **state)
     }
 }
 
-static void what_a_listener_accepts_needs_no_further_option(void **state)
+static void an_accepted_socket_inherits_every_option(void **state)
 {
     int listener = open_one(SOCK_STREAM, "127.0.0.1");
     struct addr addr = local_address(listener);
@@ -130,81 +130,6 @@ static void a_datagram_socket_is_ready_to_serve(void **state)
     fd = open_one(SOCK_DGRAM, "::");
     assert_int_equal(option(fd, SOL_IPV6, IPV6_V6ONLY), 1);
     close(fd);
-}
-
-/* Only a port that was named can be shared. Somebody else may take the one just found: try again.
- */
-static struct addr open_group(int type, size_t count, int fds[])
-{
-    for (int attempt = 0; attempt < 20; attempt++) {
-        int probe = bound_socket(type, "127.0.0.1");
-        struct addr addr = local_address(probe);
-
-        close(probe);
-        if (socket_open(type, &addr, 16, false, count, fds) == 0)
-            return addr;
-        assert_int_equal(errno, EADDRINUSE);
-    }
-    fail_msg("no port to be had");
-    return address("::", 0);
-}
-
-static void several_sockets_share_one_address(void **state)
-{
-    static const int types[] = {SOCK_STREAM, SOCK_DGRAM};
-
-    (void)state;
-    for (size_t i = 0; i < COUNT(types); i++) {
-        int fds[4];
-        struct addr addr = open_group(types[i], 4, fds);
-
-        for (int j = 0; j < 4; j++) {
-            struct addr bound = local_address(fds[j]);
-
-            assert_true(addr_equal(&bound, &addr));
-            close(fds[j]);
-        }
-    }
-}
-
-static void an_address_that_is_taken_is_eaddrinuse(void **state)
-{
-    static const int types[] = {SOCK_STREAM, SOCK_DGRAM};
-    unsigned before = open_descriptors();
-
-    (void)state;
-    for (size_t i = 0; i < COUNT(types); i++) {
-        int fd = open_one(types[i], "127.0.0.1");
-        struct addr addr = local_address(fd);
-        int fds[3];
-
-        for (size_t count = 1; count <= 3; count++) {
-            assert_int_equal(socket_open(types[i], &addr, 16, false, count, fds), -1);
-            assert_int_equal(errno, EADDRINUSE);
-        }
-        assert_int_equal(socket_open(types[i], &addr, 16, true, 1, fds), -1);
-        assert_int_equal(errno, EADDRINUSE);
-        close(fd);
-    }
-    assert_int_equal(open_descriptors(), before);
-}
-
-/* Or a second daemon of the same user would join the first one unnoticed. */
-static void a_second_group_of_sockets_cannot_join_the_first(void **state)
-{
-    static const int types[] = {SOCK_STREAM, SOCK_DGRAM};
-
-    (void)state;
-    for (size_t i = 0; i < COUNT(types); i++) {
-        int first[2];
-        int second[2];
-        struct addr addr = open_group(types[i], 2, first);
-
-        assert_int_equal(socket_open(types[i], &addr, 16, false, 2, second), -1);
-        assert_int_equal(errno, EADDRINUSE);
-        close(first[0]);
-        close(first[1]);
-    }
 }
 
 static void a_socket_that_shares_lets_another_overlap_it(void **state)
@@ -257,7 +182,7 @@ static void fail_each(struct script *script, int type, const char *host, const i
     assert_in_range(n, 2, 40);
 }
 
-static void whatever_fails_leaves_nothing_open(void **state)
+static void opening_leaves_no_socket_behind_when_a_call_fails(void **state)
 {
     static const int socket_errors[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM, EACCES, EAFNOSUPPORT};
     static const int bind_errors[] = {EADDRINUSE, EACCES, EADDRNOTAVAIL, ENOMEM};
@@ -276,7 +201,7 @@ static void whatever_fails_leaves_nothing_open(void **state)
     fail_each(&listen_script, SOCK_STREAM, "127.0.0.1", listen_errors, COUNT(listen_errors));
 }
 
-static void without_any_receive_buffer_a_datagram_socket_cannot_be_had(void **state)
+static void opening_fails_if_no_receive_buffer_can_be_set(void **state)
 {
     struct addr addr = address("127.0.0.1", 0);
     int fd;
@@ -285,16 +210,6 @@ static void without_any_receive_buffer_a_datagram_socket_cannot_be_had(void **st
     SCRIPT(setsockopt_script, -EPERM, -ENOMEM);
     assert_int_equal(socket_open(SOCK_DGRAM, &addr, 0, false, 1, &fd), -1);
     assert_int_equal(errno, ENOMEM);
-}
-
-static void an_address_of_no_interface_is_eaddrnotavail(void **state)
-{
-    struct addr addr = address("192.0.2.1", 0);
-    int fd;
-
-    (void)state;
-    assert_int_equal(socket_open(SOCK_DGRAM, &addr, 0, false, 1, &fd), -1);
-    assert_int_equal(errno, EADDRNOTAVAIL);
 }
 
 static void a_socket_can_be_given_to_a_user(void **state)
@@ -317,7 +232,7 @@ static void a_socket_can_be_given_to_a_user(void **state)
 
 /* ---- retiring ---- */
 
-static void a_retired_datagram_socket_keeps_what_it_has_and_gets_no_more(void **state)
+static void a_retired_datagram_socket_keeps_its_queue_and_gets_no_more(void **state)
 {
     static const char *const hosts[][2] = {
         {"127.0.0.1", "127.0.0.1"}, {"0.0.0.0", "127.0.0.1"}, {"::1", "::1"}, {"::", "::1"}};
@@ -356,7 +271,7 @@ static void a_retired_datagram_socket_keeps_what_it_has_and_gets_no_more(void **
     }
 }
 
-static void a_retired_listener_keeps_whom_it_has_and_answers_nobody_else(void **state)
+static void a_retired_listener_keeps_its_clients_and_answers_no_new_ones(void **state)
 {
     int listener = open_one(SOCK_STREAM, "127.0.0.1");
     struct addr addr = local_address(listener);
@@ -372,7 +287,7 @@ static void a_retired_listener_keeps_whom_it_has_and_answers_nobody_else(void **
     socket_retire(SOCK_STREAM, listener);
     assert_int_equal(connect(late, &addr.sa, addr.len), -1);
     assert_int_equal(errno, EINPROGRESS);
-    /* Neither taken nor turned away: it asks again, and then there is another listener. */
+    /* Neither accepted nor refused: it sends its SYN again later. */
     assert_int_equal(poll(&connected, 1, 20), 0);
     server = accept(listener, NULL, NULL);
     assert_true(server >= 0);
@@ -387,8 +302,8 @@ static void a_retired_listener_keeps_whom_it_has_and_answers_nobody_else(void **
     close(listener);
 }
 
-/* A connection whose handshake ends after the listener was retired inherits what stops new ones. */
-static void what_a_retired_listener_accepts_is_welcome(void **state)
+/* A connection whose handshake ends after the listener was retired inherits its IP_MINTTL. */
+static void a_connection_of_a_retired_listener_accepts_packets_of_any_ttl(void **state)
 {
     static const char *const hosts[] = {"127.0.0.1", "::1"};
 
@@ -409,8 +324,8 @@ static void what_a_retired_listener_accepts_is_welcome(void **state)
     }
 }
 
-/* As those are who came before the listener was handed over. */
-static void what_lacks_our_options_gets_them_with_its_welcome(void **state)
+/* As it is for a client that connected before the listener was handed over. */
+static void an_accepted_socket_that_inherited_no_options_gets_them(void **state)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
@@ -421,7 +336,7 @@ static void what_lacks_our_options_gets_them_with_its_welcome(void **state)
     close(fd);
 }
 
-static void retiring_fails_quietly(void **state)
+static void retiring_a_bad_descriptor_does_nothing(void **state)
 {
     (void)state;
     socket_retire(SOCK_DGRAM, -1);
@@ -431,7 +346,7 @@ static void retiring_fails_quietly(void **state)
 
 /* ---- adopting ---- */
 
-static void an_adopted_listener_is_made_fit(void **state)
+static void an_adopted_listener_gets_our_options(void **state)
 {
     int fd = bound_socket(SOCK_STREAM, "127.0.0.1");
     struct addr expected = local_address(fd);
@@ -450,7 +365,7 @@ static void an_adopted_listener_is_made_fit(void **state)
     close(fd);
 }
 
-static void an_adopted_datagram_socket_is_made_fit(void **state)
+static void an_adopted_datagram_socket_gets_our_options(void **state)
 {
     struct addr addr;
     const int on = 1;
@@ -474,7 +389,7 @@ static void an_adopted_datagram_socket_is_made_fit(void **state)
     assert_int_equal(option(fd, SOL_IPV6, IPV6_RECVPKTINFO), 1);
     assert_int_equal(option(fd, SOL_IPV6, IPV6_RECVTCLASS), 1);
     assert_int_equal(option(fd, SOL_SOCKET, SO_REUSEADDR), 0);
-    /* What its unit says about buffers stands. */
+    /* Its unit chose the size of the buffers. */
     assert_int_equal(option(fd, SOL_SOCKET, SO_RCVBUF), buffer);
     close(fd);
 }
@@ -491,7 +406,7 @@ static int adopt_error(int fd)
     return errno;
 }
 
-static void what_cannot_be_served_is_not_adopted(void **state)
+static void a_descriptor_that_is_no_server_socket_is_not_adopted(void **state)
 {
     int pipes[2];
 
@@ -506,7 +421,7 @@ static void what_cannot_be_served_is_not_adopted(void **state)
     assert_int_equal(adopt_error(socket(AF_UNIX, SOCK_STREAM, 0)), EPROTOTYPE);
 }
 
-static void whatever_fails_is_reported_by_adopting(void **state)
+static void adopting_reports_each_call_that_fails(void **state)
 {
     struct script *scripts[] = {&getsockopt_script, &setsockopt_script, &fcntl_script};
     int fd = bound_socket(SOCK_STREAM, "127.0.0.1");
@@ -537,25 +452,21 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_listener_is_ready_to_serve),
-        cmocka_unit_test(what_a_listener_accepts_needs_no_further_option),
+        cmocka_unit_test(an_accepted_socket_inherits_every_option),
         cmocka_unit_test(a_datagram_socket_is_ready_to_serve),
-        cmocka_unit_test(several_sockets_share_one_address),
-        cmocka_unit_test(an_address_that_is_taken_is_eaddrinuse),
-        cmocka_unit_test(a_second_group_of_sockets_cannot_join_the_first),
         cmocka_unit_test(a_socket_that_shares_lets_another_overlap_it),
-        cmocka_unit_test(whatever_fails_leaves_nothing_open),
-        cmocka_unit_test(without_any_receive_buffer_a_datagram_socket_cannot_be_had),
-        cmocka_unit_test(an_address_of_no_interface_is_eaddrnotavail),
+        cmocka_unit_test(opening_leaves_no_socket_behind_when_a_call_fails),
+        cmocka_unit_test(opening_fails_if_no_receive_buffer_can_be_set),
         cmocka_unit_test(a_socket_can_be_given_to_a_user),
-        cmocka_unit_test(a_retired_datagram_socket_keeps_what_it_has_and_gets_no_more),
-        cmocka_unit_test(a_retired_listener_keeps_whom_it_has_and_answers_nobody_else),
-        cmocka_unit_test(what_a_retired_listener_accepts_is_welcome),
-        cmocka_unit_test(what_lacks_our_options_gets_them_with_its_welcome),
-        cmocka_unit_test(retiring_fails_quietly),
-        cmocka_unit_test(an_adopted_listener_is_made_fit),
-        cmocka_unit_test(an_adopted_datagram_socket_is_made_fit),
-        cmocka_unit_test(what_cannot_be_served_is_not_adopted),
-        cmocka_unit_test(whatever_fails_is_reported_by_adopting),
+        cmocka_unit_test(a_retired_datagram_socket_keeps_its_queue_and_gets_no_more),
+        cmocka_unit_test(a_retired_listener_keeps_its_clients_and_answers_no_new_ones),
+        cmocka_unit_test(a_connection_of_a_retired_listener_accepts_packets_of_any_ttl),
+        cmocka_unit_test(an_accepted_socket_that_inherited_no_options_gets_them),
+        cmocka_unit_test(retiring_a_bad_descriptor_does_nothing),
+        cmocka_unit_test(an_adopted_listener_gets_our_options),
+        cmocka_unit_test(an_adopted_datagram_socket_gets_our_options),
+        cmocka_unit_test(a_descriptor_that_is_no_server_socket_is_not_adopted),
+        cmocka_unit_test(adopting_reports_each_call_that_fails),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,7 +16,7 @@ static void clear_environment(void)
         unsetenv(variables[i]);
 }
 
-/* A build without systemd links the stub, which is to do nothing. */
+/* A build without systemd links the stub. */
 static bool is_stub(void)
 {
     return !service_manager_enabled();
@@ -62,46 +62,7 @@ static const char *told(void)
     return text;
 }
 
-static void the_manager_is_told_of_readiness_and_status(void **state)
-{
-    (void)state;
-    if (is_stub())
-        skip_because("built without systemd");
-    assert_true(service_manager_enabled());
-    service_manager_ready("all is well: 100%");
-    assert_string_equal(told(), "READY=1\nSTATUS=all is well: 100%");
-    service_manager_status("%s 3 open");
-    assert_string_equal(told(), "STATUS=%s 3 open");
-    service_manager_stopping(35);
-    assert_string_equal(told(), "STOPPING=1\nEXTEND_TIMEOUT_USEC=35000000");
-    service_manager_alive();
-    assert_string_equal(told(), "WATCHDOG=1");
-    assert_string_equal(told(), "");
-}
-
-static uint64_t monotonic_usec(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
-
-static void a_reload_is_announced_with_its_time(void **state)
-{
-    uint64_t before = monotonic_usec();
-    uint64_t usec = 0;
-    char end;
-
-    (void)state;
-    if (is_stub())
-        skip_because("built without systemd");
-    service_manager_reloading();
-    assert_int_equal(sscanf(told(), "RELOADING=1\nMONOTONIC_USEC=%" SCNu64 "%c", &usec, &end), 1);
-    assert_in_range(usec, before, monotonic_usec());
-}
-
-static void without_a_manager_nothing_is_said_and_nothing_fails(void **state)
+static void without_a_manager_nothing_is_sent_and_nothing_fails(void **state)
 {
     (void)state;
     unsetenv("NOTIFY_SOCKET");
@@ -116,7 +77,7 @@ static void without_a_manager_nothing_is_said_and_nothing_fails(void **state)
     assert_int_equal(service_manager_watchdog_interval(), 0);
 }
 
-static void a_manager_that_is_gone_does_no_harm(void **state)
+static void a_manager_that_has_ended_does_no_harm(void **state)
 {
     (void)state;
     close(manager);
@@ -154,19 +115,7 @@ static void set_pid(const char *variable, long pid)
     assert_int_equal(setenv(variable, text, 1), 0);
 }
 
-static void a_watchdog_for_another_process_is_not_ours(void **state)
-{
-    (void)state;
-    if (is_stub())
-        skip_because("built without systemd");
-    setenv("WATCHDOG_USEC", "1000000", 1);
-    set_pid("WATCHDOG_PID", (long)getpid() + 1);
-    assert_int_equal(service_manager_watchdog_interval(), 0);
-    set_pid("WATCHDOG_PID", (long)getpid());
-    assert_int_equal(service_manager_watchdog_interval(), UINT64_C(1000000000));
-}
-
-static void no_sockets_are_handed_over_by_nobody(void **state)
+static void without_listen_fds_no_sockets_are_handed_over(void **state)
 {
     int first = -1;
 
@@ -200,16 +149,6 @@ static void sockets_are_handed_over_once(void **state)
     for (int fd = 3; fd <= 4; fd++)
         if (opened[fd - 3])
             close(fd);
-}
-
-static void sockets_of_another_process_are_not_ours(void **state)
-{
-    int first = -1;
-
-    (void)state;
-    setenv("LISTEN_FDS", "1", 1);
-    set_pid("LISTEN_PID", (long)getpid() + 1);
-    assert_int_equal(service_manager_sockets(&first), 0);
 }
 
 static void a_malformed_environment_is_an_error_and_is_cleared(void **state)
@@ -248,44 +187,18 @@ static void descriptors_that_are_not_open_are_an_error(void **state)
     assert_int_equal(errno, EBADF);
 }
 
-static void a_manager_that_has_stopped_reading_does_not_stop_us(void **state)
-{
-    unsigned taken = 0, ready = 0;
-
-    (void)state;
-    if (is_stub())
-        skip_because("built without systemd");
-    for (int i = 0; i < 20000; i++)
-        service_manager_status("x");
-    /* Waits a moment for room, in vain. */
-    service_manager_ready("x");
-    for (const char *text = told(); *text; text = told()) {
-        taken++;
-        ready += strncmp(text, "READY", 5) == 0;
-    }
-    assert_in_range(taken, 1, 19999);
-    assert_int_equal(ready, 0);
-    service_manager_ready("x");
-    assert_string_equal(told(), "READY=1\nSTATUS=x");
-}
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(the_manager_is_told_of_readiness_and_status),
-        TEST(a_reload_is_announced_with_its_time),
-        TEST(without_a_manager_nothing_is_said_and_nothing_fails),
-        TEST(a_manager_that_is_gone_does_no_harm),
+        TEST(without_a_manager_nothing_is_sent_and_nothing_fails),
+        TEST(a_manager_that_has_ended_does_no_harm),
         TEST(the_watchdog_interval_is_in_nanoseconds),
-        TEST(a_watchdog_for_another_process_is_not_ours),
-        TEST(no_sockets_are_handed_over_by_nobody),
+        TEST(without_listen_fds_no_sockets_are_handed_over),
         TEST(sockets_are_handed_over_once),
-        TEST(sockets_of_another_process_are_not_ours),
         TEST(a_malformed_environment_is_an_error_and_is_cleared),
         TEST(descriptors_that_are_not_open_are_an_error),
-        TEST(a_manager_that_has_stopped_reading_does_not_stop_us),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
