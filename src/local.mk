@@ -3,7 +3,9 @@ noinst_LIBRARIES += src/libcommon.a src/libdaemon.a src/libclient.a
 
 libcommon_sources = \
     src/common/addr.c src/common/addr.h \
+    src/common/cli.c src/common/cli.h \
     src/common/clock.c src/common/clock.h \
+    src/common/decimal.c src/common/decimal.h \
     src/common/hash.c src/common/hash.h \
     src/common/log.c src/common/log.h \
     src/common/prefix.c src/common/prefix.h \
@@ -76,11 +78,14 @@ libclient_sources = \
     src/probe/resolve.c src/probe/resolve.h \
     src/probe/rtt.c src/probe/rtt.h \
     src/probe/tcp_stream.c src/probe/tcp_stream.h \
-    src/report/chart.c \
-    src/report/mtu_text.c \
+    src/report/chart.c src/report/chart.h \
+    src/report/formats.c src/report/formats.h \
+    src/report/graph.h \
+    src/report/json.h \
+    src/report/mtu_text.c src/report/mtu_text.h \
     src/report/report.c src/report/report.h \
-    src/report/text.c \
-    src/tools/cli.c src/tools/cli.h \
+    src/report/text.c src/report/text.h \
+    src/tools/client.c src/tools/client.h \
     src/tools/thresholds.c src/tools/thresholds.h \
     src/tools/stream/stream.h \
     src/tools/stream/stream_run.c src/tools/stream/stream_run.h \

@@ -32,7 +32,7 @@ reserved='
 <seccomp\.h>                                        daemon/os/seccomp.c
 <jansson\.h>                                        report/json.c
 <(n?curses|term)\.h>                                report/graph.c
-\<(_?exit|_Exit|quick_exit|abort|errx?|verrx?)\(    daemon/main.c tools/cli.c tools/check_echo.c tools/echo-probe.c tools/echoping.c
+\<(_?exit|_Exit|quick_exit|abort|errx?|verrx?)\(    daemon/main.c common/cli.c tools/check_echo.c
 '
 
 mapfile -t sources < <(find . -name '*.[ch]' | sed 's|^\./||' | sort)

@@ -5,7 +5,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 
 #include "common/addr.h"
 
@@ -67,9 +66,5 @@ struct mtu_result {
  * found; 2 any other error. */
 int mtu_find(int socket, const struct addr *peer, const struct mtu_settings *settings,
              struct mtu_result *result);
-
-/* For people: a result, and one probe on one line (a listener may call it). */
-void mtu_print(FILE *out, const struct mtu_result *result);
-void mtu_print_probe(FILE *out, const struct mtu_probe *probe);
 
 #endif

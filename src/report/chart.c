@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: ISC */
+#include "report/chart.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
 
 #include "common/util.h"
 #include "report/report.h"
-
 #define MAX_ROWS 64
 #define MAX_LINE 512 /* columns, and the end */
 #define RANGE    17  /* "1.25 ms - 1.26 ms" */

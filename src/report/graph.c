@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: ISC */
+#include "report/graph.h"
+
 #include <curses.h>
 #include <inttypes.h>
 #include <math.h>
@@ -8,7 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "report/report.h"
+#include "report/chart.h"
+#include "report/text.h"
 
 /* Has macros for many common words. */
 #include <term.h>
@@ -474,6 +477,8 @@ static void graph_finish(struct report *report)
 }
 
 const struct report_kind report_graph = {
+    .name = "graph",
+    .tick = SECOND / 10,
     .start = graph_start,
     .event = graph_event,
     .summary = graph_summary,

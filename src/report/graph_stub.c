@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: ISC */
+#include "report/graph.h"
+
 #include <unistd.h>
 
-#include "report/report.h"
+#include "report/text.h"
 
-/* In place of report_graph.c where there is no ncurses: plain lines. */
+/* In place of graph.c where there is no ncurses: plain lines. */
 
 static void stub_start(struct report *report)
 {
@@ -33,6 +35,7 @@ static void stub_finish(struct report *report)
 }
 
 const struct report_kind report_graph = {
+    .name = "graph",
     .start = stub_start,
     .event = stub_event,
     .summary = stub_summary,

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: ISC */
+#include "report/json.h"
+
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
@@ -6,8 +8,6 @@
 #include <time.h>
 
 #include "config.h"
-#include "report/report.h"
-
 /* The shape of the document; doc/echo-probe.schema.json. */
 #define SHAPE 1
 
@@ -410,9 +410,8 @@ static void drop_state(struct report *report)
     report->state = NULL;
 }
 
-const bool report_has_json = true;
-
 const struct report_kind report_json = {
+    .name = "json",
     .start = document_start,
     .event = document_event,
     .summary = document_summary,
@@ -420,6 +419,7 @@ const struct report_kind report_json = {
 };
 
 const struct report_kind report_json_lines = {
+    .name = "json-lines",
     .start = document_start,
     .event = lines_event,
     .summary = lines_summary,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-#include <string.h>
+#include "report/mtu_text.h"
 
-#include "probe/mtu.h"
+#include <string.h>
 
 static const char *source(const struct addr *from, char text[static ADDR_STRLEN])
 {

@@ -7,11 +7,16 @@
 #include "probe/probe.h"
 
 /* What users and programs see of a run: results on `out`, troubles on `err`. Numbers come from the
- * engine, which is only read. There is one table of functions for each kind of output. */
+ * engine, which is only read. There is one table of functions for each format. */
 
 struct report;
 
+/* One for each format, in a module of its own; formats.c lists them. Every member but `tick` must
+ * be there. A format that this build lacks has only its name. */
 struct report_kind {
+    const char *name; /* the option that chooses it, without "--" */
+    uint64_t tick;    /* how often it takes PROBE_TICK, in nanoseconds; 0: it does not need that */
+
     /* An address is about to be tried: report->peer and report->name. */
     void (*start)(struct report *report);
 
@@ -20,14 +25,9 @@ struct report_kind {
     /* The statistics of a run that took `elapsed` nanoseconds. */
     void (*summary)(struct report *report, uint64_t elapsed);
 
-    /* Give back what the kind has taken; also where there was neither start nor summary. */
+    /* Free what the format allocated. It may come without start and summary before. */
     void (*finish)(struct report *report);
 };
-extern const struct report_kind report_text;       /* ping(8)'s lines */
-extern const bool report_has_json;                 /* or else the next two are empty */
-extern const struct report_kind report_json;       /* one document, at the end */
-extern const struct report_kind report_json_lines; /* an object for each reply, then the summary */
-extern const struct report_kind report_graph; /* a live picture; text where there is no terminal */
 
 struct report {
     const struct report_kind *kind;
@@ -48,17 +48,17 @@ struct report {
     double cpu;              /* microseconds that a process used for an echo; < 0: not asked */
     long pid;                /* of that process */
     int error;               /* errno of writing to `out`; 0: none */
-    void *state;             /* the kind's own */
+    void *state;             /* the format's own */
 };
 
-/* These call the kind's functions; false, or -1, once `out` cannot be written, which
+/* These call the format's functions; false, or -1, once `out` cannot be written, which
  * report_finish() says on `err`. report_event is a probe_listener with the report as context. */
 bool report_start(struct report *report);
 bool report_event(void *report, const struct probe_event *event);
 void report_summary(struct report *report, uint64_t elapsed);
 int report_finish(struct report *report);
 
-/* ---- shared by the kinds ---- */
+/* ---- shared by the formats ---- */
 
 /* Percent of the probes sent that were not received. */
 double report_loss(uint64_t sent, uint64_t received);
@@ -86,24 +86,5 @@ void report_error(FILE *out, const struct probe *probe, const struct addr *peer,
 /* PROBE_CLOSED and PROBE_FAILURE as a sentence on `err`. */
 void report_closed(const struct report *report, const struct probe_event *event);
 void report_failure(const struct report *report, const struct probe_event *event);
-
-/* ---- draw.c: pictures in plain characters ---- */
-
-/* A time with three digits in a unit that suits it: "45.1 us". */
-#define CHART_TIME 32
-const char *chart_time(uint64_t ns, char text[static CHART_TIME]);
-
-/* The round number that is next above a value, or the highest that is not. */
-uint64_t chart_bound(uint64_t value, bool above);
-
-/* How many probes were answered or given up. */
-uint64_t chart_decided(const struct probe *probe);
-
-/* The distribution of round trips in at most `rows` bars of a total width of at most `columns`. */
-void chart_histogram(FILE *out, const struct rtt *rtt, unsigned rows, unsigned columns);
-
-/* One line without an end: how far the run is, its rate, loss, and what is left of it. At most
- * `columns` wide. */
-void chart_progress(FILE *out, const struct probe *probe, uint64_t now, unsigned columns);
 
 #endif

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: ISC */
+#include "report/text.h"
+
 #include <inttypes.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/time.h>
 
-#include "report/report.h"
+#include "report/chart.h"
 
 /* Headers of UDP and IP, for the size on the wire. */
 #define HEADERS_IPV4 28
@@ -375,6 +377,7 @@ static void text_finish(struct report *report)
 }
 
 const struct report_kind report_text = {
+    .name = "text",
     .start = text_start,
     .event = text_event,
     .summary = text_summary,

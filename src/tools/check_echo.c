@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,10 +11,11 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "common/util.h"
 #include "probe/probe.h"
 #include "probe/resolve.h"
 #include "report/report.h"
-#include "tools/cli.h"
+#include "tools/client.h"
 #include "tools/thresholds.h"
 
 /* From one packet to the next, where -t leaves time for that. */
@@ -24,41 +24,12 @@
 #define MAX_PACKETS 1000
 #define MAX_LIMIT   (3600 * SECOND)
 
-/* Without a bar, behind which a monitor expects performance data. */
-#define USAGE                                                                                      \
-    "Usage: check_echo -H HOST [-p PORT] [-w RTA,PL%] [-c RTA,PL%] [-n PACKETS]\n"                 \
-    "           [-t SECONDS] [-s SIZE] [-4] [-6] [--tcp] [--udp] [-v] [-V] [-h]\n"
-
-static const char help[] =
-    USAGE "Check an echo service (RFC 862), every octet that comes back included.\n"
-          "\n"
-          "  -H, --hostname HOST     a name or an address\n"
-          "  -p, --port PORT         a number or a service name (7)\n"
-          "  -w, --warning RTA,PL%   warn from this average round trip in ms on,\n"
-          "                          or from this loss on (100.0,10%)\n"
-          "  -c, --critical RTA,PL%  the same for critical (500.0,50%)\n"
-          "  -n, --packets N         packets to send (5)\n"
-          "  -t, --timeout SECONDS   for everything (10)\n"
-          "  -s, --size SIZE         octets of payload (56)\n"
-          "  -4, --use-ipv4          IPv4 only\n"
-          "  -6, --use-ipv6          IPv6 only\n"
-          "      --tcp               through one TCP connection\n"
-          "      --udp               as UDP datagrams (this is the default)\n"
-          "  -v, --verbose           more lines with all figures\n"
-          "  -V, --version           print the version and exit\n"
-          "  -h, --help              print this help and exit\n"
-          "\n"
-          "Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (and for -V and -h).\n"
-          "See check_echo(1).\n";
-
-static const struct cli cli = {.prefix = "ECHO UNKNOWN - ", .hint = USAGE, .status = STATE_UNKNOWN};
-
-struct options {
+struct check_options {
     struct probe_settings settings;
     const struct probe_ops *ops;
     const char *host;
     const char *port;
-    const char *size; /* as it was written */
+    const char *size; /* as it was written; NULL: not given */
     struct threshold warning;
     struct threshold critical;
     uint64_t limit; /* nanoseconds for everything */
@@ -67,7 +38,7 @@ struct options {
 };
 
 struct check {
-    const struct options *options;
+    const struct check_options *options;
     struct probe probe;
     uint64_t end;           /* when to have finished */
     int untried;            /* addresses */
@@ -80,94 +51,80 @@ struct check {
 
 /* ---- the command line ---- */
 
-static void parse_threshold(const char *option, struct threshold *threshold)
+static void take_threshold(const struct cli *cli, const struct cli_option *option,
+                           const char *value, void *target)
 {
-    if (!threshold_parse(optarg, threshold))
-        cli_refuse_value(&cli, option, optarg,
+    char name[CLI_NAME];
+
+    if (!threshold_parse(value, target))
+        cli_refuse_value(cli, cli_option_name(option, name), value,
                          "milliseconds to 3600000, a comma, and percent to 100 are allowed, as in "
                          "100.0,20%");
 }
 
-enum { OPTION_TCP = 256, OPTION_UDP };
-
-static void parse_option(struct options *options, int option)
+static void take_protocol(const struct cli *cli, const struct cli_option *option, const char *value,
+                          void *target)
 {
-    switch (option) {
-    case 'H':
-        options->host = optarg;
-        break;
-    case 'p':
-        options->port = optarg;
-        break;
-    case 'w':
-        parse_threshold("-w", &options->warning);
-        break;
-    case 'c':
-        parse_threshold("-c", &options->critical);
-        break;
-    case 'n':
-        options->settings.count = cli_number(&cli, "-n", optarg, 1, MAX_PACKETS);
-        break;
-    case 't':
-        options->limit = cli_seconds(&cli, "-t", optarg, SECOND / 10, MAX_LIMIT);
-        break;
-    case 's':
-        options->size = optarg;
-        break;
-    case '4':
-        options->family = AF_INET;
-        break;
-    case '6':
-        options->family = AF_INET6;
-        break;
-    case OPTION_TCP:
-        options->ops = &probe_tcp_ops;
-        break;
-    case OPTION_UDP:
-        options->ops = &probe_udp_ops;
-        break;
-    case 'v':
-        options->verbose = true;
-        break;
-    /* That a plugin is asked for help instead of a check must not look like a good state. */
-    case 'V':
-        puts("check_echo (" PACKAGE_NAME ") " PACKAGE_VERSION);
-        exit(STATE_UNKNOWN);
-    case 'h':
-        fputs(help, stdout);
-        exit(STATE_UNKNOWN);
-    default:
-        cli_refuse_option(&cli);
-    }
+    (void)cli;
+    (void)value;
+    *(const struct probe_ops **)target =
+        strcmp(option->name, "tcp") == 0 ? &probe_tcp_ops : &probe_udp_ops;
 }
 
-static void parse_arguments(struct options *options, int argc, char *argv[])
-{
-    static const struct option long_options[] = {{"hostname", required_argument, NULL, 'H'},
-                                                 {"port", required_argument, NULL, 'p'},
-                                                 {"warning", required_argument, NULL, 'w'},
-                                                 {"critical", required_argument, NULL, 'c'},
-                                                 {"packets", required_argument, NULL, 'n'},
-                                                 {"timeout", required_argument, NULL, 't'},
-                                                 {"size", required_argument, NULL, 's'},
-                                                 {"use-ipv4", no_argument, NULL, '4'},
-                                                 {"use-ipv6", no_argument, NULL, '6'},
-                                                 {"tcp", no_argument, NULL, OPTION_TCP},
-                                                 {"udp", no_argument, NULL, OPTION_UDP},
-                                                 {"verbose", no_argument, NULL, 'v'},
-                                                 {"version", no_argument, NULL, 'V'},
-                                                 {"help", no_argument, NULL, 'h'},
-                                                 {NULL, 0, NULL, 0}};
-    static char state[] = "ECHO UNKNOWN - check_echo";
-    int option;
+#define MEMBER(member) CLI_MEMBER(struct check_options, member)
+#define TEXT(member)   CLI_TEXT(struct check_options, member)
+#define FAMILY(value)  CLI_CONSTANT(struct check_options, family, value)
 
-    /* What getopt_long(3) says begins with this, and it is the line that counts. */
-    argv[0] = state;
-    while ((option = getopt_long(argc, argv, "H:p:w:c:n:t:s:46vVh", long_options, NULL)) >= 0)
-        parse_option(options, option);
-    if (optind < argc)
+static const struct cli_option table[] = {
+    {'H', "hostname", "HOST", "a name or an address", TEXT(host)},
+    {'p', "port", "PORT", "a number or a service name (7)", TEXT(port)},
+    {'w', "warning", "RTA,PL%",
+     "warn from this average round trip in ms on,\nor from this loss on (100.0,10%)",
+     .take = take_threshold, MEMBER(warning)},
+    {'c', "critical", "RTA,PL%", "the same for critical (500.0,50%)", .take = take_threshold,
+     MEMBER(critical)},
+    {'n', "packets", "N", "packets to send (5)",
+     CLI_NUMBER(struct check_options, settings.count, 1, MAX_PACKETS)},
+    {'t', "timeout", "SECONDS", "for everything (10)",
+     CLI_SECONDS(struct check_options, limit, SECOND / 10, MAX_LIMIT)},
+    {'s', "size", "SIZE", "octets of payload (56)", TEXT(size)},
+    {'4', "use-ipv4", NULL, "IPv4 only", FAMILY(AF_INET)},
+    {'6', "use-ipv6", NULL, "IPv6 only", FAMILY(AF_INET6)},
+    {'\0', "tcp", NULL, "through one TCP connection", .take = take_protocol, MEMBER(ops)},
+    {'\0', "udp", NULL, "as UDP datagrams (this is the default)", .take = take_protocol,
+     MEMBER(ops)},
+    {'v', "verbose", NULL, "more lines with all figures", CLI_FLAG(struct check_options, verbose)},
+    {'V', "version", NULL, "print the version and exit", .take = cli_take_version},
+    {'h', "help", NULL, "print this help and exit", .take = cli_take_help},
+};
+
+/* Without a bar, behind which a monitor expects performance data. */
+#define USAGE                                                                                      \
+    "Usage: check_echo -H HOST [-p PORT] [-w RTA,PL%] [-c RTA,PL%] [-n PACKETS]\n"                 \
+    "           [-t SECONDS] [-s SIZE] [-4] [-6] [--tcp] [--udp] [-v] [-V] [-h]\n"
+
+static const struct cli cli = {
+    .prefix = "ECHO UNKNOWN - ",
+    .hint = USAGE,
+    .version = "check_echo (" PACKAGE_NAME ") " PACKAGE_VERSION,
+    .usage = USAGE "Check an echo service (RFC 862), every octet that comes back included.\n\n",
+    .footer = "\nExit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (and for -V and -h).\n"
+              "See check_echo(1).\n",
+    .refused = STATE_UNKNOWN,
+    /* A plugin that is asked for help instead of a check must not look like a good state. */
+    .informed = STATE_UNKNOWN,
+    .unwritten = STATE_UNKNOWN,
+    .options = table,
+    .count = COUNT(table),
+};
+
+static void parse_arguments(struct check_options *options, int argc, char *argv[])
+{
+    int operands = cli_parse(&cli, argc, argv, options);
+
+    if (operands < argc)
         cli_refuse(&cli, "argument '%s': only options are allowed, -H before the host",
-                   argv[optind]);
+                   argv[operands]);
     if (!options->host)
         cli_refuse(&cli, "-H HOST must be given");
     if (options->warning.rta > options->critical.rta ||
@@ -177,10 +134,10 @@ static void parse_arguments(struct options *options, int argc, char *argv[])
                    (double)options->critical.rta / MILLISECOND, options->critical.loss / 100.0);
 }
 
-static void check_size(struct options *options, int family)
+static void check_size(struct check_options *options, int family)
 {
     if (options->size)
-        options->settings.size = cli_size(&cli, "-s", options->size, options->ops, family);
+        options->settings.size = client_size(&cli, options->size, options->ops, family);
 }
 
 /* ---- the time limit while names are resolved ---- */
@@ -207,7 +164,7 @@ static void set_alarm(uint64_t ns)
 }
 
 /* The name service may take longer than the whole check may. */
-static int resolve_in_time(const struct options *options, struct addr list[RESOLVE_MAX])
+static int resolve_in_time(const struct check_options *options, struct addr list[RESOLVE_MAX])
 {
     char why[RESOLVE_WHY];
     bool numeric;
@@ -276,7 +233,7 @@ static void run(struct check *check, const struct addr list[], int count)
     struct probe *probe = &check->probe;
 
     check->untried = check->options->ops->type == SOCK_DGRAM ? 1 : count;
-    if (cli_open(probe, check->options->ops, list, count, announce, check) < 0) {
+    if (client_open(probe, check->options->ops, list, count, announce, check) < 0) {
         check->failed = true;
     } else {
         check->failed = false;
@@ -365,7 +322,7 @@ static void put_details(const struct check *check)
 
 static enum threshold_state put_result(const struct check *check)
 {
-    const struct options *options = check->options;
+    const struct check_options *options = check->options;
     const struct probe *probe = &check->probe;
     const struct threshold_result result = {
         .rta = probe->counters.received > 0 ? rtt_mean(&probe->rtt) : -1,
@@ -404,13 +361,13 @@ static void redirect_errors(void)
 
 int main(int argc, char *argv[])
 {
-    struct options options = {.settings = probe_defaults,
-                              .ops = &probe_udp_ops,
-                              .port = "7",
-                              .warning = {.rta = 100 * MILLISECOND, .loss = 1000},
-                              .critical = {.rta = 500 * MILLISECOND, .loss = 5000},
-                              .limit = 10 * SECOND,
-                              .family = AF_UNSPEC};
+    struct check_options options = {.settings = probe_defaults,
+                                    .ops = &probe_udp_ops,
+                                    .port = "7",
+                                    .warning = {.rta = 100 * MILLISECOND, .loss = 1000},
+                                    .critical = {.rta = 500 * MILLISECOND, .loss = 5000},
+                                    .limit = 10 * SECOND,
+                                    .family = AF_UNSPEC};
     struct check check = {.options = &options};
     struct addr list[RESOLVE_MAX];
     uint64_t started = clock_now();

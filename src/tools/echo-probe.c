@@ -8,12 +8,14 @@
 
 #include "probe/mtu.h"
 #include "probe/resolve.h"
+#include "report/mtu_text.h"
+#include "report/text.h"
+#include "tools/client.h"
 #include "tools/options.h"
 #include "tools/stream/stream.h"
 
-/* How often the line of progress, and the picture, are drawn. */
+/* How often the line of progress is drawn. */
 #define PROGRESS (SECOND / 4)
-#define PICTURE  (SECOND / 10)
 
 /* What a run needs, and what the report is told of an address before it is tried. */
 struct run {
@@ -83,16 +85,12 @@ static void set_up_report(struct run *run)
                                   .verbose = options->verbose,
                                   .dates = options->dates,
                                   .histogram = options->histogram,
-                                  .sources = options->sources,
+                                  .sources = options->sources > 0,
                                   .message = options->message != NULL,
                                   .cpu = -1,
                                   .pid = options->pid};
-    if (options->quiet && options->kind == &report_text && isatty(STDERR_FILENO)) {
-        run->report.progress = true;
-        run->options.settings.tick = PROGRESS;
-    } else if (options->kind == &report_graph) {
-        run->options.settings.tick = PICTURE;
-    }
+    run->report.progress = options->quiet && options->kind == &report_text && isatty(STDERR_FILENO);
+    run->options.settings.tick = run->report.progress ? PROGRESS : options->kind->tick;
 }
 
 /* ---- what is not a run of probes ---- */
@@ -157,7 +155,7 @@ static int over_connection(struct run *run, int count)
     const struct probe_link *link;
 
     run->report.quiet = true; /* standard output is for what comes back */
-    if (cli_open(&run->probe, &probe_tcp_ops, run->list, count, NULL, NULL) < 0)
+    if (client_open(&run->probe, &probe_tcp_ops, run->list, count, NULL, NULL) < 0)
         return probe_status(&run->probe);
     link = run->probe.links[0];
     return stream_over(run, link->watch.fd, &link->peer);
@@ -185,7 +183,7 @@ static int probe_host(struct run *run)
         return over_connection(run, count);
     if (stream || options->mtu)
         return over_datagrams(run, &run->list[0]);
-    if (cli_open(&run->probe, options->ops, run->list, count, announce, run) == 0)
+    if (client_open(&run->probe, options->ops, run->list, count, announce, run) == 0)
         go(run);
     return probe_status(&run->probe);
 }

@@ -2,7 +2,6 @@
 #include "config.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,51 +12,26 @@
 #include "probe/probe.h"
 #include "probe/resolve.h"
 #include "report/report.h"
-#include "tools/cli.h"
+#include "tools/client.h"
 
 /* Each round trip is remembered for the median. */
 #define MAX_NUMBER  100000
 #define MAX_SECONDS (UINT64_C(100000000) * SECOND)
 
-static const char help[] =
-    "Usage: echoping [options] HOST[:PORT]\n"
-    "Time an echo service (RFC 862) over TCP, a connection for each test, or over UDP.\n"
-    "This is echoping(1) in so far as it is about echo, with the same options and output.\n"
-    "\n"
-    "  -u, --udp                  UDP instead of TCP\n"
-    "  -n, --number N             tests (1)\n"
-    "  -w, --wait SEC             from the beginning of one test to that of the next (1)\n"
-    "  -t, --timeout SEC          how long a test may take, connecting included (10)\n"
-    "  -s, --size SIZE            octets to send (256)\n"
-    "  -f, --fill CHAR            fill what is sent after its first 16 octets\n"
-    "  -P, --type-of-service TOS  0 to 255, or 0x0 to 0xff\n"
-    "  -p, --priority N           accepted, without effect\n"
-    "      --port PORT            a number or a service name, as after HOST: (7)\n"
-    "  -4, --ipv4                 IPv4 only\n"
-    "  -6, --ipv6                 IPv6 only\n"
-    "  -v, --verbose              tell each step\n"
-    "  -V, --version              print the version and exit\n"
-    "      --help                 print this help and exit\n"
-    "\n"
-    "Exit status: 0 at least one test succeeded, 1 none did, or any other error.\n"
-    "See echoping(1), and echo-probe(1) for more than this.\n";
-
-static const struct cli cli = {
-    .prefix = "echoping: ", .hint = "Try 'echoping --help'.\n", .status = EXIT_FAILURE};
-
-struct options {
+struct test_options {
     struct probe_settings settings;
     const struct probe_ops *ops;
-    const char *size; /* as it was written */
+    const char *size; /* as it was written; NULL: not given */
     const char *fill; /* NULL: none */
     char *host;
     const char *port;
+    uint64_t priority; /* of no effect */
     int family;
     bool verbose;
 };
 
 struct tests {
-    const struct options *options;
+    const struct test_options *options;
     struct probe probe;
     struct rtt rtt;  /* of the tests that succeeded, connecting included */
     uint64_t *times; /* the same, in the order they came */
@@ -65,87 +39,92 @@ struct tests {
 
 /* ---- the command line ---- */
 
-/* What echoping knows beyond echo: the option, what it is, and what does it today. */
-static const struct {
-    char letter;
-    const char *text;
-} foreign[] = {{'c', "the chargen service"},
-               {'d', "the discard service"},
-               {'h', "HTTP"},
-               {'i', "ICP"},
-               {'m', "plugins"},
-               {'r', "T/TCP"},
-               {'R', "HTTP"},
-               {'S', "SMTP"},
-               {'C', "SSL"},
-               {'A', "HTTP through a cache"},
-               {'a', "HTTP through a cache"}};
-
-static _Noreturn void refuse_foreign(int option)
+static void take_udp(const struct cli *cli, const struct cli_option *option, const char *value,
+                     void *target)
 {
-    for (size_t i = 0; i < COUNT(foreign); i++)
-        if (foreign[i].letter == option)
-            cli_refuse(&cli, "-%c (%s): only echo over TCP and, with -u, UDP is supported", option,
-                       foreign[i].text);
-    cli_refuse_option(&cli);
+    (void)cli;
+    (void)option;
+    (void)value;
+    *(const struct probe_ops **)target = &probe_udp_ops;
 }
 
-enum { OPTION_PORT = 256, OPTION_HELP };
-
-static void parse_option(struct options *options, int option)
+static void take_fill(const struct cli *cli, const struct cli_option *option, const char *value,
+                      void *target)
 {
-    struct probe_settings *settings = &options->settings;
-
-    switch (option) {
-    case 'u':
-        options->ops = &probe_udp_ops;
-        break;
-    case 'n':
-        settings->count = cli_number(&cli, "-n", optarg, 1, MAX_NUMBER);
-        break;
-    case 'w':
-        settings->interval = cli_seconds(&cli, "-w", optarg, MILLISECOND, MAX_SECONDS);
-        break;
-    case 't':
-        settings->timeout = cli_seconds(&cli, "-t", optarg, MILLISECOND, MAX_SECONDS);
-        break;
-    case 's':
-        options->size = optarg;
-        break;
-    case 'f':
-        if (strlen(optarg) != 1)
-            cli_refuse_value(&cli, "-f", optarg, "one character of one octet is allowed");
-        options->fill = optarg;
-        break;
-    case 'P':
-        settings->socket.tos = cli_tos(&cli, "-P", optarg);
-        break;
-    case 'p':
-        cli_number(&cli, "-p", optarg, 0, INT32_MAX);
-        break;
-    case OPTION_PORT:
-        options->port = optarg;
-        break;
-    case '4':
-        options->family = AF_INET;
-        break;
-    case '6':
-        options->family = AF_INET6;
-        break;
-    case 'v':
-        options->verbose = true;
-        break;
-    case 'V':
-        cli_print(&cli, "echoping (" PACKAGE_NAME ") " PACKAGE_VERSION "\n");
-    case OPTION_HELP:
-        cli_print(&cli, help);
-    default:
-        refuse_foreign(option);
-    }
+    (void)option;
+    if (strlen(value) != 1)
+        cli_refuse_value(cli, "-f", value, "one character of one octet is allowed");
+    *(const char **)target = value;
 }
+
+/* The option of the echoping that also knows other services. */
+static void refuse_foreign(const struct cli *cli, const struct cli_option *option,
+                           const char *value, void *target)
+{
+    (void)value;
+    (void)target;
+    cli_refuse(cli, "-%c (%s): only echo over TCP and, with -u, UDP is supported", option->letter,
+               option->text);
+}
+
+#define MEMBER(member)   CLI_MEMBER(struct test_options, member)
+#define TEXT(member)     CLI_TEXT(struct test_options, member)
+#define FAMILY(value)    CLI_CONSTANT(struct test_options, family, value)
+#define SECONDS(member)  CLI_SECONDS(struct test_options, member, MILLISECOND, MAX_SECONDS)
+#define FOREIGN(service) .take = refuse_foreign, .text = (service)
+
+static const struct cli_option table[] = {
+    {'u', "udp", NULL, "UDP instead of TCP", .take = take_udp, MEMBER(ops)},
+    {'n', "number", "N", "tests (1)",
+     CLI_NUMBER(struct test_options, settings.count, 1, MAX_NUMBER)},
+    {'w', "wait", "SEC", "from the beginning of one test to that of the next (1)",
+     SECONDS(settings.interval)},
+    {'t', "timeout", "SEC", "how long a test may take, connecting included (10)",
+     SECONDS(settings.timeout)},
+    {'s', "size", "SIZE", "octets to send (256)", TEXT(size)},
+    {'f', "fill", "CHAR", "fill what is sent after its first 16 octets", .take = take_fill,
+     MEMBER(fill)},
+    {'P', "type-of-service", "TOS", "0 to 255, or 0x0 to 0xff", .take = client_take_tos,
+     MEMBER(settings.socket.tos)},
+    {'p', "priority", "N", "accepted, without effect",
+     CLI_NUMBER(struct test_options, priority, 0, INT32_MAX)},
+    {'\0', "port", "PORT", "a number or a service name, as after HOST: (7)", TEXT(port)},
+    {'4', "ipv4", NULL, "IPv4 only", FAMILY(AF_INET)},
+    {'6', "ipv6", NULL, "IPv6 only", FAMILY(AF_INET6)},
+    {'v', "verbose", NULL, "tell each step", CLI_FLAG(struct test_options, verbose)},
+    {'V', "version", NULL, "print the version and exit", .take = cli_take_version},
+    {'\0', "help", NULL, "print this help and exit", .take = cli_take_help},
+    {'c', NULL, NULL, NULL, FOREIGN("the chargen service")},
+    {'d', NULL, NULL, NULL, FOREIGN("the discard service")},
+    {'h', NULL, NULL, NULL, FOREIGN("HTTP")},
+    {'i', NULL, NULL, NULL, FOREIGN("ICP")},
+    {'m', NULL, NULL, NULL, FOREIGN("plugins")},
+    {'r', NULL, NULL, NULL, FOREIGN("T/TCP")},
+    {'R', NULL, NULL, NULL, FOREIGN("HTTP")},
+    {'S', NULL, NULL, NULL, FOREIGN("SMTP")},
+    {'C', NULL, NULL, NULL, FOREIGN("SSL")},
+    {'A', NULL, NULL, NULL, FOREIGN("HTTP through a cache")},
+    {'a', NULL, NULL, NULL, FOREIGN("HTTP through a cache")},
+};
+
+static const struct cli cli = {
+    .prefix = "echoping: ",
+    .hint = "Try 'echoping --help'.\n",
+    .version = "echoping (" PACKAGE_NAME ") " PACKAGE_VERSION,
+    .usage = "Usage: echoping [options] HOST[:PORT]\n"
+             "Time an echo service (RFC 862) over TCP, a connection for each test, or over UDP.\n"
+             "This is echoping(1) in so far as it is about echo, with the same options and "
+             "output.\n\n",
+    .footer = "\nExit status: 0 at least one test succeeded, 1 none did, or any other error.\n"
+              "See echoping(1), and echo-probe(1) for more than this.\n",
+    .refused = EXIT_FAILURE,
+    .unwritten = EXIT_FAILURE,
+    .options = table,
+    .count = COUNT(table),
+};
 
 /* "HOST:PORT", "[HOST]:PORT"; what has more colons is an IPv6 address without a port. */
-static void split_port(struct options *options)
+static void split_port(struct test_options *options)
 {
     char *colon = strrchr(options->host, ':');
     bool bracketed = options->host[0] == '[';
@@ -156,39 +135,21 @@ static void split_port(struct options *options)
     options->port = colon + 1;
 }
 
-static void parse_arguments(struct options *options, int argc, char *argv[])
+static void parse_arguments(struct test_options *options, int argc, char *argv[])
 {
-    static const struct option long_options[] = {{"udp", no_argument, NULL, 'u'},
-                                                 {"number", required_argument, NULL, 'n'},
-                                                 {"wait", required_argument, NULL, 'w'},
-                                                 {"timeout", required_argument, NULL, 't'},
-                                                 {"size", required_argument, NULL, 's'},
-                                                 {"fill", required_argument, NULL, 'f'},
-                                                 {"type-of-service", required_argument, NULL, 'P'},
-                                                 {"priority", required_argument, NULL, 'p'},
-                                                 {"port", required_argument, NULL, OPTION_PORT},
-                                                 {"ipv4", no_argument, NULL, '4'},
-                                                 {"ipv6", no_argument, NULL, '6'},
-                                                 {"verbose", no_argument, NULL, 'v'},
-                                                 {"version", no_argument, NULL, 'V'},
-                                                 {"help", no_argument, NULL, OPTION_HELP},
-                                                 {NULL, 0, NULL, 0}};
-    int option;
+    int operands = cli_parse(&cli, argc, argv, options);
 
-    while ((option =
-                getopt_long(argc, argv, "un:w:t:s:f:P:p:46vVcdhimrRSCAa", long_options, NULL)) >= 0)
-        parse_option(options, option);
-    if (argc - optind != 1)
-        cli_refuse(&cli, argc == optind ? "HOST must be given"
-                                        : "too many arguments: one HOST is allowed");
-    options->host = argv[optind];
+    if (argc - operands != 1)
+        cli_refuse(&cli, argc == operands ? "HOST must be given"
+                                          : "too many arguments: one HOST is allowed");
+    options->host = argv[operands];
     split_port(options);
 }
 
-static void check_size(struct options *options, int family)
+static void check_size(struct test_options *options, int family)
 {
     if (options->size)
-        options->settings.size = cli_size(&cli, "-s", options->size, options->ops, family);
+        options->settings.size = client_size(&cli, options->size, options->ops, family);
 }
 
 /* ---- the tests ---- */
@@ -231,7 +192,7 @@ static void put_trouble(const struct probe_event *event)
     }
 }
 
-static void put_target(const struct options *options)
+static void put_target(const struct test_options *options)
 {
     fprintf(stderr, "echoping: %s port %s: ", options->host, options->port);
 }
@@ -342,7 +303,7 @@ static bool announce(void *context, const struct addr *peer)
     return fflush(stdout) == 0;
 }
 
-static int run(const struct options *options, const struct addr list[], int count)
+static int run(const struct test_options *options, const struct addr list[], int count)
 {
     struct tests tests = {.options = options};
     int status = EXIT_FAILURE;
@@ -356,7 +317,7 @@ static int run(const struct options *options, const struct addr list[], int coun
     tests.probe.payload.fill = (const uint8_t *)options->fill;
     tests.probe.payload.fill_size = 1;
     rtt_init(&tests.rtt);
-    if (cli_open(&tests.probe, options->ops, list, count, announce, &tests) == 0) {
+    if (client_open(&tests.probe, options->ops, list, count, announce, &tests) == 0) {
         probe_run(&tests.probe);
         status = finish(&tests);
     }
@@ -368,7 +329,7 @@ static int run(const struct options *options, const struct addr list[], int coun
 
 int main(int argc, char *argv[])
 {
-    struct options options = {
+    struct test_options options = {
         .settings = probe_defaults, .ops = &probe_connect_ops, .port = "7", .family = AF_UNSPEC};
     struct addr list[RESOLVE_MAX];
     char why[RESOLVE_WHY];

@@ -1,326 +1,177 @@
 /* SPDX-License-Identifier: ISC */
 #include "tools/options.h"
 
-#include <getopt.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/util.h"
 #include "config.h"
+#include "report/formats.h"
+#include "report/text.h"
+#include "tools/client.h"
 
-#define MICROSECOND UINT64_C(1000)
-#define MILLISECOND UINT64_C(1000000)
-#define LONGEST     (UINT64_C(100000000) * SECOND)
+#define LONGEST (UINT64_C(100000000) * SECOND)
 
-/* How long a flood waits for a reply before it sends another probe all the same, and an adaptive
- * run. */
+/* How long a flood, or an adaptive run, waits for a reply before it sends the next probe anyway. */
 #define FLOOD_INTERVAL (10 * MILLISECOND)
 
 /* PID_MAX_LIMIT of Linux. */
 #define HIGHEST_PID (1 << 22)
 
-const struct cli options_cli = {"echo-probe: ", "Try 'echo-probe --help'.\n", 2};
-
-static const char help[] =
-    "Usage: echo-probe [options] tcp|udp HOST [PORT]\n"
-    "Probe an echo service (RFC 862, port 7): verify and time every echo.\n"
-    " -c N      stop after N probes             -q        only the summary\n"
-    " -i SEC    from one probe to the next (1)  -v        with source ports\n"
-    " -w SEC    stop after so long              -D        with the time of day\n"
-    " -W SEC    a reply may take so long (10)   -O        tell of replies overdue\n"
-    " -s SIZE   octets of payload (56)          -n        no names for addresses\n"
-    " -p HEX    octets to fill it with          -4, -6    IPv4 or IPv6 only\n"
-    " -m TEXT   send TEXT and show the echo     -I ADDR   source, or interface\n"
-    " -m -      standard input to output        -Q TOS    type of service\n"
-    " -l N      N probes at once, or under way  -t TTL    time to live, hop limit\n"
-    " -f        flood: as fast as echoes come   -M do|want|dont|probe  fragmentation\n"
-    " -A        adapt: one probe a round trip   -V, -h    version, help\n"
-    " --connect          a connection a probe   --histogram    draw the distribution\n"
-    " --source-port PORT                        --graph        a live picture\n"
-    " --sources N        N source ports, each   --json         one document\n"
-    "                    with its figures       --json-lines   one object a reply\n"
-    " --connections N    N connections          --timestamps kernel|user\n"
-    " --duration SEC     send for so long       --mtu          largest datagram\n"
-    " --pid PID          with its CPU an echo                 that is not fragmented\n"
-    "Long forms: --count --interval --deadline --timeout --size --pattern --message\n"
-    "--preload --flood --adaptive --quiet --verbose --numeric --help --version\n"
-    "Exit status: 0 echoes came, 1 none or too few, 2 other errors. echo-probe(1).\n";
-
-enum {
-    OPTION_CONNECT = CHAR_MAX + 1,
-    OPTION_CONNECTIONS,
-    OPTION_DURATION,
-    OPTION_GRAPH,
-    OPTION_HISTOGRAM,
-    OPTION_JSON,
-    OPTION_JSON_LINES,
-    OPTION_MTU,
-    OPTION_PID,
-    OPTION_SOURCE_PORT,
-    OPTION_SOURCES,
-    OPTION_TIMESTAMPS,
-};
-
-static const struct option long_options[] = {
-    {"adaptive", no_argument, NULL, 'A'},
-    {"connect", no_argument, NULL, OPTION_CONNECT},
-    {"connections", required_argument, NULL, OPTION_CONNECTIONS},
-    {"count", required_argument, NULL, 'c'},
-    {"deadline", required_argument, NULL, 'w'},
-    {"duration", required_argument, NULL, OPTION_DURATION},
-    {"flood", no_argument, NULL, 'f'},
-    {"graph", no_argument, NULL, OPTION_GRAPH},
-    {"help", no_argument, NULL, 'h'},
-    {"histogram", no_argument, NULL, OPTION_HISTOGRAM},
-    {"interval", required_argument, NULL, 'i'},
-    {"json", no_argument, NULL, OPTION_JSON},
-    {"json-lines", no_argument, NULL, OPTION_JSON_LINES},
-    {"message", required_argument, NULL, 'm'},
-    {"mtu", no_argument, NULL, OPTION_MTU},
-    {"numeric", no_argument, NULL, 'n'},
-    {"pattern", required_argument, NULL, 'p'},
-    {"pid", required_argument, NULL, OPTION_PID},
-    {"preload", required_argument, NULL, 'l'},
-    {"quiet", no_argument, NULL, 'q'},
-    {"size", required_argument, NULL, 's'},
-    {"source-port", required_argument, NULL, OPTION_SOURCE_PORT},
-    {"sources", required_argument, NULL, OPTION_SOURCES},
-    {"timeout", required_argument, NULL, 'W'},
-    {"timestamps", required_argument, NULL, OPTION_TIMESTAMPS},
-    {"verbose", no_argument, NULL, 'v'},
-    {"version", no_argument, NULL, 'V'},
-    {NULL, 0, NULL, 0},
-};
-
 /* ---- values ---- */
 
-static uint64_t number(const char *option, uint64_t min, uint64_t max)
-{
-    return cli_number(&options_cli, option, optarg, min, max);
-}
-
-static uint64_t seconds(const char *option, uint64_t min)
-{
-    return cli_seconds(&options_cli, option, optarg, min, LONGEST);
-}
-
 /* Pairs of hexadecimal digits, as ping(8). */
-static void parse_pattern(struct options *options)
+static void take_pattern(const struct cli *cli, const struct cli_option *option, const char *value,
+                         void *target)
 {
-    size_t digits = strspn(optarg, "0123456789abcdefABCDEF");
+    struct options *options = target;
+    size_t digits = strspn(value, "0123456789abcdefABCDEF");
 
-    if (digits == 0 || optarg[digits] != '\0' || digits % 2 != 0 ||
+    (void)option;
+    if (digits == 0 || value[digits] != '\0' || digits % 2 != 0 ||
         digits / 2 > sizeof options->pattern)
-        cli_refuse_value(&options_cli, "-p", optarg,
+        cli_refuse_value(cli, "-p", value,
                          "1 to 16 octets of two hexadecimal digits each are allowed, as in 00ff");
     options->pattern_size = digits / 2;
     for (size_t i = 0; i < options->pattern_size; i++) {
-        const char octet[] = {optarg[2 * i], optarg[2 * i + 1], '\0'};
+        const char octet[] = {value[2 * i], value[2 * i + 1], '\0'};
 
         options->pattern[i] = (uint8_t)strtoul(octet, NULL, 16);
     }
 }
 
-static void parse_source(struct probe_socket *socket)
+static void take_source(const struct cli *cli, const struct cli_option *option, const char *value,
+                        void *target)
 {
-    if (addr_parse(optarg, 0, &socket->source) == 0)
+    struct probe_socket *socket = target;
+
+    (void)option;
+    if (addr_parse(value, 0, &socket->source) == 0)
         return;
     socket->source.len = 0;
-    if (strlen(optarg) == 0 || strlen(optarg) >= sizeof socket->device)
-        cli_refuse_value(&options_cli, "-I", optarg,
+    if (strlen(value) == 0 || strlen(value) >= sizeof socket->device)
+        cli_refuse_value(cli, "-I", value,
                          "an address of this host or the name of an interface is allowed");
-    strcpy(socket->device, optarg);
+    strcpy(socket->device, value);
 }
 
-static int parse_choice(const char *option, const char *const names[], const char *allowed)
+static void take_pmtu(const struct cli *cli, const struct cli_option *option, const char *value,
+                      void *target)
 {
-    for (int i = 0; names[i]; i++)
-        if (strcmp(optarg, names[i]) == 0)
-            return i;
-    cli_refuse_value(&options_cli, option, optarg, allowed);
+    static const struct {
+        const char *name;
+        int value;
+    } choices[] = {{"do", IP_PMTUDISC_DO},
+                   {"want", IP_PMTUDISC_WANT},
+                   {"dont", IP_PMTUDISC_DONT},
+                   {"probe", IP_PMTUDISC_PROBE}};
+
+    (void)option;
+    for (size_t i = 0; i < COUNT(choices); i++)
+        if (strcmp(value, choices[i].name) == 0) {
+            *(int *)target = choices[i].value;
+            return;
+        }
+    cli_refuse_value(cli, "-M", value, "do, want, dont or probe is allowed");
 }
 
-static int parse_pmtu(void)
+static void take_timestamps(const struct cli *cli, const struct cli_option *option,
+                            const char *value, void *target)
 {
-    static const char *const names[] = {"dont", "want", "do", "probe", NULL};
-    static const int values[] = {IP_PMTUDISC_DONT, IP_PMTUDISC_WANT, IP_PMTUDISC_DO,
-                                 IP_PMTUDISC_PROBE};
+    bool kernel = strcmp(value, "kernel") == 0;
 
-    return values[parse_choice("-M", names, "do, want, dont or probe is allowed")];
+    (void)option;
+    if (!kernel && strcmp(value, "user") != 0)
+        cli_refuse_value(cli, "--timestamps", value, "kernel or user is allowed");
+    *(enum timestamps *)target = kernel ? TIMESTAMPS_KERNEL : TIMESTAMPS_USER;
 }
 
-static bool parse_timestamps(void)
+static void take_kind(const struct cli *cli, const struct cli_option *option, const char *value,
+                      void *target)
 {
-    static const char *const names[] = {"user", "kernel", NULL};
+    const struct report_kind **kind = target;
+    const struct report_kind *chosen = report_format(option->name);
 
-    return parse_choice("--timestamps", names, "kernel or user is allowed") == 1;
-}
-
-static const struct probe_ops *parse_protocol(const char *text)
-{
-    if (strcmp(text, probe_tcp_ops.name) == 0)
-        return &probe_tcp_ops;
-    if (strcmp(text, probe_udp_ops.name) == 0)
-        return &probe_udp_ops;
-    cli_refuse_value(&options_cli, "protocol", text, "tcp or udp is allowed, before HOST");
-}
-
-static void choose_kind(struct options *options, const struct report_kind *kind)
-{
-    if (options->kind != &report_text && options->kind != kind)
-        cli_refuse(&options_cli, "only one of --graph, --json and --json-lines can be had");
-    if (kind != &report_graph && !report_has_json)
-        cli_refuse(&options_cli, "this echo-probe was built without jansson, so there is no JSON");
-    options->kind = kind;
+    (void)value;
+    if (*kind != &report_text && *kind != chosen)
+        cli_refuse(cli, "only one of --graph, --json and --json-lines can be had");
+    if (!chosen)
+        cli_refuse(cli, "this echo-probe was built without jansson, so there is no JSON");
+    *kind = chosen;
 }
 
 /* ---- options ---- */
 
-/* What was given, where the value does not tell. */
-struct given {
-    bool connections;
-    bool interval;
-    bool timestamps;
+#define FLAG(member)                CLI_FLAG(struct options, member)
+#define TEXT(member)                CLI_TEXT(struct options, member)
+#define NUMBER(member, least, most) CLI_NUMBER(struct options, member, least, most)
+#define SECONDS(member, least)      CLI_SECONDS(struct options, member, least, LONGEST)
+#define MEMBER(member)              CLI_MEMBER(struct options, member)
+
+static const struct cli_option table[] = {
+    {'c', "count", "N", "stop after N probes", NUMBER(settings.count, 1, UINT32_MAX)},
+    {'i', "interval", "SEC", "from one probe to the next (1)", SECONDS(interval, MICROSECOND)},
+    {'w', "deadline", "SEC", "stop after this time", SECONDS(settings.deadline, MILLISECOND)},
+    {'W', "timeout", "SEC", "how long a reply may take (10)",
+     SECONDS(settings.timeout, MILLISECOND)},
+    {'s', "size", "SIZE", "octets of payload (56)", TEXT(size)},
+    {'p', "pattern", "HEX", "octets to fill the payload with", .take = take_pattern},
+    {'m', "message", "TEXT",
+     "send TEXT and show the echo; with -m - send standard\n"
+     "input and write the echo to standard output",
+     TEXT(message)},
+    {'l', "preload", "N", "N probes at once, or under way with -f and -A",
+     NUMBER(settings.preload, 1, PROBE_MEMORY / 2)},
+    {'f', "flood", NULL, "send as fast as echoes come", FLAG(flood)},
+    {'A', "adaptive", NULL, "send one probe a round trip", FLAG(adaptive)},
+    {'q', "quiet", NULL, "print only the summary", FLAG(quiet)},
+    {'v', "verbose", NULL, "print source ports", FLAG(verbose)},
+    {'D', NULL, NULL, "begin lines with the time of day", FLAG(dates)},
+    {'O', NULL, NULL, "tell of replies that are overdue", FLAG(settings.overdue)},
+    {'n', "numeric", NULL, "do not look up names of addresses", FLAG(numeric)},
+    {'4', NULL, NULL, "IPv4 only", CLI_CONSTANT(struct options, family, AF_INET)},
+    {'6', NULL, NULL, "IPv6 only", CLI_CONSTANT(struct options, family, AF_INET6)},
+    {'I', NULL, "ADDR", "source address, or interface", .take = take_source,
+     MEMBER(settings.socket)},
+    {'Q', NULL, "TOS", "type of service, 0 to 255 or 0x0 to 0xff", .take = client_take_tos,
+     MEMBER(settings.socket.tos)},
+    {'t', NULL, "TTL", "time to live, hop limit", NUMBER(settings.socket.ttl, 1, 255)},
+    {'M', NULL, "HOW", "fragmentation: do, want, dont or probe", .take = take_pmtu,
+     MEMBER(settings.socket.pmtu)},
+    {'\0', "connect", NULL, "TCP: a new connection for each probe", FLAG(connect)},
+    {'\0', "source-port", "PORT", "send from this port",
+     NUMBER(settings.socket.port, 1, UINT16_MAX)},
+    {'\0', "sources", "N", "N source ports in turn, each with its figures",
+     NUMBER(sources, 1, PROBE_MAX_LINKS)},
+    {'\0', "connections", "N", "N connections or sockets in turn",
+     NUMBER(connections, 1, PROBE_MAX_LINKS)},
+    {'\0', "duration", "SEC", "send for this time", SECONDS(settings.duration, MILLISECOND)},
+    {'\0', "pid", "PID", "report the CPU time of process PID an echo", NUMBER(pid, 1, HIGHEST_PID)},
+    {'\0', "histogram", NULL, "draw the distribution at the end", FLAG(histogram)},
+    {'\0', "graph", NULL, "draw a live picture", .take = take_kind, MEMBER(kind)},
+    {'\0', "json", NULL, "print one JSON document", .take = take_kind, MEMBER(kind)},
+    {'\0', "json-lines", NULL, "print a JSON object for each reply", .take = take_kind,
+     MEMBER(kind)},
+    {'\0', "timestamps", "WHERE", "where times are taken: kernel or user", .take = take_timestamps,
+     MEMBER(timestamps)},
+    {'\0', "mtu", NULL, "find the largest datagram that is not fragmented", FLAG(mtu)},
+    {'V', "version", NULL, "print the version and exit", .take = cli_take_version},
+    {'h', "help", NULL, "print this help and exit", .take = cli_take_help},
 };
 
-static bool parse_socket_option(struct options *options, struct given *given, int option)
-{
-    struct probe_socket *socket = &options->settings.socket;
-
-    switch (option) {
-    case '4':
-        options->family = AF_INET;
-        return true;
-    case '6':
-        options->family = AF_INET6;
-        return true;
-    case 'I':
-        parse_source(socket);
-        return true;
-    case 'M':
-        socket->pmtu = parse_pmtu();
-        return true;
-    case 'Q':
-        socket->tos = cli_tos(&options_cli, "-Q", optarg);
-        return true;
-    case 't':
-        socket->ttl = (int)number("-t", 1, 255);
-        return true;
-    case OPTION_SOURCE_PORT:
-        socket->port = (uint16_t)number("--source-port", 1, 65535);
-        return true;
-    case OPTION_SOURCES:
-        options->settings.links = (unsigned)number("--sources", 1, PROBE_MAX_LINKS);
-        options->sources = true;
-        return true;
-    case OPTION_CONNECTIONS:
-        options->settings.links = (unsigned)number("--connections", 1, PROBE_MAX_LINKS);
-        given->connections = true;
-        return true;
-    case OPTION_CONNECT:
-        options->connect = true;
-        return true;
-    default:
-        return false;
-    }
-}
-
-static bool parse_schedule_option(struct options *options, struct given *given, int option)
-{
-    struct probe_settings *settings = &options->settings;
-
-    switch (option) {
-    case 'A':
-        options->adaptive = true;
-        return true;
-    case 'c':
-        settings->count = number("-c", 1, UINT32_MAX);
-        return true;
-    case 'f':
-        options->flood = true;
-        return true;
-    case 'i':
-        settings->interval = seconds("-i", MICROSECOND);
-        given->interval = true;
-        return true;
-    case 'l':
-        settings->preload = (unsigned)number("-l", 1, PROBE_MEMORY / 2);
-        return true;
-    case 'O':
-        settings->overdue = true;
-        return true;
-    case 'w':
-        settings->deadline = seconds("-w", MILLISECOND);
-        return true;
-    case 'W':
-        settings->timeout = seconds("-W", MILLISECOND);
-        return true;
-    case OPTION_DURATION:
-        settings->duration = seconds("--duration", MILLISECOND);
-        return true;
-    case OPTION_TIMESTAMPS:
-        settings->kernel_stamps = parse_timestamps();
-        given->timestamps = true;
-        return true;
-    default:
-        return false;
-    }
-}
-
-static bool parse_payload_option(struct options *options, int option)
-{
-    switch (option) {
-    case 'm':
-        options->message = optarg;
-        return true;
-    case 'p':
-        parse_pattern(options);
-        return true;
-    case 's':
-        options->size = optarg;
-        return true;
-    case OPTION_MTU:
-        options->mtu = true;
-        return true;
-    default:
-        return false;
-    }
-}
-
-static bool parse_output_option(struct options *options, int option)
-{
-    switch (option) {
-    case 'D':
-        options->dates = true;
-        return true;
-    case 'n':
-        options->numeric = true;
-        return true;
-    case 'q':
-        options->quiet = true;
-        return true;
-    case 'v':
-        options->verbose = true;
-        return true;
-    case OPTION_GRAPH:
-        choose_kind(options, &report_graph);
-        return true;
-    case OPTION_HISTOGRAM:
-        options->histogram = true;
-        return true;
-    case OPTION_JSON:
-        choose_kind(options, &report_json);
-        return true;
-    case OPTION_JSON_LINES:
-        choose_kind(options, &report_json_lines);
-        return true;
-    case OPTION_PID:
-        options->pid = (pid_t)number("--pid", 1, HIGHEST_PID);
-        return true;
-    default:
-        return false;
-    }
-}
+const struct cli options_cli = {
+    .prefix = "echo-probe: ",
+    .hint = "Try 'echo-probe --help'.\n",
+    .version = "echo-probe (" PACKAGE_NAME ") " PACKAGE_VERSION,
+    .usage = "Usage: echo-probe [options] tcp|udp HOST [PORT]\n"
+             "Probe an echo service (RFC 862, port 7): verify and time every echo.\n\n",
+    .footer = "\nExit status: 0 echoes came, 1 none or too few, 2 other errors.\n"
+              "See echo-probe(1).\n",
+    .refused = 2,
+    .unwritten = 2,
+    .options = table,
+    .count = COUNT(table),
+};
 
 /* ---- what options mean together ---- */
 
@@ -337,22 +188,22 @@ static void check_stream(const struct options *options)
 
     refuse_both(settings->count != 0, "-m -", "-c");
     refuse_both(options->flood || options->adaptive, "-m -", "-f or -A");
-    refuse_both(options->connect || settings->links > 1, "-m -",
+    refuse_both(options->connect || options->sources > 1 || options->connections > 1, "-m -",
                 "--connect, --connections or --sources");
     refuse_both(options->kind != &report_text || options->histogram, "-m -",
                 "--json, --json-lines, --graph or --histogram");
 }
 
-static void check_combinations(const struct options *options, const struct given *given)
+static void check_combinations(const struct options *options)
 {
     const struct probe_settings *settings = &options->settings;
-    bool many = settings->links > 1;
+    unsigned links = options->sources + options->connections;
 
     refuse_both(options->message && options->size, "-m", "-s");
     refuse_both(options->message && options->pattern_size > 0, "-m", "-p");
     refuse_both(options->adaptive && options->flood, "-A", "-f");
-    refuse_both(options->sources && given->connections, "--sources", "--connections");
-    refuse_both(options->connect && many, "--connect", "--sources or --connections");
+    refuse_both(options->sources > 0 && options->connections > 0, "--sources", "--connections");
+    refuse_both(options->connect && links > 1, "--connect", "--sources or --connections");
     refuse_both(options->connect && settings->socket.port != 0, "--connect", "--source-port");
     refuse_both(options->mtu && options->message, "--mtu", "-m");
     refuse_both(options->mtu && options->kind != &report_text, "--mtu",
@@ -364,27 +215,40 @@ static void check_combinations(const struct options *options, const struct given
         cli_refuse(&options_cli, options->mtu
                                      ? "--mtu is for udp only: TCP sends no datagrams"
                                      : "--connect is for tcp only: UDP has no connections");
-    if (settings->socket.port != 0 && settings->socket.port + settings->links - 1 > 65535)
+    if (settings->socket.port != 0 && links > 0 && settings->socket.port + links - 1 > UINT16_MAX)
         cli_refuse(&options_cli, "--source-port %u leaves no room for %u source ports up to 65535",
-                   (unsigned)settings->socket.port, settings->links);
+                   (unsigned)settings->socket.port, links);
 }
 
-static void combine(struct options *options, const struct given *given)
+static void combine(struct options *options)
 {
     struct probe_settings *settings = &options->settings;
+    bool paced = options->interval != 0;
 
     if (options->connect)
         options->ops = &probe_connect_ops;
-    if (options->adaptive || (options->flood && !given->interval)) {
+    if (options->sources > 0 || options->connections > 0)
+        settings->links = options->sources + options->connections;
+    if (options->adaptive || (options->flood && !paced))
         settings->window = settings->preload;
-        if (!given->interval && options->flood)
-            settings->interval = FLOOD_INTERVAL;
-    }
+    if (paced)
+        settings->interval = options->interval;
+    else if (options->flood)
+        settings->interval = FLOOD_INTERVAL;
     if (options->flood)
         options->quiet = true;
     /* The kernel tells of every datagram sent, which costs as much as receiving one. */
-    if (options->flood && !given->timestamps)
+    if (options->timestamps == TIMESTAMPS_USER || (options->flood && !options->timestamps))
         settings->kernel_stamps = false;
+}
+
+static const struct probe_ops *find_protocol(const char *name)
+{
+    if (strcmp(name, probe_tcp_ops.name) == 0)
+        return &probe_tcp_ops;
+    if (strcmp(name, probe_udp_ops.name) == 0)
+        return &probe_udp_ops;
+    cli_refuse_value(&options_cli, "protocol", name, "tcp or udp is allowed, before HOST");
 }
 
 /* "127.0.0.1:7007", "[::1]:7007", "localhost:7007": no name and no address has just one colon, or
@@ -403,7 +267,7 @@ static void parse_operands(struct options *options, int argc, char *argv[])
         cli_refuse(&options_cli, "tcp or udp, and then HOST, must be given");
     if (argc > 3)
         cli_refuse(&options_cli, "too many arguments: only tcp or udp, HOST and PORT are needed");
-    options->ops = parse_protocol(argv[0]);
+    options->ops = find_protocol(argv[0]);
     options->host = argv[1];
     if (has_port(options->host))
         cli_refuse_value(&options_cli, "HOST", options->host,
@@ -414,31 +278,20 @@ static void parse_operands(struct options *options, int argc, char *argv[])
 
 void options_parse(struct options *options, int argc, char *argv[])
 {
-    struct given given = {0};
-    int option;
+    int operands;
 
     *options = (struct options){
         .settings = probe_defaults, .kind = &report_text, .port = "7", .family = AF_UNSPEC};
-    while ((option = getopt_long(argc, argv, "46Ac:DfhI:i:l:M:m:nOp:Q:qs:t:VvW:w:", long_options,
-                                 NULL)) >= 0) {
-        if (option == 'h')
-            cli_print(&options_cli, help);
-        if (option == 'V')
-            cli_print(&options_cli, "echo-probe (" PACKAGE_NAME ") " PACKAGE_VERSION "\n");
-        if (!parse_socket_option(options, &given, option) &&
-            !parse_schedule_option(options, &given, option) &&
-            !parse_payload_option(options, option) && !parse_output_option(options, option))
-            cli_refuse_option(&options_cli);
-    }
-    parse_operands(options, argc - optind, argv + optind);
-    check_combinations(options, &given);
-    combine(options, &given);
+    operands = cli_parse(&options_cli, argc, argv, options);
+    parse_operands(options, argc - operands, argv + operands);
+    check_combinations(options);
+    combine(options);
 }
 
 void options_size(struct options *options, int family)
 {
     if (options->size)
-        options->settings.size = cli_size(&options_cli, "-s", options->size, options->ops, family);
+        options->settings.size = client_size(&options_cli, options->size, options->ops, family);
     if (options->message && strcmp(options->message, "-") != 0) {
         options->settings.size = strlen(options->message);
         if (options->settings.size < probe_min_size(options->ops) ||

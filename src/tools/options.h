@@ -2,8 +2,15 @@
 #ifndef ECHOD_TOOLS_OPTIONS_H
 #define ECHOD_TOOLS_OPTIONS_H
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "common/cli.h"
 #include "report/report.h"
-#include "tools/cli.h"
+
+enum timestamps { TIMESTAMPS_DEFAULT, TIMESTAMPS_KERNEL, TIMESTAMPS_USER };
 
 /* echo-probe's command line. */
 struct options {
@@ -12,11 +19,15 @@ struct options {
     const struct report_kind *kind;
     const char *host;
     const char *port;
-    const char *size;    /* as it was written; NULL: not given */
-    const char *message; /* the payload, or "-"; NULL: not given */
-    uint8_t pattern[16]; /* to fill the payload with */
-    size_t pattern_size; /* 0: not given */
-    pid_t pid;           /* whose CPU time to report; 0: nobody's */
+    const char *size;     /* as it was written; NULL: not given */
+    const char *message;  /* the payload, or "-"; NULL: not given */
+    uint64_t interval;    /* nanoseconds; 0: not given */
+    uint8_t pattern[16];  /* to fill the payload with */
+    size_t pattern_size;  /* octets; 0: not given */
+    pid_t pid;            /* the process whose CPU time is reported; 0: none */
+    unsigned sources;     /* source ports; 0: not given */
+    unsigned connections; /* 0: not given */
+    enum timestamps timestamps;
     int family;
     bool adaptive;
     bool connect;
@@ -27,12 +38,11 @@ struct options {
     bool verbose;
     bool dates;
     bool histogram;
-    bool sources;
 };
 
 extern const struct cli options_cli;
 
-/* Read the command line. What is wrong with it ends the program, and so do -h and -V. */
+/* Read the command line. An error in it ends the program, and so do -h and -V. */
 void options_parse(struct options *options, int argc, char *argv[]);
 
 /* Once the family is known: the size of the payload that is to be sent over it. */

@@ -2,7 +2,7 @@
 #include "tools/thresholds.h"
 
 #include "common/clock.h"
-#include "tools/cli.h"
+#include "common/decimal.h"
 
 const char *threshold_state_name(enum threshold_state state)
 {
@@ -14,11 +14,11 @@ const char *threshold_state_name(enum threshold_state state)
 bool threshold_parse(const char *text, struct threshold *threshold)
 {
     uint64_t loss;
-    const char *p = cli_decimal(text, MILLISECOND, THRESHOLD_MAX_RTA, &threshold->rta);
+    const char *p = parse_decimal(text, MILLISECOND, THRESHOLD_MAX_RTA, &threshold->rta);
 
     if (!p || *p != ',' || threshold->rta > THRESHOLD_MAX_RTA)
         return false;
-    p = cli_decimal(p + 1, 100, THRESHOLD_ALL_LOST, &loss);
+    p = parse_decimal(p + 1, 100, THRESHOLD_ALL_LOST, &loss);
     if (!p || loss > THRESHOLD_ALL_LOST)
         return false;
     threshold->loss = (unsigned)loss;

@@ -292,7 +292,7 @@ def _():
             done.expect(UNKNOWN, r"\AECHO UNKNOWN - port '0': .*\n\Z")
     for arguments, text in ((["-z"], "invalid option -- 'z'"), (["--nosuch"], "unrecognized option '--nosuch'"),
                             (["-H"], "option requires an argument -- 'H'")):
-        expect_refusal(run(*arguments), f"check_echo: {text}")
+        expect_refusal(run(*arguments), text)
 
 
 @test("-V and -h: UNKNOWN, lest a check that only asks for help looks good")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """The options that a program accepts are those of its help, of its manual page and of its completions.
 
-The list is the program's own: each letter, and each first letter of a word, is given to it, and getopt_long(3) says whether it has
+The list is the program's own: each letter, and each first letter of a word, is given to it, and the program says whether it has
 such an option, and how it is called.
 """
 
@@ -28,14 +28,14 @@ def said(program, *arguments):
 
 
 def accepted(program):
-    """Letters and words of all options, as getopt_long(3) knows them, but for those that are known only to be refused by name."""
+    """Letters and words of all options, as the program knows them, but for those that are known only to be refused by name."""
     letters = {c for c in string.ascii_letters + string.digits if not re.search("invalid option|only echo over", said(program, f"-{c}"))}
     words = set()
     for first in string.ascii_lowercase:
         # Only one of the two is an error where one word begins so: it takes a value, or it does not.
         for argument in (f"--{first}", f"--{first}="):
             for line in said(program, argument).splitlines():
-                if "unrecognized" not in line and ": option '" in line:
+                if "unrecognized" not in line and " option '" in line:
                     words |= set(re.findall(r"'--([a-z][a-z0-9-]+)", line))
     return letters, words
 

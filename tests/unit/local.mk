@@ -19,6 +19,8 @@ LDADD = tests/unit/libdaemon.a tests/unit/libclient.a tests/unit/libcommon.a $(d
 
 unit_tests = \
     tests/unit/common/test_addr \
+    tests/unit/common/test_cli \
+    tests/unit/common/test_decimal \
     tests/unit/common/test_hash \
     tests/unit/common/test_log \
     tests/unit/common/test_prefix \
@@ -71,13 +73,13 @@ unit_tests += \
     tests/unit/probe/test_schedule
 unit_tests += \
     tests/unit/report/test_chart \
+    tests/unit/report/test_formats \
     tests/unit/report/test_report
 if JSON
 unit_tests += tests/unit/report/test_json
 endif
 EXTRA_DIST += tests/unit/report/test_json.c
 unit_tests += \
-    tests/unit/tools/test_cli \
     tests/unit/tools/test_thresholds
 unit_tests += \
     tests/unit/tools/stream/test_stream \

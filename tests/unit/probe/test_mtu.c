@@ -7,6 +7,7 @@
 
 #include "probe/datagram.h"
 #include "probe/payload.h"
+#include "report/mtu_text.h"
 #include "unit/unit.h"
 
 WRAP_FAILING(int, setsockopt, -1, (int fd, int level, int name, const void *value, socklen_t len),

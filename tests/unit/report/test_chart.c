@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-#include "report/report.h"
+#include "report/chart.h"
 
 #include "unit/unit.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include <jansson.h>
 
-#include "report/report.h"
+#include "report/json.h"
 
 #include "unit/unit.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-#include "report/report.h"
+#include "report/text.h"
 
 #include "unit/unit.h"
 
