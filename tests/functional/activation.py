@@ -149,8 +149,8 @@ def _():
                 said = f"{protocol}: another process has shut down the socket of 127.0.0.1:{port_of(s)}"
                 wait_for(lambda said=said: echod.log().count(said) == workers, PATIENCE, said)
             used = echod.cpu()
-            time.sleep(0.5)
-            assert echod.cpu() - used < 0.2, echod.cpu() - used
+            time.sleep(0.3)
+            assert echod.cpu() - used < 0.15, echod.cpu() - used
             echod.check_tcp(port=port_of(other_tcp))
             echod.check_udp(port=port_of(other_udp))
             echod.reload()
@@ -499,7 +499,7 @@ for workers in (1, 2):
     @test(f"the watchdog hears of a daemon that runs, and not of one that is stuck; {plural(workers, 'worker')}")
     def _(workers=workers):
         with Manager() as manager, \
-             Echod(top=f"workers = {workers}", environment=manager.environment(WATCHDOG_USEC="400000")) as echod:
+             Echod(top=f"workers = {workers}", environment=manager.environment(WATCHDOG_USEC="200000")) as echod:
             manager.expect("READY")
             for _ in range(5):
                 begin = time.monotonic()
@@ -509,7 +509,7 @@ for workers in (1, 2):
             wait_for(lambda: echod.status()["State"][0] == "T", PATIENCE, "it to stop")
             while select.select([manager.socket], [], [], 0)[0]:
                 manager.next()
-            assert manager.count("WATCHDOG", 1) == 0
+            assert manager.count("WATCHDOG", 0.5) == 0
             echod.kill(signal.SIGCONT)
             manager.expect("WATCHDOG")
 
@@ -517,15 +517,15 @@ for workers in (1, 2):
 @test("one worker that is stuck silences the watchdog, though the others run")
 def _():
     with Manager() as manager, \
-         Echod(top="workers = 2", environment=manager.environment(WATCHDOG_USEC="400000")) as echod:
+         Echod(top="workers = 2", environment=manager.environment(WATCHDOG_USEC="200000")) as echod:
         manager.expect("READY")
         manager.expect("WATCHDOG")
         # A sanitizer may have a thread too, from before ours.
         threads = sorted(int(t) for t in os.listdir(f"/proc/{echod.process.pid}/task"))
         with frozen_thread(threads[-1]):
             # What it had said before still counts for a moment.
-            manager.count("WATCHDOG", 0.5)
-            assert manager.count("WATCHDOG", 1) == 0
+            manager.count("WATCHDOG", 0.3)
+            assert manager.count("WATCHDOG", 0.5) == 0
         manager.expect("WATCHDOG")
 
 
@@ -551,7 +551,7 @@ def _():
     for environment in ({"WATCHDOG_USEC": "200000", "WATCHDOG_PID": "1"}, {}):
         with Manager() as manager, Echod(environment=manager.environment(**environment)):
             manager.expect("READY")
-            assert manager.count("WATCHDOG", 0.5) == 0
+            assert manager.count("WATCHDOG", 0.3) == 0
 
 
 if __name__ == "__main__":

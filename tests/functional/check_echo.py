@@ -12,7 +12,7 @@ import threading
 import probing
 from daemon import THREAD_SANITIZED
 from lib import free_port, run_all, skip, test
-from probing import Full, Running, Tcp, Udp, bound, hosts, reset, without_network
+from probing import all_of, Full, Running, Tcp, Udp, bound, hosts, reset, without_network
 
 CHECK_ECHO = os.environ["CHECK_ECHO"]
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
@@ -73,11 +73,14 @@ def _():
 
 @test("WARNING and CRITICAL by loss: also when it is just what was said")
 def _():
-    for warning, critical, state in (("20.01", "100", OK), ("20", "20.01", WARNING), ("10", "20", CRITICAL)):
+    def check(warning, critical, state):
         with Udp(lambda n, data: [data] if n != 2 else []) as server:
-            done = run("-H", "127.0.0.1", "-p", server.port, "-t", "5", "-w", f"3600000,{warning}%", "-c", f"3600000,{critical}")
+            done = run("-H", "127.0.0.1", "-p", server.port, "-t", "3", "-w", f"3600000,{warning}%", "-c", f"3600000,{critical}")
         expect(done, state, rf"127\.0\.0\.1: rta {MS}ms, lost 20%",
                rta("3600000.000", "3600000.000") + rf"pl=20%;{re.escape(warning)};{re.escape(critical)};0;100")
+
+    # Each waits for the lost reply until its time is up: together.
+    all_of(lambda: check("20.01", "100", OK), lambda: check("20", "20.01", WARNING), lambda: check("10", "20", CRITICAL))
 
 
 @test("CRITICAL without any reply, and the round trip is not known")
@@ -157,34 +160,34 @@ def _():
 @test("-t ends what a TCP server does not accept")
 def _():
     with Full() as server:
-        expect(run("-H", "127.0.0.1", "-p", server.port, "--tcp", "-t", "2"), CRITICAL,
+        expect(run("-H", "127.0.0.1", "-p", server.port, "--tcp", "-t", "0.5"), CRITICAL,
                r"127\.0\.0\.1: (no connection in time|Connection timed out), lost 100%", "rta=U;.*")
 
 
 @test("-t ends what a TCP server accepts and does not answer")
 def _():
     with Tcp(Tcp.wait_end) as server:
-        expect(run("-H", "127.0.0.1", "-p", server.port, "--tcp", "-t", "2"), CRITICAL,
+        expect(run("-H", "127.0.0.1", "-p", server.port, "--tcp", "-t", "0.5"), CRITICAL,
                r"127\.0\.0\.1: no reply, lost 100%", "rta=U;.*")
 
 
 @test("-t ends it also where a server takes in less than is sent")
 def _():
     with Tcp(lambda server, connection: server.readable()) as server:
-        expect(run("-H", "127.0.0.1", "-p", server.port, "--tcp", "-t", "2", "-s", "16777216"), CRITICAL,
+        expect(run("-H", "127.0.0.1", "-p", server.port, "--tcp", "-t", "0.5", "-s", "16777216"), CRITICAL,
                r"127\.0\.0\.1: no reply, lost 100%", "rta=U;.*")
 
 
 @test("-t makes room for all packets")
 def _():
     with Udp() as server:
-        expect(run("-H", "127.0.0.1", "-p", server.port, "-n", "100", "-t", "10", *LENIENT), OK, rf".*: rta {MS}ms, lost 0%", "rta=.*")
+        expect(run("-H", "127.0.0.1", "-p", server.port, "-n", "100", "-t", "4", *LENIENT), OK, rf".*: rta {MS}ms, lost 0%", "rta=.*")
 
 
 @test("the addresses of a name share the time: one that lets nobody in does not use up all of it")
 def _():
     with Tcp(host="::1"), Tcp() as server, hosts("::1 two.test\n127.0.0.1 two.test\n") as prefix, Full("::1", server.port):
-        done = run("-H", "two.test", "-p", server.port, "--tcp", "-t", "10", "-v", *LENIENT, prefix=prefix)
+        done = run("-H", "two.test", "-p", server.port, "--tcp", "-t", "3", "-v", *LENIENT, prefix=prefix)
     done.expect(OK, r"\AECHO OK - two\.test: rta ", rf"^tcp to 127\.0\.0\.1:{server.port}$")
 
 

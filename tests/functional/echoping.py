@@ -145,17 +145,17 @@ def _():
 @test("lost tests have no elapsed time; the others do, and that is success")
 def _():
     with Udp(lambda n, data: [data] if n in (1, 4) else []) as server:
-        done = run("-u", "-n", "4", *FAST, "-t", "3", f"127.0.0.1:{server.port}")
+        done = run("-u", "-n", "4", *FAST, "-t", "1", f"127.0.0.1:{server.port}")
     done.expect(0, rf"\A({ELAPSED}){{2}}---\nWarning: 2 message\(s\) lost \(50 %\)\n{STATISTICS}\Z",
-                err=rf"\Aechoping: 127\.0\.0\.1 port {server.port}: Timeout: 2 of 4 tests had no echo after 3 s\n\Z")
+                err=rf"\Aechoping: 127\.0\.0\.1 port {server.port}: Timeout: 2 of 4 tests had no echo after 1 s\n\Z")
 
 
 @test("status 1 where all are lost")
 def _():
     with Udp(lambda n, data: []) as udp, Tcp(Tcp.wait_end) as tcp:
         for arguments, port in ((("-u", f"127.0.0.1:{udp.port}"), udp.port), (("--port", tcp.port, "127.0.0.1"), tcp.port)):
-            run("-n", "2", *FAST, "-t", "1", *arguments).expect(
-                1, r"\A\Z", err=rf"\Aechoping: 127\.0\.0\.1 port {port}: Timeout: 2 of 2 tests had no echo after 1 s\n\Z")
+            run("-n", "2", *FAST, "-t", "0.3", *arguments).expect(
+                1, r"\A\Z", err=rf"\Aechoping: 127\.0\.0\.1 port {port}: Timeout: 2 of 2 tests had no echo after 0\.3 s\n\Z")
 
 
 @test("status 1 and the reason where nobody listens")

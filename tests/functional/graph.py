@@ -146,9 +146,9 @@ def _():
 
 @test("thousands of probes a second share columns")
 def _():
-    with Udp() as server, Terminal("-c", 3000, "--graph", "-i", "0.001", *PATIENT, "udp", "127.0.0.1", server.port) as terminal:
+    with Udp() as server, Terminal("-c", 1000, "--graph", "-i", "0.001", *PATIENT, "udp", "127.0.0.1", server.port) as terminal:
         terminal.draws()
-        expect(terminal.ends(0), received(3000), RTT)
+        expect(terminal.ends(0), received(1000), RTT)
 
 
 @test("TCP, on a narrow terminal")
@@ -176,7 +176,7 @@ def _():
             terminal.resize(*size)
             # A few pictures, more than one.
             sent = len(seen)
-            terminal.until(lambda count=sent: len(seen) > count + 6, f"probes at {size}")
+            terminal.until(lambda count=sent: len(seen) > count + 3, f"probes at {size}")
         at = len(terminal.output)
         terminal.resize(30, 90)
         terminal.shows(rb"q ends", at)

@@ -8,6 +8,7 @@
 """
 
 import contextlib
+import functools
 import re
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import sys
 
 from daemon import ip, need_ip, private_network
 from lib import run_all, skip, test
-from probing import PATIENCE, PATIENT, Udp, bound, run
+from probing import PATIENCE, PATIENT, all_of, Udp, bound, run
 
 HOSTS = {"198.51.100.2": 28, "2001:db8:2::2": 48}
 
@@ -133,12 +134,14 @@ def _():
 def _():
     # A veth interface takes no frame that is longer than its own MTU with the tag of a VLAN.
     with path(end=1400):
-        for host, headers in HOSTS.items():
-            done = run("-W", "0.5", "--mtu", "udp", host).expect(
+        def search(host, headers):
+            done = run("-W", "0.2", "--mtu", "udp", host).expect(
                 0, r"^path MTU to \S+: 140[0-4], for \d+ bytes of payload$",
                 r"^limit: black hole, larger datagrams vanish: \d+ bytes: no reply, and no error, in 3 tries$")
             mtu, payload = re.search(r"^path MTU to \S+: (\d+), for (\d+)", done.out, re.M).groups()
             assert int(mtu) - int(payload) == headers, str(done)
+
+        all_of(*(functools.partial(search, *host) for host in HOSTS.items()))
 
 
 @test("a way back with a smaller MTU: the reply comes in fragments, and the result says both")

@@ -80,7 +80,7 @@ def _():
 @test("-f goes on where replies are lost")
 def _():
     with Udp(lambda n, data: [data] if n > 50 else []) as server:
-        run("-f", "-l", 10, "-c", 200, "-W", 3, "udp", "127.0.0.1", server.port).expect(0, summary(200, 150, 25), RATE)
+        run("-f", "-l", 10, "-c", 200, "-W", 1, "udp", "127.0.0.1", server.port).expect(0, summary(200, 150, 25), RATE)
 
 
 @test("-f with -i keeps to the clock")
@@ -121,7 +121,7 @@ def _():
 @test("-O tells of what is not answered when the next is sent")
 def _():
     with Udp(lambda n, data: [] if n == 2 else [data]) as server:
-        run("-O", "-c", 3, "-i", "0.2", "-W", 2, "udp", "127.0.0.1", server.port).expect(
+        run("-O", "-c", 3, "-i", "0.2", "-W", 1, "udp", "127.0.0.1", server.port).expect(
             0, "udp_seq=1 ", "^no answer yet for udp_seq=2$", "udp_seq=3 ", rf"^3 packets transmitted, 2 received{LATE}, 33")
 
 
@@ -282,7 +282,7 @@ def _():
 @test("--sources names the ports whose path is broken")
 def _():
     with Watching(lost={1}) as server:
-        done = run("--sources", 3, "-c", 6, "-i", "0.01", "-W", 3, "udp", "127.0.0.1", server.port)
+        done = run("--sources", 3, "-c", 6, "-i", "0.01", "-W", 1, "udp", "127.0.0.1", server.port)
     bad = server.ports()[1]
     done.expect(0, summary(6, 4, "33.3333"), rf"^source port {bad}: 2 sent, 0 received, 100% loss$",
                 rf"^worst source ports: {bad} \(100% loss\), ")
@@ -316,7 +316,7 @@ def _():
             server.echo(connection)
 
     with Tcp(handle) as server:
-        run("--connections", 2, "-c", 4, "-i", "0.2", "-W", 3, "tcp", "127.0.0.1", server.port).expect(
+        run("--connections", 2, "-c", 4, "-i", "0.2", "-W", 1, "tcp", "127.0.0.1", server.port).expect(
             0, rf"tcp_seq=[34] {TIME}$", err=r"\Aecho-probe: .* (closed|reset) the connection .*after .*\n\Z")
 
 
@@ -366,7 +366,7 @@ def _():
             connection.sendall(data[:10] if number == 3 else data)
 
     with Tcp(handle) as server:
-        run("--connect", "-c", 4, "-i", "0.3", *PATIENT, "tcp", "127.0.0.1", server.port).expect(
+        run("--connect", "-c", 4, "-i", "0.15", *PATIENT, "tcp", "127.0.0.1", server.port).expect(
             0, r"^From 127.0.0.1: tcp_seq=1 No data available: the server closed the connection before the whole echo had come$",
             r"^From 127.0.0.1: tcp_seq=2 Connection reset by peer", r"^10 bytes .* tcp_seq=3 .*TRUNCATED",
             rf"tcp_seq=4 .*{TIME}$", summary(4, 1, 75, ", +1 truncated, +2 errors"))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Run echo-probe, and servers that answer it by a script."""
 
+import concurrent.futures
 import contextlib
 import os
 import re
@@ -148,24 +149,19 @@ class Full:
         self.family, _, _, _, self.address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
 
     def __enter__(self):
-        self.sockets = [socket.socket(self.family)]
-        self.sockets[0].bind(self.address)
-        self.sockets[0].listen(0)
-        self.address = self.sockets[0].getsockname()
+        self.sockets = [socket.socket(self.family) for _ in range(3)]
+        listener, first, second = self.sockets
+        listener.bind(self.address)
+        listener.listen(0)
+        self.address = listener.getsockname()
         self.port = self.address[1]
-        while not self._is_full():
-            assert len(self.sockets) < 100, "the queue of the listener does not fill"
+        # The queue of Linux holds one more than it is told.
+        first.settimeout(PATIENCE)
+        first.connect(self.address)
+        second.setblocking(False)
+        second.connect_ex(self.address)
+        assert not select.select([], [second], [], 0.1)[1], "the queue of the listener does not fill"
         return self
-
-    def _is_full(self):
-        s = socket.socket(self.family)
-        self.sockets.append(s)
-        s.settimeout(1)
-        try:
-            s.connect(self.address)
-        except TimeoutError:
-            return True
-        return False
 
     def __exit__(self, *_):
         for s in self.sockets:
@@ -173,6 +169,13 @@ class Full:
 
 
 # ---- surroundings ----
+
+def all_of(*calls):
+    """Make the calls at the same time, each in a thread; fail as the first that failed."""
+    with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
+        for made in [pool.submit(call) for call in calls]:
+            made.result()
+
 
 def without_network():
     """A prefix to run in a namespace where not even the loopback interface is up."""

@@ -65,12 +65,12 @@ def running(*arguments, **streams):
 
 
 def read(stream, length):
-    data = b""
+    data = bytearray()
     while len(data) < length:
-        part = stream.read(length - len(data))
-        assert part, f"the end after {data!r}"
+        part = stream.read(min(length - len(data), 1 << 16))
+        assert part, f"the end after {bytes(data[-100:])!r}"
         data += part
-    return data
+    return bytes(data)
 
 
 def end(process, number=None):
@@ -262,7 +262,7 @@ def _():
         server.readable()
 
     with Tcp(handle) as server:
-        run(b"hello", "tcp", server.port, "-W", "2").expect(0, b"hello", r"did not end the connection$")
+        run(b"hello", "tcp", server.port, "-W", "1").expect(0, b"hello", r"did not end the connection$")
 
 
 @test("TCP: a server that says nothing: -W, and -w")
@@ -387,8 +387,8 @@ def _():
 @test("UDP: a line that does not come back is lost, and the next one is sent")
 def _():
     with Udp(lambda n, data: [data] if n != 2 else []) as server:
-        run(b"1\n2\n3\n", "udp", server.port, "-W", "3").expect(
-            1, b"1\n3\n", r"^echo-probe: line 2 did not come back within 3 s$", r"^3 lines \(6 bytes\) sent, 2 .*, 1 lost, time")
+        run(b"1\n2\n3\n", "udp", server.port, "-W", "1").expect(
+            1, b"1\n3\n", r"^echo-probe: line 2 did not come back within 1 s$", r"^3 lines \(6 bytes\) sent, 2 .*, 1 lost, time")
 
 
 @test("UDP: what is not the reply is counted and not written")
