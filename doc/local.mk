@@ -1,6 +1,7 @@
-# What programs that read echo-probe's JSON may rely on.
+# The JSON that echo-probe prints.
 schemadir = $(datadir)/echod
 dist_schema_DATA = doc/echo-probe.schema.json
+EXTRA_DIST += doc/comparison.md
 
 uninstall-hook: uninstall-schema
 .PHONY: uninstall-schema

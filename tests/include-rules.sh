@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: ISC
-# Who may include and call whom. Data flows one way, and every module can be tested without those above it. A module is a .c file
-# with its .h; a call is as good as an include.
+# Which folder may include and call which. Data flows one way, and every module can be tested without the modules that use it. A
+# module is a .c file with its .h; a call counts like an include.
 . "${SRCDIR:-.}/tests/tap.sh"
 build=$(cd "${BUILDDIR:-.}" && pwd) || bail "no build in ${BUILDDIR:-.}"
 cd "${SRCDIR:-.}/src" || bail "no source in ${SRCDIR:-.}/src"
 
-# Folder: what else its files may include. Whatever is not here may not be, and what is here is used.
+# FOLDER, then the folders whose headers its files may include, beside its own. The README draws the same table.
 folders='
 common
 net                common
@@ -64,6 +64,17 @@ check_every_folder_has_a_row() {
     done < <(printf '%s\n' "${sources[@]}" | xargs -n1 dirname | sort -u)
     return $bad
 }
+
+# Lines "FOLDER NAME...", sorted: the table above, with the last part of each name; and what the README draws.
+table_rows() { awk 'NF { row = $1; for (i = 2; i <= NF; i++) { sub(/.*\//, "", $i); row = row " " $i } print row }' <<<"$folders" | sort; }
+readme_rows() {
+    awk '/^    src\// { if (row) print row; row = $1; sub(/^src\//, "", row); sub(/\/$/, "", row)
+                        row = row (sub(/.* -> /, "") ? " " $0 : ""); next }
+         row && /^ +[a-z ]+$/ { sub(/^ +/, " "); row = row $0; next }
+         row { print row; row = "" }' ../README | sort
+}
+
+check_readme() { diff <(table_rows) <(readme_rows); }
 
 check_every_permission_is_used() {
     local folder uses use bad=0
@@ -123,7 +134,7 @@ check_calls() {
 declarations() {
     local header
     for header in $(printf '%s\n' "${sources[@]}" | grep '\.h$'); do
-        "${CC:-cc}" -fpreprocessed -E -P -x c "$header" | tr '\n' ' ' | tr ';{}' '\n\n\n' |
+        "${CC:-cc}" -fpreprocessed -E -P -x c "$header" | tr '\n' ' ' | tr ';{}' '[\n*]' |
             grep -vE '^ *(typedef|struct [a-z_0-9]+$|static|return)' |
             sed -nE 's/^[^(]*[ *]([a-z_0-9]+)\(.*/\1/p; s/^ *extern [^(]*[ *]([a-z_0-9]+)$/\1/p' | sed "s|^|$header |"
     done
@@ -162,6 +173,7 @@ todo() { # NAME COMMAND
 
 included=$(includes) called=$(calls)
 ok "every folder has a row in this test's table" check_every_folder_has_a_row
+ok "the README's drawing of the tree is this test's table" check_readme
 ok "files include only what their folder may use" check_folders
 ok "files call only what their folder may use" check_calls
 ok "nothing is allowed that nobody uses" check_every_permission_is_used
