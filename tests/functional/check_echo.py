@@ -11,8 +11,8 @@ import threading
 
 import probing
 from daemon import THREAD_SANITIZED
-from lib import free_port, run_all, skip, test
-from probing import all_of, Full, Running, Tcp, Udp, bound, hosts, reset, without_network
+from lib import run_all, skip, test
+from probing import Full, Running, Tcp, Udp, all_of, bound, closed_port, hosts, reset, without_network
 
 CHECK_ECHO = os.environ["CHECK_ECHO"]
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
@@ -121,7 +121,7 @@ def _():
 for option in ("--udp", "--tcp"):
     @test(f"{option}: CRITICAL and at once where nobody listens")
     def _(option=option):
-        done = run("-H", "127.0.0.1", "-p", free_port(), option, *PATIENT)
+        done = run("-H", "127.0.0.1", "-p", closed_port(), option, *PATIENT)
         expect(done, CRITICAL, r"127\.0\.0\.1: connection refused, lost 100%", "rta=U;.* pl=100%;.*")
 
 

@@ -12,8 +12,8 @@ import subprocess
 import threading
 
 import probing
-from lib import free_port, run_all, test, wait_for
-from probing import Full, Running, Tcp, Udp, bound, reset
+from lib import run_all, test, wait_for
+from probing import Full, Running, Tcp, Udp, bound, closed_port, reset
 
 ECHOPING = os.environ["ECHOPING"]
 
@@ -160,7 +160,7 @@ def _():
 
 @test("status 1 and the reason where nobody listens")
 def _():
-    port = free_port()
+    port = closed_port()
     for arguments in ((), ("-u",)):
         run(*arguments, *PATIENT, f"127.0.0.1:{port}").expect(
             1, r"\A\Z", err=rf"\Aechoping: 127\.0\.0\.1 port {port}: Connection refused: .*\n\Z")

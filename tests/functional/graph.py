@@ -12,8 +12,8 @@ import subprocess
 import termios
 import time
 
-from lib import free_port, run_all, skip, test
-from probing import ECHO_PROBE, PATIENCE, PATIENT, RTT, TIME, Tcp, Udp, run
+from lib import run_all, skip, test
+from probing import ECHO_PROBE, PATIENCE, PATIENT, RTT, TIME, Tcp, Udp, closed_port, run
 
 # What xterm is told at the end: back from the alternate screen.
 END = b"\x1b[?1049l"
@@ -216,7 +216,7 @@ def _():
 
 @test("a refused connection is told after the terminal is as it was")
 def _():
-    port = free_port()
+    port = closed_port()
     with Terminal(*GRAPH, "tcp", "127.0.0.1", port) as terminal:
         text = terminal.ends(1)
         if b"without ncurses" in terminal.output:

@@ -8,8 +8,8 @@ import pathlib
 import signal
 
 import lib
-from lib import free_port, run_all, skip
-from probing import PATIENCE, PATIENT, Running, Tcp, Udp, reset, run
+from lib import run_all, skip
+from probing import PATIENCE, PATIENT, Running, Tcp, Udp, closed_port, reset, run
 
 SCHEMA = json.loads((pathlib.Path(os.environ["SRCDIR"]) / "doc" / "echo-probe.schema.json").read_text())
 
@@ -113,7 +113,7 @@ def _():
 
 @test("a document of a refusal, of a name that is not found, and of a connection that is reset")
 def _():
-    found = document("-c", 1, "tcp", "127.0.0.1", free_port(), status=1, err="Connection refused")
+    found = document("-c", 1, "tcp", "127.0.0.1", closed_port(), status=1, err="Connection refused")
     assert found["troubles"][0]["errno"] == "ECONNREFUSED", found["troubles"]
     found = document("-c", 1, "udp", "host.invalid", status=2, err="host.invalid")
     assert "host.invalid" in found["troubles"][0]["message"], found["troubles"]
@@ -129,7 +129,7 @@ def _():
 
 @test("a run that fails says so in both forms, also where it is quiet")
 def _():
-    refused = ("-q", "-c", 1, "tcp", "127.0.0.1", free_port())
+    refused = ("-q", "-c", 1, "tcp", "127.0.0.1", closed_port())
     unknown = ("-q", "-c", 1, "udp", "host.invalid")
     for arguments, status, err in (refused, 1, "Connection refused"), (unknown, 2, "host.invalid"):
         whole = document(*arguments, status=status, err=err)

@@ -10,13 +10,12 @@
 import contextlib
 import functools
 import re
-import socket
 import subprocess
 import sys
 
 from daemon import ip, need_ip, private_network
 from lib import run_all, skip, test
-from probing import PATIENCE, PATIENT, all_of, Udp, bound, run
+from probing import PATIENCE, PATIENT, Udp, all_of, closed_port, run
 
 HOSTS = {"198.51.100.2": 28, "2001:db8:2::2": 48}
 
@@ -177,9 +176,7 @@ def _():
 
 @test("nobody listens: refused at once, exit status 1")
 def _():
-    with bound(socket.SOCK_DGRAM, "127.0.0.1") as s:
-        port = s.getsockname()[1]
-    run(*PATIENT, "--mtu", "udp", "127.0.0.1", port).expect(1, r"not found.* 16 bytes: Connection refused, says 127.0.0.1$")
+    run(*PATIENT, "--mtu", "udp", "127.0.0.1", closed_port()).expect(1, r"not found.* 16 bytes: Connection refused, says 127.0.0.1$")
 
 
 @test("nobody answers: filtered, exit status 1")

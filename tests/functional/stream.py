@@ -13,7 +13,7 @@ import tempfile
 import threading
 
 from lib import run_all, test
-from probing import ECHO_PROBE, PATIENCE, PATIENT, Tcp, Udp, bound, reset
+from probing import ECHO_PROBE, PATIENCE, PATIENT, Tcp, Udp, bound, closed_port, reset
 
 SUMMARY_TCP = r"\A{0} bytes sent, {0} received, no difference, time \d+ms\n\Z"
 
@@ -405,9 +405,7 @@ def _():
 
 @test("UDP: refused at once, line by line")
 def _():
-    with bound(socket.SOCK_DGRAM, "127.0.0.1") as s:
-        port = s.getsockname()[1]
-    run(b"a\nb\n", "udp", port).expect(1, b"", r"line 1 was refused by 127\.0\.0\.1: Connection refused$", r"line 2 was refused",
+    run(b"a\nb\n", "udp", closed_port()).expect(1, b"", r"line 1 was refused by 127\.0\.0\.1: Connection refused$", r"line 2 was refused",
                                        r"0 \(0 bytes\) received, 2 refused, time")
 
 
