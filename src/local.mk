@@ -13,8 +13,7 @@ libcommon_sources = \
     src/common/util.c src/common/util.h \
     src/net/loop.c src/net/loop.h \
     src/net/signals.c src/net/signals.h \
-    src/net/socket.c src/net/socket.h \
-    src/net/waiter.c src/net/waiter.h
+    src/net/socket.c src/net/socket.h
 src_libcommon_a_SOURCES = $(libcommon_sources)
 
 libdaemon_sources = \
@@ -87,10 +86,9 @@ libclient_sources = \
     src/report/text.c src/report/text.h \
     src/tools/client.c src/tools/client.h \
     src/tools/thresholds.c src/tools/thresholds.h \
-    src/tools/stream/stream.h \
     src/tools/stream/stream_run.c src/tools/stream/stream_run.h \
-    src/tools/stream/stream_tcp.c \
-    src/tools/stream/stream_udp.c
+    src/tools/stream/stream_tcp.c src/tools/stream/stream_tcp.h \
+    src/tools/stream/stream_udp.c src/tools/stream/stream_udp.h
 if JSON
 libclient_sources += src/report/json.c
 else

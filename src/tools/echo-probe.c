@@ -12,7 +12,8 @@
 #include "report/text.h"
 #include "tools/client.h"
 #include "tools/options.h"
-#include "tools/stream/stream.h"
+#include "tools/stream/stream_tcp.h"
+#include "tools/stream/stream_udp.h"
 
 /* How often the line of progress is drawn. */
 #define PROGRESS (SECOND / 4)

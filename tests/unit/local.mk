@@ -29,8 +29,7 @@ unit_tests = \
 unit_tests += \
     tests/unit/net/test_loop \
     tests/unit/net/test_signals \
-    tests/unit/net/test_socket \
-    tests/unit/net/test_waiter
+    tests/unit/net/test_socket
 unit_tests += \
     tests/unit/daemon/test_endpoints \
     tests/unit/daemon/test_server \

@@ -4,11 +4,15 @@
 #include <endian.h>
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "common/clock.h"
+#include "common/util.h"
 
 #define WORD sizeof(uint64_t)
 
@@ -18,7 +22,7 @@ uint8_t *stream_ring_room(struct stream_ring *ring, size_t *len)
 {
     size_t end;
 
-    /* As large a piece as can be. */
+    /* Start again at the beginning, so that the piece is as large as possible. */
     if (ring->used == 0)
         ring->start = 0;
     end = (ring->start + ring->used) % STREAM_RING;
@@ -64,7 +68,7 @@ void stream_ring_append(struct stream_ring *ring, const uint8_t *octets, size_t 
 
 /* ---- digest ---- */
 
-/* For a given word a permutation of states, and for a given state one of words. */
+/* For each word this is a permutation of states, and for each state a permutation of words. */
 static uint64_t mix(uint64_t state, uint64_t word)
 {
     state = (state ^ word) * UINT64_C(0xe7037ed1a0b428db) + UINT64_C(0xa0761d6478bd642f);
@@ -114,9 +118,9 @@ void stream_run_say(const struct stream_run *run, const char *format, ...)
     fputc('\n', run->settings->err);
 }
 
-/* poll(2) calls a pipe writable when PIPE_BUF octets fit (pipe(7)); a write of more than fits would
- * block, and then neither the socket nor a signal would be heard. For a terminal the same amount
- * will do. A file never blocks for long. */
+/* poll(2) calls a pipe writable when PIPE_BUF octets fit (pipe(7)). A larger write would block, and
+ * the socket and signals would go unnoticed. A terminal gets the same amount at a time. A file
+ * never blocks for long. */
 static void look_at_output(struct stream_run *run)
 {
     struct stat st;
@@ -126,36 +130,104 @@ static void look_at_output(struct stream_run *run)
     run->piece = known && S_ISREG(st.st_mode) ? STREAM_RING : PIPE_BUF;
 }
 
-int stream_run_start(struct stream_run *run, const struct stream *settings)
+/* ---- waiting ---- */
+
+static void signal_came(struct signals *signals, int number)
 {
+    struct stream_run *run = container_of(signals, struct stream_run, signals);
+
+    if (number == SIGQUIT)
+        run->asked = true;
+    else
+        run->over = true;
+}
+
+/* It only ends loop_turn(). */
+static void time_passed(struct loop_timer *timer)
+{
+    (void)timer;
+}
+
+static void descriptor_ready(struct loop_io *io, short revents)
+{
+    container_of(io, struct stream_watch, io)->ready = revents;
+}
+
+int stream_run_start(struct stream_run *run, int socket, const struct stream *settings)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGQUIT};
+
     memset(run, 0, sizeof *run);
     run->settings = settings;
-    if (waiter_open(&run->waiter) < 0) {
+    run->in.fd = settings->in;
+    run->out.fd = settings->out;
+    run->socket.fd = socket;
+    if (loop_init(&run->loop) < 0) {
+        stream_run_say(run, "cannot wait: %s", strerror(errno));
+        return -1;
+    }
+    loop_timer_init(&run->loop, &run->timer, time_passed);
+    if (signals_init(&run->signals, &run->loop, numbers, COUNT(numbers), signal_came) < 0) {
         stream_run_say(run, "cannot take signals: %s", strerror(errno));
         return -1;
     }
     look_at_output(run);
     run->started = clock_now();
-    run->deadline = settings->deadline != 0 ? run->started + settings->deadline : WAITER_NEVER;
+    run->deadline = settings->deadline != 0 ? run->started + settings->deadline : STREAM_NEVER;
     return 0;
+}
+
+/* The loop forgets a descriptor that is not waited for: poll(2) reports an end that was closed
+ * whether asked or not, again and again. */
+static void watch(struct stream_run *run, struct stream_watch *watch, short events)
+{
+    watch->ready = watch->always ? events : 0;
+    if (watch->always || watch->events == events)
+        return;
+    if (events == 0) {
+        loop_del(&run->loop, &watch->io);
+    } else if (watch->events != 0) {
+        (void)loop_set(&run->loop, &watch->io, events);
+    } else if (loop_add(&run->loop, &watch->io, watch->fd, events, descriptor_ready) < 0) {
+        watch->always = true;
+        watch->ready = events;
+    }
+    watch->events = watch->always ? 0 : events;
 }
 
 void stream_run_end(struct stream_run *run)
 {
-    waiter_close(&run->waiter);
+    watch(run, &run->in, 0);
+    watch(run, &run->out, 0);
+    watch(run, &run->socket, 0);
+    signals_fini(&run->signals);
+    loop_fini(&run->loop);
 }
 
-void stream_run_wait(struct stream_run *run, struct pollfd fds[], unsigned count, uint64_t until)
+void stream_run_wait(struct stream_run *run, short in, short out, short socket, uint64_t until)
 {
     if (until > run->deadline)
         until = run->deadline;
-    if (waiter_wait(&run->waiter, fds, count, until) < 0) {
-        stream_run_say(run, "cannot wait: %s", strerror(errno));
-        run->failed = true;
-    }
-    if (run->waiter.stopped || clock_now() >= run->deadline)
+    watch(run, &run->in, in);
+    watch(run, &run->out, out);
+    watch(run, &run->socket, socket);
+    loop_timer_stop(&run->timer);
+    if (until != STREAM_NEVER)
+        loop_timer_set(&run->loop, &run->timer, until);
+    loop_turn(&run->loop, run->in.ready || run->out.ready ? 0 : -1);
+    if (clock_now() >= run->deadline)
         run->over = true;
 }
+
+bool stream_run_asked(struct stream_run *run)
+{
+    bool asked = run->asked;
+
+    run->asked = false;
+    return asked;
+}
+
+/* ---- input and output ---- */
 
 size_t stream_run_read(struct stream_run *run, uint8_t *octets, size_t room)
 {
@@ -175,7 +247,7 @@ size_t stream_run_read(struct stream_run *run, uint8_t *octets, size_t room)
 void stream_run_write(struct stream_run *run)
 {
     size_t len;
-    const uint8_t *head = stream_ring_head(&run->back, &len);
+    const uint8_t *head = stream_ring_head(&run->from_peer, &len);
     ssize_t written;
 
     if (run->out_is_socket)
@@ -183,7 +255,7 @@ void stream_run_write(struct stream_run *run)
     else
         written = write(run->settings->out, head, len < run->piece ? len : run->piece);
     if (written >= 0) {
-        stream_ring_drop(&run->back, (size_t)written);
+        stream_ring_drop(&run->from_peer, (size_t)written);
     } else if (errno != EAGAIN && errno != EINTR) {
         stream_run_say(run, "cannot write to standard output: %s", strerror(errno));
         run->failed = true;
@@ -192,10 +264,9 @@ void stream_run_write(struct stream_run *run)
 
 void stream_run_flush(struct stream_run *run)
 {
-    while (run->back.used > 0 && !run->failed) {
-        struct pollfd out = {.fd = run->settings->out, .events = POLLOUT};
-
-        if (waiter_wait(&run->waiter, &out, 1, 0) < 0 || out.revents == 0)
+    while (run->from_peer.used > 0 && !run->failed) {
+        stream_run_wait(run, 0, POLLOUT, 0, 1);
+        if (run->out.ready == 0)
             return;
         stream_run_write(run);
     }
@@ -203,5 +274,5 @@ void stream_run_flush(struct stream_run *run)
 
 uint64_t stream_run_ms(const struct stream_run *run)
 {
-    return (clock_now() - run->started) / (SECOND / 1000);
+    return (clock_now() - run->started) / MILLISECOND;
 }

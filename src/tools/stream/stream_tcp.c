@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-#include "tools/stream/stream.h"
+#include "tools/stream/stream_tcp.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -7,33 +7,33 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/stream/stream_run.h"
+#include "common/clock.h"
+#include "net/socket.h"
 
-/* What a peer and the kernel owe has no bound that we could keep a copy for. So both streams are
- * digested, and what the digest of the sent one was after every STEP octets is kept, to tell where
- * about the first difference is. Beyond MARKS steps under way only the end decides. */
+/* No buffer holds all that can be under way to the peer and back, so both streams are digested. The
+ * digest of the sent stream is kept after every STEP octets, which tells about where the first
+ * difference is. If more than MARKS steps are under way, only the digests at the end decide. */
 #define STEP  4096
 #define MARKS 16384
 
-struct tcp {
+struct tcp_run {
     struct stream_run run;
-    struct stream_ring there; /* read, and is to be sent */
+    struct stream_ring to_peer; /* read, to be sent */
     struct stream_digest sent;
     struct stream_digest received;
     uint64_t marks[MARKS];
     bool different;           /* an octet that came back is wrong */
-    uint64_t different_after; /* ... it comes after so many right ones, at least */
+    uint64_t different_after; /* at least this many octets before it are right */
     bool half_closed;
     bool peer_ended;   /* no more will come back */
     bool timed_out;    /* nothing moved for too long */
     int error;         /* why the connection failed; 0: it did not */
-    uint64_t moved_at; /* when something moved for the last time */
-    int socket;
+    uint64_t moved_at; /* when an octet was last sent, received or written */
 };
 
 /* ---- comparing ---- */
 
-static void add_sent(struct tcp *tcp, const uint8_t *octets, size_t len)
+static void add_sent(struct tcp_run *tcp, const uint8_t *octets, size_t len)
 {
     while (len > 0) {
         size_t part = STEP - tcp->sent.count % STEP;
@@ -48,7 +48,7 @@ static void add_sent(struct tcp *tcp, const uint8_t *octets, size_t len)
     }
 }
 
-static void found_difference(struct tcp *tcp, uint64_t after)
+static void found_difference(struct tcp_run *tcp, uint64_t after)
 {
     if (tcp->different)
         return;
@@ -56,7 +56,7 @@ static void found_difference(struct tcp *tcp, uint64_t after)
     tcp->different_after = after;
 }
 
-static void check_mark(struct tcp *tcp)
+static void check_mark(struct tcp_run *tcp)
 {
     uint64_t count = tcp->received.count;
 
@@ -65,9 +65,9 @@ static void check_mark(struct tcp *tcp)
         found_difference(tcp, count - STEP);
 }
 
-static void add_received(struct tcp *tcp, const uint8_t *octets, size_t len)
+static void add_received(struct tcp_run *tcp, const uint8_t *octets, size_t len)
 {
-    /* No echo comes before the call. */
+    /* What comes before it was sent is no echo. */
     if (tcp->received.count + len > tcp->sent.count)
         found_difference(tcp, tcp->sent.count);
     while (len > 0) {
@@ -85,11 +85,11 @@ static void add_received(struct tcp *tcp, const uint8_t *octets, size_t len)
 
 /* ---- moving ---- */
 
-static void move_out(struct tcp *tcp)
+static void move_out(struct tcp_run *tcp)
 {
     size_t len;
-    const uint8_t *head = stream_ring_head(&tcp->there, &len);
-    ssize_t sent = send(tcp->socket, head, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    const uint8_t *head = stream_ring_head(&tcp->to_peer, &len);
+    ssize_t sent = send(tcp->run.socket.fd, head, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 
     if (sent < 0) {
         if (errno != EAGAIN && errno != EINTR)
@@ -97,20 +97,20 @@ static void move_out(struct tcp *tcp)
         return;
     }
     add_sent(tcp, head, (size_t)sent);
-    stream_ring_drop(&tcp->there, (size_t)sent);
+    stream_ring_drop(&tcp->to_peer, (size_t)sent);
     tcp->moved_at = clock_now();
 }
 
-static void move_in(struct tcp *tcp)
+static void move_in(struct tcp_run *tcp)
 {
     size_t room;
-    uint8_t *octets = stream_ring_room(&tcp->run.back, &room);
-    ssize_t len = recv(tcp->socket, octets, room, MSG_DONTWAIT);
+    uint8_t *octets = stream_ring_room(&tcp->run.from_peer, &room);
+    ssize_t len = recv(tcp->run.socket.fd, octets, room, MSG_DONTWAIT);
 
     if (len < 0) {
         if (errno == EAGAIN || errno == EINTR)
             return;
-        /* The cause is what failed first. */
+        /* Keep the first error: it is the cause. */
         if (tcp->error == 0)
             tcp->error = errno;
     }
@@ -119,97 +119,90 @@ static void move_in(struct tcp *tcp)
         return;
     }
     add_received(tcp, octets, (size_t)len);
-    stream_ring_put(&tcp->run.back, (size_t)len);
+    stream_ring_put(&tcp->run.from_peer, (size_t)len);
     tcp->moved_at = clock_now();
 }
 
-static void read_input(struct tcp *tcp)
+static void read_input(struct tcp_run *tcp)
 {
     size_t room;
-    uint8_t *octets = stream_ring_room(&tcp->there, &room);
+    uint8_t *octets = stream_ring_room(&tcp->to_peer, &room);
 
-    stream_ring_put(&tcp->there, stream_run_read(&tcp->run, octets, room));
+    stream_ring_put(&tcp->to_peer, stream_run_read(&tcp->run, octets, room));
 }
 
 /* What was sent before a failure may still come back. */
-static bool sending(const struct tcp *tcp)
+static bool sending(const struct tcp_run *tcp)
 {
     return tcp->error == 0 && !tcp->peer_ended;
 }
 
-static void half_close(struct tcp *tcp)
+static void half_close(struct tcp_run *tcp)
 {
-    if (!sending(tcp) || tcp->half_closed || !tcp->run.input_ended || tcp->there.used > 0)
+    if (!sending(tcp) || tcp->half_closed || !tcp->run.input_ended || tcp->to_peer.used > 0)
         return;
-    /* Where it fails the connection is gone, and receiving tells why. */
-    (void)shutdown(tcp->socket, SHUT_WR);
+    /* If it fails the connection is gone, and receiving tells why. */
+    (void)shutdown(tcp->run.socket.fd, SHUT_WR);
     tcp->half_closed = true;
     tcp->moved_at = clock_now();
 }
 
 /* ---- the run ---- */
 
-static bool done(const struct tcp *tcp)
+static bool done(const struct tcp_run *tcp)
 {
     return tcp->run.over || tcp->run.failed || tcp->timed_out ||
-           (tcp->peer_ended && tcp->run.back.used == 0);
+           (tcp->peer_ended && tcp->run.from_peer.used == 0);
 }
 
-/* A descriptor that is not asked for anything stays out of the set: poll(2) would return at once,
- * again and again, if its other end was closed. */
-static struct pollfd wanted(int fd, int events)
+/* Until when to wait for the peer: for ever while it owes nothing, and while our own output blocks.
+ */
+static uint64_t peer_deadline(const struct tcp_run *tcp)
 {
-    return (struct pollfd){.fd = events != 0 ? fd : -1, .events = (short)events};
-}
+    bool owed = tcp->to_peer.used > 0 || tcp->received.count < tcp->sent.count || tcp->half_closed;
 
-/* Nobody waits for the peer while it owes nothing, or while it is our own output that blocks. */
-static uint64_t patience(const struct tcp *tcp)
-{
-    bool owed = tcp->there.used > 0 || tcp->received.count < tcp->sent.count || tcp->half_closed;
-
-    if (tcp->run.settings->timeout == 0 || !owed || tcp->run.back.used > 0 || tcp->peer_ended)
-        return WAITER_NEVER;
+    if (tcp->run.settings->timeout == 0 || !owed || tcp->run.from_peer.used > 0 || tcp->peer_ended)
+        return STREAM_NEVER;
     return tcp->moved_at + tcp->run.settings->timeout;
 }
 
-static void turn(struct tcp *tcp)
+static void turn(struct tcp_run *tcp)
 {
     struct stream_run *run = &tcp->run;
-    bool hungry = sending(tcp) && !run->input_ended && tcp->there.used < STREAM_RING;
-    bool receiving = !tcp->peer_ended && run->back.used < STREAM_RING;
-    int sendable = sending(tcp) && tcp->there.used > 0 ? POLLOUT : 0;
-    uint64_t until = patience(tcp);
-    struct pollfd fds[] = {wanted(run->settings->in, hungry ? POLLIN : 0),
-                           wanted(tcp->socket, (receiving ? POLLIN : 0) | sendable),
-                           wanted(run->settings->out, run->back.used > 0 ? POLLOUT : 0)};
+    bool reading = sending(tcp) && !run->input_ended && tcp->to_peer.used < STREAM_RING;
+    bool receiving = !tcp->peer_ended && run->from_peer.used < STREAM_RING;
+    int sendable = sending(tcp) && tcp->to_peer.used > 0 ? POLLOUT : 0;
+    uint64_t until = peer_deadline(tcp);
 
-    stream_run_wait(run, fds, 3, until);
+    stream_run_wait(run, reading ? POLLIN : 0, run->from_peer.used > 0 ? POLLOUT : 0,
+                    (short)((receiving ? POLLIN : 0) | sendable), until);
     if (run->over || run->failed)
         return;
-    if (fds[0].revents)
+    if (run->in.ready)
         read_input(tcp);
-    /* Without waiting for the socket, which mostly has room. */
-    if (tcp->there.used > 0 && sending(tcp) && (fds[0].revents || fds[1].revents))
+    /* Do not wait for the socket first: it mostly has room. */
+    if (tcp->to_peer.used > 0 && sending(tcp) && (run->in.ready || run->socket.ready))
         move_out(tcp);
-    if (receiving && fds[1].revents)
+    if (receiving && run->socket.ready)
         move_in(tcp);
-    if (fds[2].revents) {
+    if (run->out.ready) {
         stream_run_write(run);
         tcp->moved_at = clock_now();
     }
     half_close(tcp);
-    tcp->timed_out = clock_now() >= until && !fds[0].revents && !fds[1].revents && !fds[2].revents;
+    tcp->timed_out =
+        clock_now() >= until && !run->in.ready && !run->out.ready && !run->socket.ready;
 }
 
 /* ---- the end ---- */
 
-static bool all_came_back(const struct tcp *tcp)
+static bool all_came_back(const struct tcp_run *tcp)
 {
-    return !tcp->different && tcp->there.used == 0 &&
+    return !tcp->different && tcp->to_peer.used == 0 &&
            stream_digest_equal(&tcp->sent, &tcp->received);
 }
 
-static void print_figures(const struct tcp *tcp)
+static void print_figures(const struct tcp_run *tcp)
 {
     const char *verdict = tcp->different                                    ? "different"
                           : tcp->received.count < tcp->sent.count           ? "incomplete"
@@ -221,7 +214,7 @@ static void print_figures(const struct tcp *tcp)
             tcp->sent.count, tcp->received.count, verdict, stream_run_ms(&tcp->run));
 }
 
-static void say_what_is_wrong(struct tcp *tcp)
+static void say_what_is_wrong(struct tcp_run *tcp)
 {
     const struct stream_run *run = &tcp->run;
     uint64_t sent = tcp->sent.count;
@@ -239,11 +232,11 @@ static void say_what_is_wrong(struct tcp *tcp)
     if (received < sent)
         stream_run_say(run, "%" PRIu64 " of the %" PRIu64 " bytes sent did not come back",
                        sent - received, sent);
-    if (tcp->there.used > 0)
-        stream_run_say(run, "%zu bytes that were read have not been sent", tcp->there.used);
+    if (tcp->to_peer.used > 0)
+        stream_run_say(run, "%zu bytes that were read have not been sent", tcp->to_peer.used);
 }
 
-static void say_why_it_ended(const struct tcp *tcp)
+static void say_why_it_ended(const struct tcp_run *tcp)
 {
     const struct stream_run *run = &tcp->run;
     char peer[ADDR_STRLEN];
@@ -264,7 +257,7 @@ static void say_why_it_ended(const struct tcp *tcp)
 
 /* The user and the deadline may end it whenever nothing is owed. A peer that sends all back and
  * does not end the connection has done its job as an echo. */
-static int conclude(struct tcp *tcp)
+static int conclude(struct tcp_run *tcp)
 {
     bool whole = all_came_back(tcp);
 
@@ -282,24 +275,21 @@ static int conclude(struct tcp *tcp)
 
 int stream_tcp(int socket, const struct stream *settings)
 {
-    struct tcp *tcp = calloc(1, sizeof *tcp);
-    int on = 1;
+    struct tcp_run *tcp = calloc(1, sizeof *tcp);
     int status = 2;
 
     if (!tcp) {
         fprintf(settings->err, "echo-probe: %s\n", strerror(errno));
         return 2;
     }
-    tcp->socket = socket;
-    /* A line that was typed goes out at once; where this cannot be had it only takes longer. */
-    (void)setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (stream_run_start(&tcp->run, settings) == 0) {
+    /* A line that was typed goes out at once; without the option it only takes longer. */
+    (void)socket_set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1);
+    if (stream_run_start(&tcp->run, socket, settings) == 0) {
         tcp->moved_at = tcp->run.started;
         while (!done(tcp)) {
             turn(tcp);
-            if (tcp->run.waiter.asked)
+            if (stream_run_asked(&tcp->run))
                 print_figures(tcp);
-            tcp->run.waiter.asked = false;
         }
         status = conclude(tcp);
     }

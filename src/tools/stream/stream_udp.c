@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: ISC */
-#include "tools/stream/stream.h"
+#include "tools/stream/stream_udp.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "probe/datagram.h"
-#include "tools/stream/stream_run.h"
 
 /* Two of the largest datagrams: there is always room to read on. */
 #define INPUT (2 * DATAGRAM_ROOM)
 
-/* So many earlier lines are known when their reply comes late or once more. */
+/* Earlier lines that are remembered, to know their reply if it comes late or once more. */
 #define MEMORY 64
 
-/* Receiving and sending fail with the errors of earlier datagrams first. */
+/* How often to try to send: each error of an earlier datagram makes one attempt fail. */
 #define TRIES 8
 
 struct line {
@@ -23,17 +23,17 @@ struct line {
     struct stream_digest digest;
 };
 
-struct udp {
+struct udp_run {
     struct stream_run run;
     struct addr peer;
     uint8_t input[INPUT];
-    size_t start; /* of the line that is under way, or is to be sent next */
-    size_t used;
-    size_t max;    /* of one line */
-    bool skipping; /* the rest of a line that was too long */
-    size_t len;    /* of the line that is under way or to be sent; 0: there is none */
-    bool sent;     /* it is under way */
-    uint64_t until;
+    size_t start;   /* where the line that is under way, or comes next, begins in `input` */
+    size_t used;    /* octets in `input` from `start` on */
+    size_t max;     /* octets of the longest line that can be sent */
+    bool skipping;  /* the rest of a line that was too long is left out */
+    size_t len;     /* octets of the line that is under way or to be sent; 0: no line is */
+    bool sent;      /* the line is under way */
+    uint64_t until; /* when the line under way is lost; STREAM_NEVER: never */
     struct line current;
     struct line earlier[MEMORY]; /* line n is in slot n % MEMORY */
     struct {
@@ -42,25 +42,24 @@ struct udp {
         uint64_t octets_sent;
         uint64_t octets_received;
         uint64_t lost;
-        uint64_t refused; /* and other errors that the network told */
-        uint64_t unsent;  /* too long, or the kernel objected */
-        uint64_t late;    /* or once more */
+        uint64_t refused; /* by the network, with any error */
+        uint64_t unsent;  /* too long, or refused by the kernel */
+        uint64_t late;    /* late, or repeated */
         uint64_t different;
         uint64_t wrong_source;
     } count;
-    int socket;
     uint8_t reply[DATAGRAM_ROOM];
 };
 
 /* ---- lines ---- */
 
-static void take_line(struct udp *udp, size_t len)
+static void take_line(struct udp_run *udp, size_t len)
 {
     udp->current = (struct line){.number = udp->current.number + 1};
     udp->len = len;
 }
 
-static void drop_line(struct udp *udp)
+static void drop_line(struct udp_run *udp)
 {
     udp->earlier[udp->current.number % MEMORY] = udp->current;
     udp->start += udp->len;
@@ -69,7 +68,7 @@ static void drop_line(struct udp *udp)
     udp->sent = false;
 }
 
-static void refuse_line(struct udp *udp)
+static void refuse_line(struct udp_run *udp)
 {
     udp->current.number++;
     udp->count.unsent++;
@@ -81,7 +80,7 @@ static void refuse_line(struct udp *udp)
 }
 
 /* Cut the next line off the input, if it is all there. */
-static void find_line(struct udp *udp)
+static void find_line(struct udp_run *udp)
 {
     while (udp->used > 0 && udp->len == 0) {
         const uint8_t *begin = udp->input + udp->start;
@@ -102,7 +101,7 @@ static void find_line(struct udp *udp)
     }
 }
 
-static void read_input(struct udp *udp)
+static void read_input(struct udp_run *udp)
 {
     if (udp->start > 0)
         memmove(udp->input, udp->input + udp->start, udp->used);
@@ -112,15 +111,15 @@ static void read_input(struct udp *udp)
 
 /* ---- errors ---- */
 
-/* Returns whether it is about the line that is under way, as far as can be told. */
-static bool is_current(const struct udp *udp, const struct datagram_error *error)
+/* Whether an error is about the line under way, as far as the octets that came with it tell. */
+static bool is_current(const struct udp_run *udp, const struct datagram_error *error)
 {
     size_t len = error->len < udp->len ? error->len : udp->len;
 
     return udp->sent && memcmp(udp->reply, udp->input + udp->start, len) == 0;
 }
 
-static void take_error(struct udp *udp, const struct datagram_error *error)
+static void take_error(struct udp_run *udp, const struct datagram_error *error)
 {
     char from[ADDR_STRLEN] = "this host";
 
@@ -139,13 +138,13 @@ static void take_error(struct udp *udp, const struct datagram_error *error)
     drop_line(udp);
 }
 
-static bool take_errors(struct udp *udp)
+static bool take_errors(struct udp_run *udp)
 {
     struct datagram_error error;
     bool taken = false;
 
     for (unsigned i = 0; i < TRIES; i++) {
-        if (!datagram_take_error(udp->socket, &error, udp->reply, sizeof udp->reply))
+        if (!datagram_take_error(udp->run.socket.fd, &error, udp->reply, sizeof udp->reply))
             break;
         take_error(udp, &error);
         taken = true;
@@ -155,7 +154,7 @@ static bool take_errors(struct udp *udp)
 
 /* ---- out and back ---- */
 
-static void sent_line(struct udp *udp)
+static void sent_line(struct udp_run *udp)
 {
     uint64_t timeout = udp->run.settings->timeout;
 
@@ -163,21 +162,21 @@ static void sent_line(struct udp *udp)
     udp->count.sent++;
     udp->count.octets_sent += udp->len;
     udp->sent = true;
-    udp->until = timeout != 0 ? clock_now() + timeout : WAITER_NEVER;
+    udp->until = timeout != 0 ? clock_now() + timeout : STREAM_NEVER;
 }
 
-static void send_line(struct udp *udp)
+static void send_line(struct udp_run *udp)
 {
     int failure = 0;
 
     for (unsigned i = 0; i < TRIES; i++) {
-        if (sendto(udp->socket, udp->input + udp->start, udp->len, MSG_DONTWAIT, &udp->peer.sa,
-                   udp->peer.len) >= 0) {
+        if (sendto(udp->run.socket.fd, udp->input + udp->start, udp->len, MSG_DONTWAIT,
+                   &udp->peer.sa, udp->peer.len) >= 0) {
             sent_line(udp);
             return;
         }
         failure = errno;
-        /* The socket will have room again. */
+        /* The loop tells when the socket has room again. */
         if (failure == EAGAIN || failure == EINTR)
             return;
         if (!take_errors(udp))
@@ -189,7 +188,7 @@ static void send_line(struct udp *udp)
     drop_line(udp);
 }
 
-static void lose_line(struct udp *udp)
+static void lose_line(struct udp_run *udp)
 {
     udp->count.lost++;
     stream_run_say(&udp->run, "line %" PRIu64 " did not come back within %.3g s",
@@ -197,8 +196,8 @@ static void lose_line(struct udp *udp)
     drop_line(udp);
 }
 
-/* The line that it is the reply to; 0: none of those that are remembered. */
-static uint64_t find_earlier(const struct udp *udp, size_t len)
+/* The number of the line that this is the reply to; 0: no line that is remembered. */
+static uint64_t find_earlier(const struct udp_run *udp, size_t len)
 {
     struct stream_digest digest = {0};
 
@@ -209,7 +208,7 @@ static uint64_t find_earlier(const struct udp *udp, size_t len)
     return 0;
 }
 
-static void take_odd_reply(struct udp *udp, size_t len)
+static void take_odd_reply(struct udp_run *udp, size_t len)
 {
     uint64_t number = find_earlier(udp, len);
 
@@ -226,7 +225,7 @@ static void take_odd_reply(struct udp *udp, size_t len)
         stream_run_say(&udp->run, "%zu bytes came back that were not sent", len);
 }
 
-static void take_reply(struct udp *udp, size_t len, const struct addr *from)
+static void take_reply(struct udp_run *udp, size_t len, const struct addr *from)
 {
     char text[ADDR_STRLEN];
 
@@ -242,15 +241,15 @@ static void take_reply(struct udp *udp, size_t len, const struct addr *from)
     }
     udp->count.received++;
     udp->count.octets_received += len;
-    stream_ring_append(&udp->run.back, udp->reply, len);
+    stream_ring_append(&udp->run.from_peer, udp->reply, len);
     drop_line(udp);
 }
 
-static void receive(struct udp *udp)
+static void receive_reply(struct udp_run *udp)
 {
     struct addr from;
     size_t fragment;
-    ssize_t len = datagram_receive(udp->socket, udp->reply, &from, &fragment);
+    ssize_t len = datagram_receive(udp->run.socket.fd, udp->reply, &from, &fragment);
 
     if (len >= 0)
         take_reply(udp, (size_t)len, &from);
@@ -262,40 +261,37 @@ static void receive(struct udp *udp)
 
 /* ---- the run ---- */
 
-static bool done(const struct udp *udp)
+static bool done(const struct udp_run *udp)
 {
     return udp->run.over || udp->run.failed ||
-           (udp->run.input_ended && udp->used == 0 && udp->run.back.used == 0);
+           (udp->run.input_ended && udp->used == 0 && udp->run.from_peer.used == 0);
 }
 
-/* A descriptor that is not asked for anything stays out of the set, or a closed one would wake us
- * again and again. */
-static void turn(struct udp *udp)
+static void turn(struct udp_run *udp)
 {
     struct stream_run *run = &udp->run;
-    bool writing = run->back.used > 0;
-    bool hungry = udp->len == 0 && !run->input_ended && !writing;
+    bool writing = run->from_peer.used > 0;
+    bool reading = udp->len == 0 && !run->input_ended && !writing;
     bool unsent = udp->len > 0 && !udp->sent && !writing;
-    struct pollfd fds[] = {{.fd = hungry ? run->settings->in : -1, .events = POLLIN},
-                           {.fd = udp->socket, .events = (short)(POLLIN | (unsent ? POLLOUT : 0))},
-                           {.fd = writing ? run->settings->out : -1, .events = POLLOUT}};
 
-    stream_run_wait(run, fds, 3, udp->sent ? udp->until : WAITER_NEVER);
+    stream_run_wait(run, reading ? POLLIN : 0, writing ? POLLOUT : 0,
+                    (short)(POLLIN | (unsent ? POLLOUT : 0)),
+                    udp->sent ? udp->until : STREAM_NEVER);
     if (run->over || run->failed)
         return;
-    if (fds[2].revents)
+    if (run->out.ready)
         stream_run_write(run);
-    if (fds[1].revents & POLLERR)
+    if (run->socket.ready & POLLERR)
         take_errors(udp);
-    if (fds[1].revents & (POLLIN | POLLERR))
-        receive(udp);
-    if (fds[0].revents)
+    if (run->socket.ready & (POLLIN | POLLERR))
+        receive_reply(udp);
+    if (run->in.ready)
         read_input(udp);
-    if (udp->sent && !fds[1].revents && clock_now() >= udp->until)
+    if (udp->sent && !run->socket.ready && clock_now() >= udp->until)
         lose_line(udp);
     if (udp->len == 0)
         find_line(udp);
-    if (udp->len > 0 && !udp->sent && run->back.used == 0)
+    if (udp->len > 0 && !udp->sent && run->from_peer.used == 0)
         send_line(udp);
 }
 
@@ -305,7 +301,7 @@ static void print_count(FILE *err, uint64_t count, const char *what)
         fprintf(err, ", %" PRIu64 " %s", count, what);
 }
 
-static void print_figures(const struct udp *udp)
+static void print_figures(const struct udp_run *udp)
 {
     FILE *err = udp->run.settings->err;
 
@@ -322,7 +318,7 @@ static void print_figures(const struct udp *udp)
     fprintf(err, ", time %" PRIu64 "ms\n", stream_run_ms(&udp->run));
 }
 
-static int conclude(struct udp *udp)
+static int conclude(struct udp_run *udp)
 {
     stream_run_flush(&udp->run);
     if (!udp->run.settings->quiet)
@@ -337,26 +333,24 @@ static int conclude(struct udp *udp)
 
 int stream_udp(int socket, const struct stream *settings)
 {
-    struct udp *udp = calloc(1, sizeof *udp);
+    struct udp_run *udp = calloc(1, sizeof *udp);
     int status = 2;
 
     if (!udp) {
         fprintf(settings->err, "echo-probe: %s\n", strerror(errno));
         return 2;
     }
-    udp->socket = socket;
     udp->peer = settings->peer;
     udp->max = datagram_max(&udp->peer);
-    if (stream_run_start(&udp->run, settings) == 0) {
+    if (stream_run_start(&udp->run, socket, settings) == 0) {
         if (datagram_prepare(socket, &udp->peer) < 0) {
             stream_run_say(&udp->run, "cannot reach the echo service: %s", strerror(errno));
             udp->run.failed = true;
         }
         while (!done(udp)) {
             turn(udp);
-            if (udp->run.waiter.asked)
+            if (stream_run_asked(&udp->run))
                 print_figures(udp);
-            udp->run.waiter.asked = false;
         }
         status = conclude(udp);
     }

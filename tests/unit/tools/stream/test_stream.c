@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: ISC */
-#include "tools/stream/stream.h"
+#include "tools/stream/stream_tcp.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
 
-#include "tools/stream/stream_run.h"
+#include "tools/stream/stream_udp.h"
 #include "unit/unit.h"
 
 /* Steps of these are errors, or at most so many octets. */
@@ -32,10 +32,7 @@ WRAP_FAILING(ssize_t, recvmsg, -1, (int fd, struct msghdr *msg, int flags), (fd,
 WRAP_FAILING(int, setsockopt, -1, (int fd, int level, int name, const void *value, socklen_t len),
              (fd, level, name, value, len))
 WRAP_FAILING(int, signalfd, -1, (int fd, const sigset_t *mask, int flags), (fd, mask, flags))
-WRAP_FAILING(int, ppoll, -1,
-             (struct pollfd * fds, nfds_t count, const struct timespec *timeout,
-              const sigset_t *mask),
-             (fds, count, timeout, mask))
+WRAP_FAILING(int, epoll_create1, -1, (int flags), (flags))
 WRAP_FAILING(void *, calloc, NULL, (size_t count, size_t size), (count, size))
 
 struct fixture {
@@ -46,7 +43,6 @@ struct fixture {
     int out;
     char *said;
     size_t said_size;
-    size_t size; /* of what the server does */
     pthread_t thread;
     unsigned descriptors;
 };
@@ -61,7 +57,7 @@ static void clear_scripts(void)
     script_clear(&recvmsg_script);
     script_clear(&setsockopt_script);
     script_clear(&signalfd_script);
-    script_clear(&ppoll_script);
+    script_clear(&epoll_create1_script);
     script_clear(&calloc_script);
 }
 
@@ -204,29 +200,6 @@ static void *echo(void *argument)
     return NULL;
 }
 
-/* Takes so many octets, sends back as many but for one that is wrong, and waits for the end. */
-static void *spoil(void *argument)
-{
-    struct fixture *f = argument;
-    uint8_t *octets = malloc(f->size);
-    size_t done = 0;
-
-    while (octets && done < f->size) {
-        ssize_t len = __real_recv(f->server, octets + done, f->size - done, 0);
-
-        if (len <= 0)
-            break;
-        done += (size_t)len;
-    }
-    octets[done / 2] ^= 0x80;
-    for (size_t sent = 0; sent < done;)
-        sent += (size_t)__real_send(f->server, octets + sent, done - sent, MSG_NOSIGNAL);
-    __real_recv(f->server, octets, 1, 0);
-    shutdown(f->server, SHUT_WR);
-    free(octets);
-    return NULL;
-}
-
 static int run_tcp(struct fixture *f, void *(*server)(void *))
 {
     int status;
@@ -268,23 +241,6 @@ static int run_udp(struct fixture *f)
 
 /* ---- TCP ---- */
 
-static void streams_of_all_sizes_come_back(void **state)
-{
-    static const size_t sizes[] = {0, 1, 8, 4096, 4097, STREAM_RING, STREAM_RING + 1, 3000000};
-
-    for (size_t i = 0; i < COUNT(sizes); i++) {
-        struct fixture *f = *state;
-
-        connect_tcp(f);
-        give_input(f, sizes[i]);
-        assert_int_equal(run_tcp(f, echo), 0);
-        assert_same_output(f, sizes[i]);
-        assert_said(f, "no difference");
-        tear_down(state);
-        set_up(state);
-    }
-}
-
 static void short_counts_and_interruptions_lose_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -295,7 +251,6 @@ static void short_counts_and_interruptions_lose_nothing(void **state)
     SCRIPT(recv_script, 1, -EAGAIN, 13, -EINTR, 4095, PASS);
     SCRIPT(read_script, -EINTR, -EAGAIN, PASS);
     SCRIPT(write_script, -EINTR, -EAGAIN, PASS);
-    SCRIPT(ppoll_script, -EINTR, PASS, PASS, -EINTR);
     assert_int_equal(run_tcp(f, echo), 0);
     assert_true(script_done(&send_script) && script_done(&recv_script));
     assert_true(script_done(&read_script) && script_done(&write_script));
@@ -351,43 +306,6 @@ static void output_to_a_full_pipe_does_not_block(void **state)
     close(ends[1]);
 }
 
-static void a_wrong_octet_is_found(void **state)
-{
-    static const struct {
-        size_t size;
-        const char *said;
-    } cases[] = {{1, "after byte 0\n"},
-                 {4096, "after byte 0\n"},
-                 {10000, "after byte 4096\n"},
-                 {1000000, "after byte 499712\n"}};
-
-    for (size_t i = 0; i < COUNT(cases); i++) {
-        struct fixture *f = *state;
-
-        connect_tcp(f);
-        give_input(f, cases[i].size);
-        f->size = cases[i].size;
-        assert_int_equal(run_tcp(f, spoil), 1);
-        assert_said(f, cases[i].said);
-        assert_said(f, ", different,");
-        tear_down(state);
-        set_up(state);
-    }
-}
-
-static void a_failed_connection_is_reported_by_its_first_error(void **state)
-{
-    struct fixture *f = *state;
-
-    connect_tcp(f);
-    give_input(f, 10);
-    script_always(&send_script, -EPIPE);
-    shutdown(f->server, SHUT_WR);
-    assert_int_equal(stream_tcp(f->client, &f->settings), 1);
-    assert_said(f, "reset the connection");
-    assert_said(f, "10 bytes that were read have not been sent");
-}
-
 static void another_error_is_named(void **state)
 {
     struct fixture *f = *state;
@@ -408,7 +326,7 @@ static void errors_of_ours_are_status_2(void **state)
         const char *said;
     } cases[] = {{&calloc_script, ENOMEM, "Cannot allocate memory"},
                  {&signalfd_script, EMFILE, "cannot take signals: Too many open files"},
-                 {&ppoll_script, ENOMEM, "cannot wait: Cannot allocate memory"},
+                 {&epoll_create1_script, ENOMEM, "cannot wait: Cannot allocate memory"},
                  {&read_script, EIO, "cannot read standard input: Input/output error"},
                  {&write_script, ENOSPC, "cannot write to standard output: No space left"}};
 
@@ -437,43 +355,7 @@ static void a_closed_output_is_an_error(void **state)
     assert_said(f, "cannot write to standard output: Bad file descriptor");
 }
 
-static void signals_are_taken_only_meanwhile(void **state)
-{
-    struct fixture *f = *state;
-    sigset_t mask;
-
-    connect_tcp(f);
-    give_input(f, 10);
-    assert_int_equal(run_tcp(f, echo), 0);
-    assert_int_equal(sigprocmask(SIG_BLOCK, NULL, &mask), 0);
-    assert_false(sigismember(&mask, SIGINT));
-    assert_false(sigismember(&mask, SIGQUIT));
-}
-
 /* ---- UDP ---- */
-
-static void lines_come_back(void **state)
-{
-    struct fixture *f = *state;
-
-    open_udp(f);
-    give_text(f, "one\n\nthree");
-    assert_int_equal(run_udp(f), 0);
-    assert_output(f, "one\n\nthree");
-    assert_said(f, "3 lines (10 bytes) sent, 3 (10 bytes) received, time");
-}
-
-static void quiet_means_no_summary(void **state)
-{
-    struct fixture *f = *state;
-
-    open_udp(f);
-    give_text(f, "one\n");
-    f->settings.quiet = true;
-    assert_int_equal(run_udp(f), 0);
-    fflush(f->settings.err);
-    assert_int_equal(f->said_size, 0);
-}
 
 static void a_busy_socket_is_tried_again(void **state)
 {
@@ -519,7 +401,7 @@ static void errors_of_ours_are_status_2_with_datagrams_too(void **state)
     } cases[] = {{&calloc_script, "Cannot allocate memory"},
                  {&signalfd_script, "cannot take signals"},
                  {&setsockopt_script, "cannot reach the echo service"},
-                 {&ppoll_script, "cannot wait"},
+                 {&epoll_create1_script, "cannot wait"},
                  {&read_script, "cannot read"},
                  {&write_script, "cannot write"}};
 
@@ -536,40 +418,22 @@ static void errors_of_ours_are_status_2_with_datagrams_too(void **state)
     }
 }
 
-static void an_unspecified_address_is_this_host(void **state)
-{
-    struct fixture *f = *state;
-
-    open_udp(f);
-    f->settings.peer = address("0.0.0.0", addr_port(&f->settings.peer));
-    give_text(f, "one\n");
-    assert_int_equal(run_udp(f), 0);
-    assert_output(f, "one\n");
-}
-
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(streams_of_all_sizes_come_back),
         TEST(short_counts_and_interruptions_lose_nothing),
         TEST(a_socket_that_is_no_tcp_one_will_do),
         TEST(output_to_a_socket_may_be_slow),
         TEST(output_to_a_full_pipe_does_not_block),
-        TEST(a_wrong_octet_is_found),
-        TEST(a_failed_connection_is_reported_by_its_first_error),
         TEST(another_error_is_named),
         TEST(errors_of_ours_are_status_2),
         TEST(a_closed_output_is_an_error),
-        TEST(signals_are_taken_only_meanwhile),
-        TEST(lines_come_back),
-        TEST(quiet_means_no_summary),
         TEST(a_busy_socket_is_tried_again),
         TEST(a_line_that_the_kernel_refuses_is_named),
         TEST(a_socket_that_cannot_be_read_ends_it),
         TEST(errors_of_ours_are_status_2_with_datagrams_too),
-        TEST(an_unspecified_address_is_this_host),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
