@@ -36,10 +36,10 @@ libdaemon_sources = \
     src/daemon/os/service_manager.h \
     src/daemon/stats/refusals.c src/daemon/stats/refusals.h \
     src/daemon/stats/stats.c src/daemon/stats/stats.h \
-    src/daemon/tcp/connection.h \
+    src/daemon/tcp/connection.c src/daemon/tcp/connection.h \
     src/daemon/tcp/echo.c src/daemon/tcp/echo.h \
-    src/daemon/tcp/evict.c \
-    src/daemon/tcp/listener.c \
+    src/daemon/tcp/evict.c src/daemon/tcp/evict.h \
+    src/daemon/tcp/listener.c src/daemon/tcp/listener.h \
     src/daemon/tcp/tcp.c src/daemon/tcp/tcp.h \
     src/daemon/udp/reply.c src/daemon/udp/reply.h \
     src/daemon/udp/sendq.c src/daemon/udp/sendq.h \

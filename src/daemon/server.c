@@ -222,7 +222,7 @@ static void reload(struct server *server)
 static void continue_drain(struct loop_timer *timer)
 {
     struct server *server = container_of(timer, struct server, drain_timer);
-    unsigned open = connlimit_open(server->service.admit);
+    unsigned open = connlimit_open(server->service.connlimit);
 
     if (open > 0 && loop_now(server->loop) < server->drain_deadline) {
         loop_timer_set(server->loop, timer, loop_now(server->loop) + DRAIN_TICK_NS);
@@ -238,15 +238,15 @@ static void stop_or_drain(struct server *server)
 {
     if (server->drain_deadline != 0) {
         log_notice("told to stop again: closing %u connections",
-                   connlimit_open(server->service.admit));
+                   connlimit_open(server->service.connlimit));
         service_stop(&server->service);
         return;
     }
     service_manager_stopping(server->conf->drain_timeout + 5);
     service_withdraw(&server->service);
-    if (connlimit_open(server->service.admit) > 0)
+    if (connlimit_open(server->service.connlimit) > 0)
         log_notice("stopping: %u connections have %u s to end",
-                   connlimit_open(server->service.admit), server->conf->drain_timeout);
+                   connlimit_open(server->service.connlimit), server->conf->drain_timeout);
     server->drain_deadline = loop_now(server->loop) + server->conf->drain_timeout * SECOND;
     continue_drain(&server->drain_timer);
 }

@@ -10,18 +10,20 @@
 #include "common/log.h"
 #include "common/util.h"
 
-/* How long a socket that is served no longer still takes in whose handshake had begun: a long round
- * trip. */
-#define RETIRED_NS (SECOND / 5)
+/* How long a retired socket still accepts clients whose handshake had begun: a long round trip. */
+#define RETIREMENT (SECOND / 5)
 
-/* Descriptors that are not for connections, besides those of workers and listeners. */
+/* Descriptors kept for other things than connections, workers and their sockets. */
 #define RESERVED_DESCRIPTORS 32
 
-/* Each worker has an epoll, an event and a timer descriptor; a reload may open every socket anew
- * beside the present ones. */
+/* What a worker has open: its epoll, event and timer descriptor, and the client that waits for a
+ * slot. */
+#define WORKER_DESCRIPTORS 4
+
+/* A reload may open every socket anew beside the present ones. */
 static rlim_t reserved_descriptors(const struct service *service)
 {
-    rlim_t reserved = RESERVED_DESCRIPTORS + service->worker_count * 3;
+    rlim_t reserved = RESERVED_DESCRIPTORS + service->worker_count * WORKER_DESCRIPTORS;
 
     for (size_t i = 0; i < service->endpoints.count; i++)
         reserved += service->endpoints.list[i]->count * 2;
@@ -45,7 +47,7 @@ static unsigned connection_limit(const struct service *service, const struct con
     return tcp->max_connections < available ? tcp->max_connections : (unsigned)available;
 }
 
-static void set_params(struct service *service, const struct conf *conf, const struct rules *policy)
+static void set_params(struct service *service, const struct conf *conf, const struct rules *rules)
 {
     struct connlimit_params limits = {.total = connection_limit(service, &conf->tcp),
                                       .per_source = conf->tcp.max_connections_per_source,
@@ -53,27 +55,44 @@ static void set_params(struct service *service, const struct conf *conf, const s
                                       .v6_length = conf->limits.ipv6_prefix};
     struct worker_params params = {.busy_poll = conf->busy_poll * MICROSECOND,
                                    .tcp_idle_timeout = conf->tcp.idle_timeout * SECOND,
-                                   .access = policy->access,
+                                   .access = rules->access,
                                    .udp = {.reflect_tos = conf->udp.reflect_tos,
                                            .answer_broadcast = conf->udp.answer_broadcast}};
 
     loopguard_init(&params.udp.guard, conf->udp.refuse_source_ports.bits);
     for (size_t i = 0; i < service->endpoints.count; i++)
         loopguard_refuse_port(&params.udp.guard, addr_port(&service->endpoints.list[i]->addr));
-    connlimit_set_params(service->admit, &limits);
+    connlimit_set_params(service->connlimit, &limits);
     for (size_t i = 0; i < service->worker_count; i++) {
-        params.udp.budget = rules_ratelimit(policy, i);
+        params.udp.budget = rules_ratelimit(rules, i);
         worker_set_params(service->workers[i], &params);
     }
 }
 
-static void drop_from_workers(struct service *service, const struct endpoint *endpoint)
+/* False if clients are left in a backlog for want of room. */
+static bool drain(struct service *service, const struct endpoint *endpoint)
+{
+    bool is_empty = true;
+
+    for (size_t i = 0; i < service->worker_count; i++)
+        is_empty &=
+            worker_drain_socket(service->workers[i], endpoint->type, endpoint_fd(endpoint, i));
+    return is_empty;
+}
+
+static void drop(struct service *service, const struct endpoint *endpoint)
 {
     for (size_t i = 0; i < service->worker_count; i++)
         worker_drop_socket(service->workers[i], endpoint->type, endpoint_fd(endpoint, i));
 }
 
-/* An inherited socket is not ours to retire: whoever serves it next would find it so. */
+static void drain_and_drop(struct service *service, const struct endpoint *endpoint)
+{
+    (void)drain(service, endpoint);
+    drop(service, endpoint);
+}
+
+/* An inherited socket is not retired: the process that serves it next would find it so. */
 static void retire(struct service *service, const struct endpoints *set)
 {
     for (size_t i = 0; i < set->count; i++)
@@ -95,8 +114,7 @@ static int add_to_workers(struct service *service, const struct endpoint *endpoi
     return 0;
 }
 
-/* Serve what `next` has and `endpoints` has not; all or none. Dropping a socket that was not added
- * yet does nothing. */
+/* Serve the sockets of `next` that are not served yet; all or none. */
 static int serve_new(struct service *service, const struct endpoints *next)
 {
     for (size_t i = 0; i < next->count; i++) {
@@ -105,7 +123,7 @@ static int serve_new(struct service *service, const struct endpoints *next)
             continue;
         for (size_t j = 0; j <= i; j++)
             if (!endpoints_has(&service->endpoints, next->list[j]))
-                drop_from_workers(service, next->list[j]);
+                drain_and_drop(service, next->list[j]); /* also a socket that was not added */
         return -1;
     }
     return 0;
@@ -114,60 +132,54 @@ static int serve_new(struct service *service, const struct endpoints *next)
 static void drop_retired(struct service *service)
 {
     for (size_t i = 0; i < service->retired.count; i++)
-        drop_from_workers(service, service->retired.list[i]);
+        drain_and_drop(service, service->retired.list[i]);
     endpoints_close(&service->retired, false);
     loop_timer_stop(&service->retired_timer);
 }
 
-/* Clients in a backlog may have to wait for a connection to end; then so does the socket, but for
- * an inherited one, where others may serve them. */
+/* A retired socket stays open while clients wait in its backlog for a connection to end. An
+ * inherited one need not: others may serve it. */
 static void end_retirement(struct loop_timer *timer)
 {
     struct service *service = container_of(timer, struct service, retired_timer);
-    bool empty = true;
+    bool is_done = true;
 
     for (size_t i = 0; i < service->retired.count; i++)
-        for (size_t j = 0; j < service->worker_count; j++) {
-            const struct endpoint *endpoint = service->retired.list[i];
-
-            empty &=
-                worker_empty_queue(service->workers[j], endpoint->type, endpoint_fd(endpoint, j)) ||
-                endpoint->inherited;
-        }
-    if (empty)
+        is_done &= drain(service, service->retired.list[i]) || service->retired.list[i]->inherited;
+    if (is_done)
         drop_retired(service);
     else
-        loop_timer_set(service->loop, timer, loop_now(service->loop) + RETIRED_NS);
+        loop_timer_set(service->loop, timer, loop_now(service->loop) + RETIREMENT);
 }
 
-/* Serve what conf asks for; what can fail comes before what takes effect. */
+/* Everything that can fail comes before anything takes effect. */
 int service_apply(struct service *service, const struct conf *conf, const char *file)
 {
-    struct rules *policy = rules_new(conf, service->worker_count, service->key);
+    struct rules *rules = rules_new(conf, service->worker_count, service->rules_key);
     struct endpoints next;
 
-    if (!policy) {
+    if (!rules) {
         log_error("cannot keep the access and limits of %s: %s", file, strerror(errno));
         return -1;
     }
-    /* An address may come back before it is quite gone. */
+    /* The new configuration may bring back an address that is being retired. */
     drop_retired(service);
     if (endpoints_plan(&next, &service->endpoints, &service->inherited, conf, file,
                        service->worker_count) < 0) {
-        rules_free(policy);
+        rules_free(rules);
         return -1;
     }
     if (serve_new(service, &next) < 0) {
         endpoints_abandon(&service->endpoints, &next);
-        rules_free(policy);
+        rules_free(rules);
         return -1;
     }
     endpoints_commit(&service->endpoints, &next, &service->retired, (int)conf->tcp.backlog);
     retire(service, &service->retired);
-    loop_timer_set(service->loop, &service->retired_timer, loop_now(service->loop) + RETIRED_NS);
-    set_params(service, conf, policy);
-    rules_free(service->policy);
-    service->policy = policy;
+    loop_timer_set(service->loop, &service->retired_timer, loop_now(service->loop) + RETIREMENT);
+    set_params(service, conf, rules);
+    rules_free(service->rules);
+    service->rules = rules;
     return 0;
 }
 
@@ -176,7 +188,7 @@ void service_withdraw(struct service *service)
     drop_retired(service);
     retire(service, &service->endpoints);
     for (size_t i = 0; i < service->endpoints.count; i++)
-        drop_from_workers(service, service->endpoints.list[i]);
+        drain_and_drop(service, service->endpoints.list[i]);
     endpoints_close(&service->endpoints, false);
 }
 
@@ -185,13 +197,13 @@ void service_withdraw(struct service *service)
 int service_init(struct service *service, size_t workers, rlim_t descriptors)
 {
     service->descriptors = descriptors;
-    hash_choose_key(service->key);
-    service->admit = connlimit_new();
+    hash_choose_key(service->rules_key);
+    service->connlimit = connlimit_new();
     service->workers = calloc(workers, sizeof *service->workers);
-    if (!service->admit || !service->workers)
+    if (!service->connlimit || !service->workers)
         return -1;
     for (service->worker_count = 0; service->worker_count < workers; service->worker_count++) {
-        service->workers[service->worker_count] = worker_new(service->admit);
+        service->workers[service->worker_count] = worker_new(service->connlimit);
         if (!service->workers[service->worker_count])
             return -1;
     }
@@ -213,18 +225,20 @@ void service_fini(struct service *service)
     for (size_t i = service->worker_count; i-- > 0;)
         worker_stop(service->workers[i]);
     drop_retired(service);
-    /* After a start that failed: who waits where we have inherited waits for the next one. */
-    for (size_t i = 0; i < service->endpoints.count; i++)
-        if (service->endpoints.list[i]->type == SOCK_DGRAM ||
-            !service->endpoints.list[i]->inherited)
-            drop_from_workers(service, service->endpoints.list[i]);
+    /* Sockets are left only after a failed start. Clients in the backlog of an inherited one wait
+     * for the next process. */
+    for (size_t i = 0; i < service->endpoints.count; i++) {
+        if (!service->endpoints.list[i]->inherited)
+            (void)drain(service, service->endpoints.list[i]);
+        drop(service, service->endpoints.list[i]);
+    }
     endpoints_close(&service->endpoints, false);
     endpoints_close(&service->inherited, true);
     for (size_t i = 0; i < service->worker_count; i++)
         worker_free(service->workers[i]);
     free(service->workers);
-    rules_free(service->policy);
-    connlimit_free(service->admit);
+    rules_free(service->rules);
+    connlimit_free(service->connlimit);
 }
 
 struct stats_sum service_sum(const struct service *service)

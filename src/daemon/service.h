@@ -13,35 +13,35 @@
 #include "daemon/worker.h"
 #include "net/loop.h"
 
-/* What is served, and by whom: the workers, the sockets that they have, and the rules in force. All
- * functions are for the thread of worker 0. */
+/* The workers, the sockets that they serve, and the rules in force. Call these functions from the
+ * thread of worker 0 only. */
 struct service {
     struct worker **workers;
     size_t worker_count;
-    struct loop *loop; /* worker 0's */
-    struct endpoints endpoints;
-    struct endpoints inherited;
-    struct endpoints retired; /* of an earlier configuration, being served out */
-    struct connlimit *admit;
-    uint64_t key[2];      /* of the policies' tables */
-    struct rules *policy; /* in force */
+    struct loop *loop;          /* worker 0's */
+    struct endpoints endpoints; /* sockets of the configuration in force */
+    struct endpoints inherited; /* sockets that were handed to us */
+    struct endpoints retired;   /* sockets of an earlier configuration that still have clients */
+    struct connlimit *connlimit;
+    struct rules *rules;   /* in force */
+    uint64_t rules_key[2]; /* hash key of the next rules' tables */
     struct loop_timer retired_timer;
-    rlim_t descriptors; /* RLIMIT_NOFILE as it was at start */
+    rlim_t descriptors; /* RLIMIT_NOFILE at start */
 };
 
-/* Make the workers of a zeroed service; their threads are started by the caller. -1 with errno;
- * service_fini() is due in any case. */
+/* Make the workers of a zeroed struct. The caller starts their threads. -1 with errno; call
+ * service_fini() in any case. */
 int service_init(struct service *service, size_t workers, rlim_t descriptors);
 void service_fini(struct service *service);
 
-/* Serve what conf, read from `file`, asks for. -1 with errno: the log tells why, and nothing has
- * changed. */
+/* Serve what `conf` asks for, which was read from `file`. -1 if that failed: the log says why, and
+ * nothing has changed. */
 int service_apply(struct service *service, const struct conf *conf, const char *file);
 
-/* Take nobody in any longer: what has arrived is answered, connections go on. */
+/* Let no new client in. What has arrived is answered, and connections go on. */
 void service_withdraw(struct service *service);
 
-/* Close all connections, and let the workers end. */
+/* Close all connections and end the workers. */
 void service_stop(struct service *service);
 
 /* The counters of all workers. */

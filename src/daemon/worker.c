@@ -11,7 +11,7 @@
 #include "common/util.h"
 #include "daemon/tcp/tcp.h"
 
-/* A request to run a function in the worker's thread. */
+/* A function to run in the worker's thread. */
 struct call {
     int (*fn)(struct worker *worker, void *argument);
     void *argument;
@@ -38,20 +38,20 @@ struct worker {
     pthread_mutex_t lock; /* guards `call` */
     pthread_cond_t answered;
     struct call *call;
-    int doorbell; /* eventfd(2) */
-    struct loop_io doorbell_io;
+    int wakeup; /* eventfd(2) */
+    struct loop_io wakeup_io;
 
-    /* Written on every echo: kept off the lines that others read. */
+    /* Written on every echo, so these get cache lines that nothing else is on. */
     struct stats stats __attribute__((aligned(64)));
 };
 
-static void answer_call(struct loop_io *io, short revents)
+static void on_wakeup(struct loop_io *io, short revents)
 {
-    struct worker *worker = container_of(io, struct worker, doorbell_io);
-    uint64_t rings;
+    struct worker *worker = container_of(io, struct worker, wakeup_io);
+    uint64_t count;
 
     (void)revents;
-    if (read(io->fd, &rings, sizeof rings) < 0)
+    if (read(io->fd, &count, sizeof count) < 0)
         return;
     pthread_mutex_lock(&worker->lock);
     if (worker->call) {
@@ -61,19 +61,19 @@ static void answer_call(struct loop_io *io, short revents)
         pthread_cond_signal(&worker->answered);
     }
     pthread_mutex_unlock(&worker->lock);
-    tcp_evict_for_others(&worker->tcp);
+    tcp_woken(&worker->tcp);
 }
 
-/* Without the ring nobody would answer. An eventfd refuses it only while its counter is full, and
- * the worker empties that. */
-static void ring(const struct worker *worker)
+/* Without the wake-up nobody would answer the call. The write fails only while the counter of the
+ * eventfd is full, and the worker reads that. */
+static void wake(const struct worker *worker)
 {
-    uint64_t once = 1;
-    ssize_t rung;
+    uint64_t one = 1;
+    ssize_t written;
 
     do
-        rung = write(worker->doorbell, &once, sizeof once);
-    while (rung < 0);
+        written = write(worker->wakeup, &one, sizeof one);
+    while (written < 0);
 }
 
 static int call_worker(struct worker *worker, int (*fn)(struct worker *, void *), void *argument)
@@ -84,7 +84,7 @@ static int call_worker(struct worker *worker, int (*fn)(struct worker *, void *)
         return fn(worker, argument);
     pthread_mutex_lock(&worker->lock);
     worker->call = &call;
-    ring(worker);
+    wake(worker);
     while (worker->call)
         pthread_cond_wait(&worker->answered, &worker->lock);
     pthread_mutex_unlock(&worker->lock);
@@ -92,7 +92,7 @@ static int call_worker(struct worker *worker, int (*fn)(struct worker *, void *)
     return call.result;
 }
 
-static void show_alive(struct loop_timer *timer)
+static void note_alive(struct loop_timer *timer)
 {
     struct worker *worker = container_of(timer, struct worker, alive_timer);
 
@@ -100,33 +100,32 @@ static void show_alive(struct loop_timer *timer)
     loop_timer_set(&worker->loop, timer, loop_now(&worker->loop) + worker->alive_interval);
 }
 
-struct worker *worker_new(struct connlimit *admit)
+struct worker *worker_new(struct connlimit *connlimit)
 {
     struct worker *worker = aligned_alloc(_Alignof(struct worker), sizeof *worker);
 
     if (!worker)
         return NULL;
-    *worker = (struct worker){.doorbell = -1};
+    *worker = (struct worker){.wakeup = -1};
     if (loop_init(&worker->loop) < 0) {
         free(worker);
         return NULL;
     }
-    worker->doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (worker->doorbell < 0 ||
-        loop_add(&worker->loop, &worker->doorbell_io, worker->doorbell, POLLIN, answer_call) < 0 ||
-        tcp_init(&worker->tcp, &worker->loop, &worker->stats, admit) < 0 ||
-        connlimit_add_wakeup(admit, worker->doorbell) < 0) {
+    worker->wakeup = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (worker->wakeup < 0 ||
+        loop_add(&worker->loop, &worker->wakeup_io, worker->wakeup, POLLIN, on_wakeup) < 0 ||
+        tcp_init(&worker->tcp, &worker->loop, &worker->stats, connlimit, worker->wakeup) < 0) {
         int saved = errno;
 
         tcp_fini(&worker->tcp);
-        if (worker->doorbell >= 0)
-            close(worker->doorbell);
+        if (worker->wakeup >= 0)
+            close(worker->wakeup);
         loop_fini(&worker->loop);
         free(worker);
         errno = saved;
         return NULL;
     }
-    loop_timer_init(&worker->loop, &worker->alive_timer, show_alive);
+    loop_timer_init(&worker->loop, &worker->alive_timer, note_alive);
     pthread_mutex_init(&worker->lock, NULL);
     pthread_cond_init(&worker->answered, NULL);
     return worker;
@@ -182,8 +181,8 @@ void worker_free(struct worker *worker)
     if (!worker)
         return;
     tcp_fini(&worker->tcp);
-    loop_del(&worker->loop, &worker->doorbell_io);
-    close(worker->doorbell);
+    loop_del(&worker->loop, &worker->wakeup_io);
+    close(worker->wakeup);
     loop_fini(&worker->loop);
     pthread_cond_destroy(&worker->answered);
     pthread_mutex_destroy(&worker->lock);
@@ -193,11 +192,39 @@ void worker_free(struct worker *worker)
 /* ---- sockets ---- */
 
 struct socket_request {
-    int type;
+    const struct socket_operations *operations;
     int fd;
-    bool first;
+    bool is_primary;
     unsigned sharing_workers;
 };
+
+/* What a worker does with a socket of either kind. -1 with errno where it can fail. */
+struct socket_operations {
+    int (*add)(struct worker *worker, const struct socket_request *request);
+    void (*retire)(struct worker *worker, int fd);
+    bool (*drain)(struct worker *worker, int fd);
+    void (*drop)(struct worker *worker, int fd);
+};
+
+static int add_stream(struct worker *worker, const struct socket_request *request)
+{
+    return listeners_add(&worker->tcp.listeners, request->fd, request->sharing_workers);
+}
+
+static void retire_stream(struct worker *worker, int fd)
+{
+    listeners_retire(&worker->tcp.listeners, fd);
+}
+
+static bool drain_stream(struct worker *worker, int fd)
+{
+    return listeners_drain(&worker->tcp.listeners, fd);
+}
+
+static void drop_stream(struct worker *worker, int fd)
+{
+    listeners_drop(&worker->tcp.listeners, fd);
+}
 
 /* The link to the entry of a datagram socket, or to NULL. */
 static struct udp_entry **find_udp(struct worker *worker, int fd)
@@ -209,18 +236,14 @@ static struct udp_entry **find_udp(struct worker *worker, int fd)
     return link;
 }
 
-static int do_add_socket(struct worker *worker, void *argument)
+static int add_datagram(struct worker *worker, const struct socket_request *request)
 {
-    const struct socket_request *request = argument;
-    struct udp_entry *entry;
+    struct udp_entry *entry = malloc(sizeof *entry);
 
-    if (request->type == SOCK_STREAM)
-        return tcp_add_listener(&worker->tcp, request->fd, request->sharing_workers);
-    entry = malloc(sizeof *entry);
     if (!entry)
         return -1;
     entry->udp = udp_new(&worker->loop, &worker->stats, &worker->params.access, &worker->params.udp,
-                         request->fd, request->first, request->sharing_workers);
+                         request->fd, request->is_primary, request->sharing_workers);
     if (!entry->udp) {
         free(entry);
         return -1;
@@ -230,74 +253,113 @@ static int do_add_socket(struct worker *worker, void *argument)
     return 0;
 }
 
-int worker_add_socket(struct worker *worker, int type, int fd, bool first, unsigned sharing_workers)
+static void retire_datagram(struct worker *worker, int fd)
 {
-    return call_worker(
-        worker, do_add_socket,
-        &(struct socket_request){
-            .type = type, .fd = fd, .first = first, .sharing_workers = sharing_workers});
+    const struct udp_entry *entry = *find_udp(worker, fd);
+
+    if (entry)
+        udp_retire(entry->udp);
+}
+
+/* Datagrams never wait for room: every turn answers them. */
+static bool drain_datagram(struct worker *worker, int fd)
+{
+    (void)worker;
+    (void)fd;
+    return true;
+}
+
+static void drop_datagram(struct worker *worker, int fd)
+{
+    struct udp_entry **link = find_udp(worker, fd);
+    struct udp_entry *entry = *link;
+
+    if (!entry)
+        return;
+    *link = entry->next;
+    udp_free(entry->udp);
+    free(entry);
+}
+
+static const struct socket_operations *operations_of(int type)
+{
+    static const struct socket_operations stream = {add_stream, retire_stream, drain_stream,
+                                                    drop_stream};
+    static const struct socket_operations datagram = {add_datagram, retire_datagram, drain_datagram,
+                                                      drop_datagram};
+
+    return type == SOCK_STREAM ? &stream : &datagram;
+}
+
+static int do_add_socket(struct worker *worker, void *argument)
+{
+    const struct socket_request *request = argument;
+
+    return request->operations->add(worker, request);
+}
+
+int worker_add_socket(struct worker *worker, int type, int fd, bool is_primary,
+                      unsigned sharing_workers)
+{
+    struct socket_request request = {.operations = operations_of(type),
+                                     .fd = fd,
+                                     .is_primary = is_primary,
+                                     .sharing_workers = sharing_workers};
+
+    return call_worker(worker, do_add_socket, &request);
 }
 
 static int do_retire_socket(struct worker *worker, void *argument)
 {
     const struct socket_request *request = argument;
-    const struct udp_entry *entry = *find_udp(worker, request->fd);
 
-    if (request->type == SOCK_STREAM)
-        tcp_retire_listener(&worker->tcp, request->fd);
-    else if (entry)
-        udp_retire(entry->udp);
+    request->operations->retire(worker, request->fd);
     return 0;
 }
 
 void worker_retire_socket(struct worker *worker, int type, int fd)
 {
-    call_worker(worker, do_retire_socket, &(struct socket_request){.type = type, .fd = fd});
+    struct socket_request request = {.operations = operations_of(type), .fd = fd};
+
+    call_worker(worker, do_retire_socket, &request);
 }
 
-static int do_empty_queue(struct worker *worker, void *argument)
+static int do_drain_socket(struct worker *worker, void *argument)
 {
     const struct socket_request *request = argument;
 
-    /* Datagrams never wait for room: each turn answers them. */
-    return request->type == SOCK_DGRAM || tcp_empty_queue(&worker->tcp, request->fd);
+    return request->operations->drain(worker, request->fd);
 }
 
-bool worker_empty_queue(struct worker *worker, int type, int fd)
+bool worker_drain_socket(struct worker *worker, int type, int fd)
 {
-    return call_worker(worker, do_empty_queue, &(struct socket_request){.type = type, .fd = fd});
+    struct socket_request request = {.operations = operations_of(type), .fd = fd};
+
+    return call_worker(worker, do_drain_socket, &request);
 }
 
 static int do_drop_socket(struct worker *worker, void *argument)
 {
     const struct socket_request *request = argument;
-    struct udp_entry **link = find_udp(worker, request->fd);
-    struct udp_entry *entry = *link;
 
-    if (request->type == SOCK_STREAM) {
-        tcp_drop_listener(&worker->tcp, request->fd);
-    } else if (entry) {
-        *link = entry->next;
-        udp_free(entry->udp);
-        free(entry);
-    }
+    request->operations->drop(worker, request->fd);
     return 0;
 }
 
 void worker_drop_socket(struct worker *worker, int type, int fd)
 {
-    call_worker(worker, do_drop_socket, &(struct socket_request){.type = type, .fd = fd});
+    struct socket_request request = {.operations = operations_of(type), .fd = fd};
+
+    call_worker(worker, do_drop_socket, &request);
 }
 
-/* ---- the rest ---- */
+/* ---- parameters, connections, counters ---- */
 
 static int do_set_params(struct worker *worker, void *argument)
 {
     worker->params = *(const struct worker_params *)argument;
     loop_set_spin(&worker->loop, worker->params.busy_poll);
-    tcp_set_access(&worker->tcp, &worker->params.access);
-    tcp_set_idle_timeout(&worker->tcp, worker->params.tcp_idle_timeout);
-    tcp_rearm_listeners(&worker->tcp);
+    tcp_set_params(&worker->tcp, &worker->params.access, worker->params.tcp_idle_timeout);
     for (struct udp_entry *entry = worker->udps; entry; entry = entry->next)
         udp_params_changed(entry->udp);
     return 0;
@@ -325,7 +387,7 @@ void worker_close_connections(struct worker *worker)
 static int do_watch(struct worker *worker, void *argument)
 {
     worker->alive_interval = *(const uint64_t *)argument;
-    show_alive(&worker->alive_timer);
+    note_alive(&worker->alive_timer);
     return 0;
 }
 

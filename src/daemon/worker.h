@@ -11,43 +11,43 @@
 #include "daemon/udp/udp.h"
 #include "net/loop.h"
 
-/* One loop with its TCP and UDP endpoints and its counters. Worker 0 runs on the caller's thread,
- * the others on their own. Every function may be called from the thread of worker 0 only; what it
- * asks is done in the worker's own thread, between two turns, before the function returns. */
+/* One event loop with its TCP and UDP sockets and its counters. Worker 0 runs on the caller's
+ * thread, each other worker on its own. Call these functions from the thread of worker 0 only. What
+ * they ask for is done in the worker's own thread, between two turns, before they return. */
 
 struct worker;
 
-/* NULL with errno on failure. admit is borrowed. */
-struct worker *worker_new(struct connlimit *admit);
+/* `connlimit` is borrowed. NULL with errno on failure. */
+struct worker *worker_new(struct connlimit *connlimit);
 
-/* Start the thread of a worker other than 0; it serves when this returns. */
+/* Start the thread of a worker other than 0. The worker serves when this returns. -1 with errno. */
 int worker_start(struct worker *worker);
 
 /* Worker 0: serve until worker_stop(). */
 void worker_run(struct worker *worker);
 
-/* End the loop, and wait for the thread where there is one. */
+/* End the loop, and wait for the thread if there is one. */
 void worker_stop(struct worker *worker);
 
-/* Closes its connections at once. To be stopped before. */
+/* Closes the worker's connections at once. Stop the worker before. NULL is allowed. */
 void worker_free(struct worker *worker);
 
-/* Serve a socket of socket.h, which stays the caller's; -1 with errno. `first` and
- * `sharing_workers` are as in udp.h. */
-int worker_add_socket(struct worker *worker, int type, int fd, bool first,
+/* Serve a socket of socket.h, which stays the caller's. `type` is SOCK_STREAM or SOCK_DGRAM.
+ * `is_primary` and `sharing_workers` are as in udp.h. -1 with errno. */
+int worker_add_socket(struct worker *worker, int type, int fd, bool is_primary,
                       unsigned sharing_workers);
 
-/* Let no new client reach it, but go on with those who have. */
+/* Let no new client reach the socket, and go on serving the clients that have. */
 void worker_retire_socket(struct worker *worker, int type, int fd);
 
-/* Serve what has arrived. False if there is no room for all of it now. */
-bool worker_empty_queue(struct worker *worker, int type, int fd);
+/* Let in the clients in the backlog of a stream socket. False if some are left for want of room. */
+bool worker_drain_socket(struct worker *worker, int type, int fd);
 
-/* Stop serving it, after what has arrived was served. Nothing is done for one that is not served.
- */
+/* Stop serving the socket. Datagrams that have arrived are answered first; a stream socket has to
+ * be drained before. Does nothing if the socket is not served. */
 void worker_drop_socket(struct worker *worker, int type, int fd);
 
-/* How to serve from now on; copied. */
+/* How to serve from now on; copied, but what `access` and `udp` refer to is borrowed. */
 struct worker_params {
     uint64_t busy_poll;        /* nanoseconds, see loop_set_spin() */
     uint64_t tcp_idle_timeout; /* nanoseconds; 0: never */
@@ -56,17 +56,19 @@ struct worker_params {
 };
 void worker_set_params(struct worker *worker, const struct worker_params *params);
 
-/* Close every connection at once. */
+/* Close all connections at once. */
 void worker_close_connections(struct worker *worker);
 
-/* Show signs of life at least every `interval` nanoseconds, for worker_last_alive(). */
+/* Have the worker note at least every `interval` nanoseconds that its loop runs. */
 void worker_watch(struct worker *worker, uint64_t interval);
+
+/* When it last noted that, on CLOCK_MONOTONIC in nanoseconds; 0: never. */
 uint64_t worker_last_alive(const struct worker *worker);
 
-/* Its counters, which may be read at any time. */
+/* The worker's counters, which may be read at any time. */
 const struct stats *worker_stats(const struct worker *worker);
 
-/* Worker 0's loop, for what the server itself watches. */
+/* The loop of worker 0, to which the server adds what it watches itself. */
 struct loop *worker_loop(struct worker *worker);
 
 #endif

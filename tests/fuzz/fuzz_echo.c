@@ -21,14 +21,14 @@
 static unsigned char scratch[SCRATCH_MAX];
 
 static struct {
-    struct echo conn;
+    struct echo echo;
     enum echo_state state;
     int peer; /* -1: gone */
     bool tcp;
     bool shut; /* the peer sends no more */
     bool deaf; /* nor takes any */
     uint64_t sent, back;
-    uint64_t received, pieces; /* as conn.c counts */
+    uint64_t received, pieces; /* as echo.c counts */
 } run;
 
 static int listener = -1;
@@ -111,13 +111,13 @@ static void turn(size_t size)
 
     if (ended())
         return;
-    run.state = echo_turn(&run.conn, scratch, size, &run.received, &run.pieces);
+    run.state = echo_turn(&run.echo, scratch, size, &run.received, &run.pieces);
     MUST(run.received <= run.sent);
     MUST(run.received - before <= 4 * size && run.pieces <= run.received);
-    MUST(run.conn.held_end == 0 || run.conn.held_at < run.conn.held_end);
-    MUST((run.conn.held_end > 0) == (run.conn.held != NULL));
-    MUST(run.state != ECHO_READ || (run.conn.held_end == 0 && !run.conn.closing));
-    MUST(run.state != ECHO_WRITE || run.conn.held_end > 0 || run.conn.closing);
+    MUST(run.echo.held_end == 0 || run.echo.held_at < run.echo.held_end);
+    MUST((run.echo.held_end > 0) == (run.echo.held != NULL));
+    MUST(run.state != ECHO_READ || (run.echo.held_end == 0 && !run.echo.closing));
+    MUST(run.state != ECHO_WRITE || run.echo.held_end > 0 || run.echo.closing);
     /* Nobody who only sends and reads is cut off. */
     MUST(run.state != ECHO_FAILED || run.peer < 0 || run.deaf);
     MUST(run.state != ECHO_ENDED || run.peer < 0 || run.shut);
@@ -169,7 +169,7 @@ static void step(uint8_t what, size_t length)
 static void await(void)
 {
     struct pollfd fds[] = {
-        {.fd = run.conn.fd, .events = run.state == ECHO_WRITE ? POLLOUT : POLLIN},
+        {.fd = run.echo.fd, .events = run.state == ECHO_WRITE ? POLLOUT : POLLIN},
         {.fd = run.peer, .events = POLLIN}};
 
     MUST(poll(fds, 2, -1) > 0 || errno == EINTR);
@@ -187,7 +187,7 @@ static void finish(void)
         peer_receive(SCRATCH_MAX);
     }
     MUST(run.state == ECHO_ENDED);
-    shutdown(run.conn.fd, SHUT_WR);
+    shutdown(run.echo.fd, SHUT_WR);
     while (run.back < run.sent) {
         await();
         MUST(peer_receive(SCRATCH_MAX));
@@ -213,12 +213,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         set(ends[0], SOL_SOCKET, SO_SNDBUF, 1);
     if (data[0] & 4 && !run.tcp)
         set(ends[1], SOL_SOCKET, SO_SNDBUF, 1);
-    echo_init(&run.conn, ends[0]);
+    echo_init(&run.echo, ends[0]);
     for (size_t i = 1; i + 1 < size && i < STEPS_MAX; i += 2)
         step(data[i], amount(data[i + 1]));
     if (run.peer >= 0 && !run.deaf && !ended())
         finish();
-    echo_fini(&run.conn);
+    echo_fini(&run.echo);
     close_hard(ends[0]);
     if (run.peer >= 0)
         close_hard(run.peer);

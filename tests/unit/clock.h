@@ -4,11 +4,11 @@
 
 /* A clock that stands still until the test moves it. Needs -Wl,--wrap=clock_gettime. */
 
+#include "common/clock.h"
 #include "net/loop.h"
 #include "unit/unit.h"
 
-#define MS     UINT64_C(1000000)
-#define SECOND (1000 * MS)
+#define MS MILLISECOND
 
 static uint64_t clock_at = 1000 * SECOND;
 

@@ -50,7 +50,10 @@ unit_tests += \
     tests/unit/daemon/stats/test_refusals \
     tests/unit/daemon/stats/test_stats
 unit_tests += \
+    tests/unit/daemon/tcp/test_connection \
     tests/unit/daemon/tcp/test_echo \
+    tests/unit/daemon/tcp/test_evict \
+    tests/unit/daemon/tcp/test_listener \
     tests/unit/daemon/tcp/test_tcp
 unit_tests += \
     tests/unit/daemon/udp/test_reply \
@@ -85,5 +88,5 @@ unit_tests += \
     tests/unit/tools/stream/test_stream_run
 check_PROGRAMS += $(unit_tests)
 TESTS          += $(unit_tests)
-EXTRA_DIST     += tests/unit/clock.h tests/unit/fake_link.h tests/unit/probe_unit.h tests/unit/tcp_unit.h tests/unit/unit.h
+EXTRA_DIST     += tests/unit/clock.h tests/unit/daemon/tcp/fixture.h tests/unit/fake_link.h tests/unit/probe_unit.h tests/unit/tcp_unit.h tests/unit/unit.h
 endif

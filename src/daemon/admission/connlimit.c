@@ -5,21 +5,30 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
+#include "common/clock.h"
+#include "common/hash.h"
 #include "common/prefix.h"
 
 #define BUCKETS 4096
 
-/* The workers are not to be rung up more often than that. */
-#define RING_NS (250 * UINT64_C(1000000))
+/* The shortest time between two requests for an eviction. Each request wakes all other workers. */
+#define EVICTION_INTERVAL (250 * MILLISECOND)
 
 struct connlimit_source {
     struct connlimit_source *next;
     struct prefix prefix;
     _Atomic unsigned count; /* written under the lock */
+};
+
+/* What a worker does about a slot: only the worker itself begins to wait and stops, others only
+ * turn WAITING into GRANTED. */
+enum wait_state { NOT_WAITING, WAITING, GRANTED };
+
+struct slot_waiter {
+    int wakeup; /* eventfd(2) */
+    _Atomic int state;
 };
 
 struct connlimit {
@@ -28,140 +37,192 @@ struct connlimit {
     _Atomic unsigned per_source;
     _Atomic unsigned v4_length;
     _Atomic unsigned v6_length;
-    _Atomic int wanted_at; /* the listener where somebody waits, and 1; 0: nowhere */
-    _Atomic uint64_t rung_at;
-    int *bells;
-    size_t bell_count;
+    _Atomic unsigned waiting_count; /* workers in state WAITING */
+    _Atomic unsigned next_waiter;   /* where the search for a waiting worker starts */
+    _Atomic bool eviction_wanted;
+    _Atomic uint64_t eviction_asked_at; /* nanoseconds */
+    struct slot_waiter *workers;
+    size_t worker_count;
     struct connlimit_logs logs;
-    pthread_mutex_t lock; /* the table's */
-    uint64_t secret;
+    pthread_mutex_t lock; /* guards the buckets */
+    uint64_t key[2];
     struct connlimit_source *buckets[BUCKETS];
 };
 
 struct connlimit *connlimit_new(void)
 {
-    struct connlimit *admit = calloc(1, sizeof *admit);
+    struct connlimit *connlimit = calloc(1, sizeof *connlimit);
 
-    if (!admit)
+    if (!connlimit)
         return NULL;
-    /* Without a secret a stranger with an IPv6 prefix could fill one bucket. */
-    if (getrandom(&admit->secret, sizeof admit->secret, GRND_NONBLOCK) < 0)
-        admit->secret = (uintptr_t)admit;
-    pthread_mutex_init(&admit->lock, NULL);
-    return admit;
+    hash_choose_key(connlimit->key);
+    pthread_mutex_init(&connlimit->lock, NULL);
+    return connlimit;
 }
 
-void connlimit_free(struct connlimit *admit)
+void connlimit_free(struct connlimit *connlimit)
 {
-    if (!admit)
+    if (!connlimit)
         return;
     for (size_t i = 0; i < BUCKETS; i++)
-        while (admit->buckets[i]) {
-            struct connlimit_source *source = admit->buckets[i];
+        while (connlimit->buckets[i]) {
+            struct connlimit_source *source = connlimit->buckets[i];
 
-            admit->buckets[i] = source->next;
+            connlimit->buckets[i] = source->next;
             free(source);
         }
-    pthread_mutex_destroy(&admit->lock);
-    free(admit->bells);
-    free(admit);
+    pthread_mutex_destroy(&connlimit->lock);
+    free(connlimit->workers);
+    free(connlimit);
 }
 
-void connlimit_set_params(struct connlimit *admit, const struct connlimit_params *limits)
+void connlimit_set_params(struct connlimit *connlimit, const struct connlimit_params *params)
 {
-    atomic_store(&admit->total, limits->total);
-    atomic_store(&admit->per_source, limits->per_source);
-    atomic_store(&admit->v4_length, limits->v4_length);
-    atomic_store(&admit->v6_length, limits->v6_length);
+    atomic_store(&connlimit->total, params->total);
+    atomic_store(&connlimit->per_source, params->per_source);
+    atomic_store(&connlimit->v4_length, params->v4_length);
+    atomic_store(&connlimit->v6_length, params->v6_length);
 }
 
-bool connlimit_reserve(struct connlimit *admit)
+int connlimit_add_worker(struct connlimit *connlimit, int wakeup)
 {
-    unsigned open = atomic_load(&admit->open);
+    size_t count = connlimit->worker_count;
+    struct slot_waiter *workers = realloc(connlimit->workers, (count + 1) * sizeof *workers);
+
+    if (!workers)
+        return -1;
+    workers[count].wakeup = wakeup;
+    atomic_init(&workers[count].state, NOT_WAITING);
+    connlimit->workers = workers;
+    connlimit->worker_count++;
+    return (int)count;
+}
+
+/* ---- slots ---- */
+
+bool connlimit_reserve(struct connlimit *connlimit)
+{
+    unsigned open = atomic_load(&connlimit->open);
 
     do {
-        if (open >= atomic_load(&admit->total))
+        if (open >= atomic_load(&connlimit->total))
             return false;
-    } while (!atomic_compare_exchange_weak(&admit->open, &open, open + 1));
+    } while (!atomic_compare_exchange_weak(&connlimit->open, &open, open + 1));
     return true;
 }
 
-int connlimit_add_wakeup(struct connlimit *admit, int bell)
+static void wake(const struct slot_waiter *worker)
 {
-    int *bells = realloc(admit->bells, (admit->bell_count + 1) * sizeof *bells);
+    uint64_t one = 1;
+    /* Fails only while the counter is full, and then the worker is awake already. */
+    ssize_t written = write(worker->wakeup, &one, sizeof one);
 
-    if (!bells)
-        return -1;
-    bells[admit->bell_count++] = bell;
-    admit->bells = bells;
-    return 0;
+    (void)written;
 }
 
-void connlimit_request_eviction(struct connlimit *admit, int listener, uint64_t now)
+/* Give a slot to a worker that waits. They take turns. */
+static bool grant(struct connlimit *connlimit)
 {
-    uint64_t last = atomic_load(&admit->rung_at), once = 1;
+    size_t start = atomic_fetch_add(&connlimit->next_waiter, 1);
 
-    /* The workers' clocks differ a little. */
-    if (admit->bell_count < 2 || now < last + RING_NS ||
-        !atomic_compare_exchange_strong(&admit->rung_at, &last, now))
-        return;
-    atomic_store(&admit->wanted_at, listener + 1);
-    for (size_t i = 0; i < admit->bell_count; i++) {
-        /* Who does not hear it hears the next one. */
-        ssize_t rung = write(admit->bells[i], &once, sizeof once);
-        (void)rung;
+    for (size_t i = 0; i < connlimit->worker_count; i++) {
+        struct slot_waiter *worker = &connlimit->workers[(start + i) % connlimit->worker_count];
+        int state = WAITING;
+
+        if (atomic_compare_exchange_strong(&worker->state, &state, GRANTED)) {
+            atomic_fetch_sub(&connlimit->waiting_count, 1);
+            wake(worker);
+            return true;
+        }
     }
+    return false;
 }
 
-bool connlimit_eviction_requested(const struct connlimit *admit)
+void connlimit_release(struct connlimit *connlimit)
 {
-    return atomic_load(&admit->wanted_at) != 0 && connlimit_open(admit) >= connlimit_total(admit);
+    if (atomic_load(&connlimit->waiting_count) > 0 &&
+        connlimit_open(connlimit) <= connlimit_total(connlimit) && grant(connlimit))
+        return;
+    atomic_fetch_sub(&connlimit->open, 1);
 }
 
-int connlimit_claim_request(struct connlimit *admit)
+static void request_eviction(struct connlimit *connlimit, unsigned worker, uint64_t now)
 {
-    return atomic_exchange(&admit->wanted_at, 0) - 1;
+    uint64_t last = atomic_load(&connlimit->eviction_asked_at);
+
+    /* Each worker has read its clock at another moment, so `now` may be before `last`. */
+    if (now < last + EVICTION_INTERVAL ||
+        !atomic_compare_exchange_strong(&connlimit->eviction_asked_at, &last, now))
+        return;
+    atomic_store(&connlimit->eviction_wanted, true);
+    for (size_t i = 0; i < connlimit->worker_count; i++)
+        if (i != worker)
+            wake(&connlimit->workers[i]);
 }
 
-void connlimit_release(struct connlimit *admit)
+void connlimit_wait(struct connlimit *connlimit, unsigned worker, uint64_t now)
 {
-    atomic_fetch_sub(&admit->open, 1);
+    atomic_fetch_add(&connlimit->waiting_count, 1);
+    atomic_store(&connlimit->workers[worker].state, WAITING);
+    if (connlimit->worker_count > 1)
+        request_eviction(connlimit, worker, now);
 }
 
-unsigned connlimit_open(const struct connlimit *admit)
+bool connlimit_stop_waiting(struct connlimit *connlimit, unsigned worker)
 {
-    return atomic_load(&admit->open);
+    int state = atomic_exchange(&connlimit->workers[worker].state, NOT_WAITING);
+
+    if (state == WAITING)
+        atomic_fetch_sub(&connlimit->waiting_count, 1);
+    return state == GRANTED;
 }
 
-unsigned connlimit_total(const struct connlimit *admit)
+bool connlimit_eviction_wanted(const struct connlimit *connlimit)
 {
-    return atomic_load(&admit->total);
+    return atomic_load(&connlimit->eviction_wanted) && atomic_load(&connlimit->waiting_count) > 0;
 }
 
-unsigned connlimit_pressure(const struct connlimit *admit)
+bool connlimit_claim_eviction(struct connlimit *connlimit)
 {
-    unsigned total = connlimit_total(admit), open = connlimit_open(admit);
+    return atomic_exchange(&connlimit->eviction_wanted, false);
+}
+
+unsigned connlimit_open(const struct connlimit *connlimit)
+{
+    return atomic_load(&connlimit->open);
+}
+
+unsigned connlimit_total(const struct connlimit *connlimit)
+{
+    return atomic_load(&connlimit->total);
+}
+
+unsigned connlimit_pressure(const struct connlimit *connlimit)
+{
+    unsigned total = connlimit_total(connlimit), open = connlimit_open(connlimit);
     uint64_t left = total > open ? total - open : 0;
-    unsigned scarcity = 0;
+    unsigned pressure = 0;
 
-    while (scarcity < CONNLIMIT_PRESSURE_MAX && left << (scarcity + 1) < total)
-        scarcity++;
-    return scarcity;
+    while (pressure < CONNLIMIT_PRESSURE_MAX && left << (pressure + 1) < total)
+        pressure++;
+    return pressure;
 }
 
-static struct connlimit_source **bucket_of(struct connlimit *admit, const struct prefix *prefix)
-{
-    uint64_t hash = (prefix->hi ^ admit->secret) * UINT64_C(0x9e3779b97f4a7c15);
+/* ---- sources ---- */
 
-    hash = (hash ^ hash >> 32 ^ prefix->lo ^ prefix->is_v4) * UINT64_C(0xff51afd7ed558ccd);
-    hash = (hash ^ hash >> 32 ^ admit->secret >> 7) * UINT64_C(0xd6e8feb86659fd93);
-    return &admit->buckets[hash >> 52];
+/* A keyed hash: otherwise a stranger with an IPv6 prefix could fill one bucket. */
+static struct connlimit_source **bucket_of(struct connlimit *connlimit, const struct prefix *prefix)
+{
+    uint64_t words[] = {prefix->hi, prefix->lo, prefix->is_v4};
+
+    return &connlimit->buckets[hash_words(connlimit->key, words, 3) % BUCKETS];
 }
 
-/* Under the lock. */
-static struct connlimit_source *find_or_add(struct connlimit *admit, const struct prefix *prefix)
+/* To be called under the lock. */
+static struct connlimit_source *find_or_add(struct connlimit *connlimit,
+                                            const struct prefix *prefix)
 {
-    struct connlimit_source **bucket = bucket_of(admit, prefix);
+    struct connlimit_source **bucket = bucket_of(connlimit, prefix);
     struct connlimit_source *source = *bucket;
 
     while (source && !prefix_equal(&source->prefix, prefix))
@@ -176,45 +237,45 @@ static struct connlimit_source *find_or_add(struct connlimit *admit, const struc
     return source;
 }
 
-struct connlimit_logs *connlimit_logs(struct connlimit *admit)
+struct connlimit_source *connlimit_enter(struct connlimit *connlimit, const struct addr *peer)
 {
-    return &admit->logs;
-}
-
-struct connlimit_source *connlimit_enter(struct connlimit *admit, const struct addr *peer)
-{
-    unsigned limit = atomic_load(&admit->per_source);
+    unsigned limit = atomic_load(&connlimit->per_source);
     struct prefix prefix =
-        prefix_of(peer, atomic_load(&admit->v4_length), atomic_load(&admit->v6_length));
+        prefix_of(peer, atomic_load(&connlimit->v4_length), atomic_load(&connlimit->v6_length));
     struct connlimit_source *source;
 
-    pthread_mutex_lock(&admit->lock);
-    source = find_or_add(admit, &prefix);
+    pthread_mutex_lock(&connlimit->lock);
+    source = find_or_add(connlimit, &prefix);
     if (source && limit != 0 && source->count >= limit) {
         source = NULL;
         errno = EUSERS;
     } else if (source) {
         source->count++;
     }
-    pthread_mutex_unlock(&admit->lock);
+    pthread_mutex_unlock(&connlimit->lock);
     return source;
 }
 
-void connlimit_leave(struct connlimit *admit, struct connlimit_source *source)
+void connlimit_leave(struct connlimit *connlimit, struct connlimit_source *source)
 {
-    pthread_mutex_lock(&admit->lock);
+    pthread_mutex_lock(&connlimit->lock);
     if (--source->count == 0) {
-        struct connlimit_source **link = bucket_of(admit, &source->prefix);
+        struct connlimit_source **link = bucket_of(connlimit, &source->prefix);
 
         while (*link != source)
             link = &(*link)->next;
         *link = source->next;
         free(source);
     }
-    pthread_mutex_unlock(&admit->lock);
+    pthread_mutex_unlock(&connlimit->lock);
 }
 
 unsigned connlimit_count(const struct connlimit_source *source)
 {
     return atomic_load_explicit(&source->count, memory_order_relaxed);
+}
+
+struct connlimit_logs *connlimit_logs(struct connlimit *connlimit)
+{
+    return &connlimit->logs;
 }

@@ -3,72 +3,89 @@
 #define ECHOD_DAEMON_ADMISSION_CONNLIMIT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "common/addr.h"
 #include "common/log.h"
 
-/* How many TCP connections may be open, in all and from one source. Shared by all workers,
- * consulted when a connection comes and when it goes, never on the path of an echo. A source is a
- * prefix, see prefix.h. */
+/* Limits the number of TCP connections, in total and for each source. All workers share one. It is
+ * consulted when a connection begins and when it ends, never for an echo. A source is a prefix, see
+ * common/prefix.h.
+ *
+ * Every connection holds a slot. A worker that finds no slot for a client can wait for one: it then
+ * gets the next slot that any worker releases, before clients that come later. */
 struct connlimit;
-struct connlimit_source; /* a source with at least one connection */
+struct connlimit_source; /* a source that has at least one connection */
 
 /* NULL with errno on failure. */
 struct connlimit *connlimit_new(void);
-void connlimit_free(struct connlimit *admit);
+void connlimit_free(struct connlimit *connlimit);
 
-/* May be changed at any time; what is open already stays. */
 struct connlimit_params {
     unsigned total;
     unsigned per_source; /* 0: no limit */
-    unsigned v4_length;  /* of the prefix that is one source */
-    unsigned v6_length;
+    unsigned v4_length;  /* length in bits of the IPv4 prefix that is one source */
+    unsigned v6_length;  /* length in bits of the IPv6 prefix that is one source */
 };
-void connlimit_set_params(struct connlimit *admit, const struct connlimit_params *limits);
 
-/* Take one of the places in all, before accept(2); false if there is none. */
-bool connlimit_reserve(struct connlimit *admit);
+/* Change the limits, at any time and from any thread. No connection is closed for a lower limit. */
+void connlimit_set_params(struct connlimit *connlimit, const struct connlimit_params *params);
 
-/* Give it back. */
-void connlimit_release(struct connlimit *admit);
+/* Add a worker, before any worker begins to serve. `wakeup` is its eventfd(2), borrowed. Returns
+ * the worker's number, or -1 with errno ENOMEM. */
+int connlimit_add_worker(struct connlimit *connlimit, int wakeup);
 
-/* Every worker's eventfd(2), before any of them begins to serve. -1 with errno for want of memory.
- */
-int connlimit_add_wakeup(struct connlimit *admit, int bell);
+/* ---- slots ---- */
 
-/* At a worker's listener somebody seems to wait for whom there is no place, and no connection of
- * that worker that could make room. It rings all the others, now and then. */
-void connlimit_request_eviction(struct connlimit *admit, int listener, uint64_t now);
-bool connlimit_eviction_requested(const struct connlimit *admit);
+/* Take a slot. False if all are taken. */
+bool connlimit_reserve(struct connlimit *connlimit);
 
-/* That listener, for the first that answers; -1 for who comes later. */
-int connlimit_claim_request(struct connlimit *admit);
+/* Give a slot back. A worker that waits gets it and is woken. */
+void connlimit_release(struct connlimit *connlimit);
 
-/* How scarce places are: each half of those that were left, when it is taken, counts one, up to
- * CONNLIMIT_PRESSURE_MAX. */
+/* Wait for a slot: when one is given to this worker, its eventfd is written to. Also asks the other
+ * workers to evict a connection, at most 4 times a second (all workers together). `now` is in
+ * nanoseconds. */
+void connlimit_wait(struct connlimit *connlimit, unsigned worker, uint64_t now);
+
+/* Stop waiting. True if a slot was given to this worker in the meantime: the caller now has it. */
+bool connlimit_stop_waiting(struct connlimit *connlimit, unsigned worker);
+
+/* True if a worker waits and has asked for an eviction that nobody has claimed. */
+bool connlimit_eviction_wanted(const struct connlimit *connlimit);
+
+/* Claim that request. True for one worker only, which must then end a connection. */
+bool connlimit_claim_eviction(struct connlimit *connlimit);
+
+/* Slots that are taken. After the limit was lowered it may be more than the total. */
+unsigned connlimit_open(const struct connlimit *connlimit);
+unsigned connlimit_total(const struct connlimit *connlimit);
+
+/* How scarce slots are: 0 while less than 1/2 of them are taken, 1 from 1/2, 2 from 3/4, 3 from
+ * 7/8. */
 #define CONNLIMIT_PRESSURE_MAX 3
-unsigned connlimit_pressure(const struct connlimit *admit);
+unsigned connlimit_pressure(const struct connlimit *connlimit);
 
-/* How many places are taken, and of how many. After the limit was lowered it may be more. */
-unsigned connlimit_open(const struct connlimit *admit);
-unsigned connlimit_total(const struct connlimit *admit);
+/* ---- sources ---- */
 
-/* Brakes for what is logged about it, one for all workers. */
-struct connlimit_logs {
-    struct log_limit full;    /* no place is left */
-    struct log_limit starved; /* no descriptor or memory */
-    struct log_limit source;  /* a source had its share */
-    struct log_limit denied;  /* access denies a source */
-    struct log_limit evicted; /* one had to make room for another */
-};
-struct connlimit_logs *connlimit_logs(struct connlimit *admit);
+/* Count one more connection of the peer's source. NULL with errno EUSERS if the source is at its
+ * limit, or ENOMEM. */
+struct connlimit_source *connlimit_enter(struct connlimit *connlimit, const struct addr *peer);
+void connlimit_leave(struct connlimit *connlimit, struct connlimit_source *source);
 
-/* Count a connection to its source. NULL with errno EUSERS where the source has its share already,
- * ENOMEM for want of memory. */
-struct connlimit_source *connlimit_enter(struct connlimit *admit, const struct addr *peer);
-void connlimit_leave(struct connlimit *admit, struct connlimit_source *source);
-
-/* How many connections it has now. */
+/* The number of connections that the source has now. */
 unsigned connlimit_count(const struct connlimit_source *source);
+
+/* ---- log ---- */
+
+/* Rate limits of the log messages about TCP clients, shared by all workers. */
+struct connlimit_logs {
+    struct log_limit full;    /* all slots are taken */
+    struct log_limit starved; /* no descriptor or memory for a connection */
+    struct log_limit source;  /* a source is at its limit */
+    struct log_limit denied;  /* access denies a source */
+    struct log_limit evicted; /* a connection was ended to let another in */
+};
+struct connlimit_logs *connlimit_logs(struct connlimit *connlimit);
 
 #endif

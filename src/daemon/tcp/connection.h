@@ -2,46 +2,105 @@
 #ifndef ECHOD_DAEMON_TCP_CONNECTION_H
 #define ECHOD_DAEMON_TCP_CONNECTION_H
 
-#include "daemon/tcp/echo.h"
-#include "daemon/tcp/tcp.h"
+#include <stdbool.h>
+#include <stdint.h>
 
-/* What tcp.c, whose the connections are, tcp_listen.c, which lets them in, and tcp_victim.c, which
- * tells who has to go when there are too many, have in common. Private to them. */
+#include "common/addr.h"
+#include "daemon/admission/acl.h"
+#include "daemon/admission/connlimit.h"
+#include "daemon/stats/stats.h"
+#include "daemon/tcp/echo.h"
+#include "net/loop.h"
+
+/* One worker's TCP connections: they begin, are served, time out and end. Times are nanoseconds.
+ *
+ * The more slots are taken, the sooner an idle connection ends: the idle timeout is a quarter while
+ * half of the slots are taken, a sixteenth from 3/4, a 64th from 7/8. */
+
+/* A client protects its connection from eviction while it sends at least this many octets a
+ * second on average. */
+#define CONNECTION_USEFUL_RATE 16
 
 struct connection {
     struct loop_io io;
-    struct tcp *tcp;
-    struct connection *older;
+    struct connections *set;
+    struct connection *older; /* in the order of the last activity */
     struct connection *newer;
     uint64_t opened;
     uint64_t last_activity;
-    uint64_t useful_until; /* by what it has sent, see TCP_USEFUL_RATE */
+    uint64_t useful_until; /* until then its client has sent enough, see CONNECTION_USEFUL_RATE */
     struct connlimit_source *source;
-    struct echo conn;
-    int unacknowledged; /* octets that the peer had not taken yet when we last looked */
+    struct echo echo;
+    int unacknowledged; /* octets sent that the client had not acknowledged when we last looked */
 };
 
-/* Begin with one that was accepted, in the victim's place or in one that was reserved. Where it is
- * refused, which is no failure, or memory lacks (-1 with errno), fd is closed and what was reserved
- * given back. */
-int tcp_begin(struct tcp *tcp, int fd, const struct addr *peer, struct connection *victim);
+struct connections {
+    struct loop *loop;
+    struct stats *stats;
+    struct connlimit *connlimit;
+    struct acl access;
+    struct connection *oldest; /* least recently active */
+    struct connection *newest;
+    struct connection *cursor; /* where evict's next walk starts; NULL: at the oldest */
+    unsigned open;
+    uint64_t idle_timeout; /* 0: never */
+    unsigned pressure;     /* connlimit_pressure() when the idle timer was last set */
+    unsigned char *scratch;
+    struct loop_timer idle_timer;
+    void (*slot_freed)(struct connections *set);
+};
 
-void tcp_listen_init(struct tcp *tcp);
-void tcp_forget_listeners(struct tcp *tcp);
+/* `loop`, `stats` and `connlimit` are borrowed and must outlive it. `slot_freed` is called whenever
+ * a connection has ended and its slot, descriptor and memory are free. -1 with errno. */
+int connections_init(struct connections *set, struct loop *loop, struct stats *stats,
+                     struct connlimit *connlimit, void (*slot_freed)(struct connections *set));
 
-/* There may be a place again, or a descriptor, or memory: accept, if the listeners rest. */
-void tcp_resume(struct tcp *tcp);
+/* Closes all connections. Does nothing to a zeroed struct. */
+void connections_fini(struct connections *set);
 
-/* It has sent so many octets. */
-void tcp_note_use(struct connection *c, uint64_t octets);
+void connections_close_all(struct connections *set);
 
-/* The one to make room for another, as tcp.h says; NULL: none. */
-struct connection *evict_choose(struct tcp *tcp);
+/* The time without an octet either way after which a connection ends; 0: never. Holds for open
+ * connections too. */
+void connections_set_idle_timeout(struct connections *set, uint64_t timeout);
 
-/* End it for that. Its place is left to the caller. */
-void tcp_evict(struct connection *victim);
+/* Which sources may connect from now on. The open connections of all others end at once. The set
+ * that `access` refers to is borrowed. */
+void connections_set_access(struct connections *set, const struct acl *access);
 
-/* It has sent what we are still to read. */
-bool tcp_has_input(const struct connection *c);
+/* ---- one connection ---- */
+
+enum connection_outcome {
+    CONNECTION_NEW,
+    CONNECTION_DENIED,      /* access denies the peer */
+    CONNECTION_SOURCE_FULL, /* its source has max-connections-per-source open */
+    CONNECTION_NO_MEMORY    /* errno says more */
+};
+
+/* Make a connection of an accepted socket, if its peer may have one. It is not served yet and has
+ * no slot. Takes ownership of fd: unless the outcome is CONNECTION_NEW, fd is closed and *created
+ * is untouched. */
+enum connection_outcome connection_new(struct connections *set, int fd, const struct addr *peer,
+                                       struct connection **created);
+
+/* Serve a new connection, which takes over a slot that the caller has. What the client has sent is
+ * answered before this returns, and the connection may have ended by then. -1 with errno if the
+ * loop cannot watch it: the connection and the slot are then given up. */
+int connection_begin(struct connection *c);
+
+/* For a new connection that had to wait for a slot. False if its client has left, or access has
+ * come to deny it: the connection is then discarded. */
+bool connection_recheck(struct connection *c);
+
+/* Close a new connection that has never begun. */
+void connection_discard(struct connection *c);
+
+/* End a connection. Its slot is left to the caller, and slot_freed is not called. `reason` is for
+ * the log. */
+void connection_end_keeping_slot(struct connection *c, const char *reason);
+
+/* True if its client has sent something that we have not read. After a stall of ours, unread input
+ * means that the client was not idle. */
+bool connection_has_input(const struct connection *c);
 
 #endif

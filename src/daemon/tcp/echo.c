@@ -13,24 +13,24 @@
 
 #define READS_PER_TURN 4
 
-/* What a client that does not read may cost us: so much, or as much as one read takes if so much
- * has gone back to it that somebody must have read it. Large reads make a bulk stream cheaper. */
+/* The most octets that are held for a client: 16 KiB; one full read once 4 MiB have been echoed,
+ * which proves that the client reads. */
 #define HELD_MAX    ((size_t)16 * 1024)
 #define PROVEN_FROM (4 * 1024 * 1024)
 
-void echo_init(struct echo *conn, int fd)
+void echo_init(struct echo *echo, int fd)
 {
-    *conn = (struct echo){.fd = fd};
+    *echo = (struct echo){.fd = fd};
 }
 
-void echo_fini(struct echo *conn)
+void echo_fini(struct echo *echo)
 {
-    free(conn->held);
-    conn->held = NULL;
-    conn->held_end = 0;
+    free(echo->held);
+    echo->held = NULL;
+    echo->held_end = 0;
 }
 
-/* How many octets the socket took, which may be none; -1 with errno where it is broken. */
+/* The number of octets that the socket took, perhaps 0; -1 with errno if the connection failed. */
 static ssize_t send_some(int fd, const unsigned char *data, size_t length)
 {
     size_t done = 0;
@@ -50,79 +50,79 @@ static ssize_t send_some(int fd, const unsigned char *data, size_t length)
     return (ssize_t)done;
 }
 
-static enum echo_state send_held(struct echo *conn)
+static enum echo_state send_held(struct echo *echo)
 {
-    ssize_t n = send_some(conn->fd, conn->held + conn->held_at, conn->held_end - conn->held_at);
+    ssize_t n = send_some(echo->fd, echo->held + echo->held_at, echo->held_end - echo->held_at);
 
     if (n < 0)
         return ECHO_FAILED;
-    conn->held_at += (uint32_t)n;
-    if (conn->held_at < conn->held_end)
+    echo->held_at += (uint32_t)n;
+    if (echo->held_at < echo->held_end)
         return ECHO_WRITE;
-    echo_fini(conn);
+    echo_fini(echo);
     return ECHO_READ;
 }
 
-static enum echo_state hold(struct echo *conn, const unsigned char *data, size_t length)
+static enum echo_state hold(struct echo *echo, const unsigned char *data, size_t length)
 {
-    conn->held = malloc(length);
-    if (!conn->held)
+    echo->held = malloc(length);
+    if (!echo->held)
         return ECHO_FAILED;
-    memcpy(conn->held, data, length);
-    conn->held_at = 0;
-    conn->held_end = (uint32_t)length;
+    memcpy(echo->held, data, length);
+    echo->held_at = 0;
+    echo->held_end = (uint32_t)length;
     return ECHO_WRITE;
 }
 
-/* The peer has closed. Were we to close while octets wait for it to read, the kernel would keep a
- * connection that nobody counts, times out or drains. With TCP_NOTSENT_LOWAT at 1 the socket is not
- * writable until none waits (tcp(7)). */
-static enum echo_state finish(struct echo *conn)
+/* The client has closed. Keep the socket until the kernel has sent everything: if we closed before,
+ * the kernel would keep a connection that is not counted, timed out or drained. With
+ * TCP_NOTSENT_LOWAT set to 1 the socket becomes writable when no octet is left to send (tcp(7)). */
+static enum echo_state finish(struct echo *echo)
 {
     int unsent = 0;
     int lowest = 1;
 
-    if (ioctl(conn->fd, SIOCOUTQNSD, &unsent) < 0 || unsent == 0)
+    if (ioctl(echo->fd, SIOCOUTQNSD, &unsent) < 0 || unsent == 0)
         return ECHO_ENDED;
-    /* The count survives a reset; sending nothing tells of that. */
-    if (send(conn->fd, NULL, 0, MSG_NOSIGNAL) < 0)
+    /* The count stays as it is after a reset. Sending 0 octets then fails. */
+    if (send(echo->fd, NULL, 0, MSG_NOSIGNAL) < 0)
         return ECHO_FAILED;
-    if (setsockopt(conn->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowest, sizeof lowest) < 0)
+    if (setsockopt(echo->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowest, sizeof lowest) < 0)
         return ECHO_ENDED;
-    conn->closing = true;
+    echo->closing = true;
     return ECHO_WRITE;
 }
 
-/* A read that is full has more behind it: one octet more than may be held tells 16 KiB from that.
- */
-static size_t read_size(const struct echo *conn, size_t size)
+/* One octet more than HELD_MAX: a read that fills the buffer means that more may wait, and a
+ * message of exactly 16 KiB does not fill it. */
+static size_t read_size(const struct echo *echo, size_t size)
 {
-    return conn->echoed >= PROVEN_FROM || size <= HELD_MAX ? size : HELD_MAX + 1;
+    return echo->echoed >= PROVEN_FROM || size <= HELD_MAX ? size : HELD_MAX + 1;
 }
 
-static void note_echoed(struct echo *conn, size_t length)
+static void note_echoed(struct echo *echo, size_t length)
 {
-    if (conn->echoed < PROVEN_FROM)
-        conn->echoed += (uint32_t)length;
+    if (echo->echoed < PROVEN_FROM)
+        echo->echoed += (uint32_t)length;
 }
 
-enum echo_state echo_turn(struct echo *conn, unsigned char *scratch, size_t size,
+enum echo_state echo_turn(struct echo *echo, unsigned char *scratch, size_t size,
                           uint64_t *received, uint64_t *pieces)
 {
-    if (conn->held_end > 0) {
-        enum echo_state state = send_held(conn);
+    if (echo->held_end > 0) {
+        enum echo_state state = send_held(echo);
 
         if (state != ECHO_READ)
             return state;
     }
-    if (conn->closing)
-        return finish(conn);
+    if (echo->closing)
+        return finish(echo);
     for (int reads = 0; reads < READS_PER_TURN; reads++) {
-        size_t most = read_size(conn, size);
-        ssize_t got = recv(conn->fd, scratch, most, 0);
+        size_t most = read_size(echo, size);
+        ssize_t got = recv(echo->fd, scratch, most, 0);
 
         if (got == 0)
-            return finish(conn);
+            return finish(echo);
         if (got < 0) {
             if (errno == EINTR)
                 continue;
@@ -131,13 +131,13 @@ enum echo_state echo_turn(struct echo *conn, unsigned char *scratch, size_t size
         *received += (uint64_t)got;
         *pieces += 1;
 
-        ssize_t sent = send_some(conn->fd, scratch, (size_t)got);
+        ssize_t sent = send_some(echo->fd, scratch, (size_t)got);
 
         if (sent < 0)
             return ECHO_FAILED;
-        note_echoed(conn, (size_t)sent);
+        note_echoed(echo, (size_t)sent);
         if (sent < got)
-            return hold(conn, scratch + sent, (size_t)(got - sent));
+            return hold(echo, scratch + sent, (size_t)(got - sent));
         if ((size_t)got < most)
             break;
     }

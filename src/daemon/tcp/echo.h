@@ -6,37 +6,38 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The echo of one connection (RFC 862, "TCP Based Echo Service"): what arrives is sent back until
- * the peer closes, and then so is all that is still owed. Nothing is read while anything is owed,
- * so a peer that does not read costs 16 KiB of memory at most, or one read's worth if it has read a
- * lot before, and the kernel's flow control holds it. Needs a nonblocking socket with SO_OOBINLINE.
- */
+/* The echo of one connection (RFC 862, "TCP Based Echo Service"): octets are sent back as they
+ * arrive, until the client closes and has been sent everything. While octets are owed, nothing is
+ * read. So a client that does not read costs at most 16 KiB of memory, or one full read if it has
+ * read megabytes before, and TCP's flow control slows it down. Needs a nonblocking socket with
+ * SO_OOBINLINE. */
 
 enum echo_state {
-    ECHO_READ,  /* wait until the socket can be read */
-    ECHO_WRITE, /* wait until it can be written */
-    ECHO_ENDED, /* the peer closed, and everything is on its way back: close it */
-    ECHO_FAILED /* reset, timed out, or no memory to hold what is owed (errno): close it */
+    ECHO_READ,  /* wait until the socket is readable */
+    ECHO_WRITE, /* wait until the socket is writable */
+    ECHO_ENDED, /* the client has closed and the kernel has sent everything: close the socket */
+    ECHO_FAILED /* reset, timed out, or no memory for what is owed (errno): close the socket */
 };
 
 struct echo {
     int fd;
-    uint32_t held_at;  /* first octet of `held` not sent yet */
-    uint32_t held_end; /* 0: nothing is owed */
-    uint32_t echoed;   /* octets sent back, roughly and up to a few megabytes */
-    unsigned char *held;
-    bool closing; /* the peer has closed, but the kernel still has octets for it */
+    uint32_t held_at;    /* index in `held` of the next octet to send */
+    uint32_t held_end;   /* number of octets in `held`; 0: nothing is owed */
+    uint32_t echoed;     /* octets sent back, counted up to a few megabytes */
+    unsigned char *held; /* octets that were received and not sent yet, or NULL */
+    bool closing;        /* the client has closed, and the kernel still has octets for it */
 };
 
-void echo_init(struct echo *conn, int fd);
+/* The socket stays the caller's. */
+void echo_init(struct echo *echo, int fd);
 
-/* Free what is held. Does not close the socket. */
-void echo_fini(struct echo *conn);
+/* Free the octets that are owed. */
+void echo_fini(struct echo *echo);
 
-/* Do what can be done now, reading through `scratch`, a buffer of any size that the caller lends
- * for the call and that decides how much one turn may take: a few times its size, so that no client
- * starves the others. *received and *pieces grow by what was read. */
-enum echo_state echo_turn(struct echo *conn, unsigned char *scratch, size_t size,
+/* Send what is owed, then read and send back, as far as the socket allows now. `scratch` is a
+ * buffer that the caller lends for the call. A turn reads at most four times its size, so that no
+ * client starves the others. *received grows by the octets that were read, *pieces by the reads. */
+enum echo_state echo_turn(struct echo *echo, unsigned char *scratch, size_t size,
                           uint64_t *received, uint64_t *pieces);
 
 #endif

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: ISC */
+#include "daemon/tcp/listener.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -6,114 +8,148 @@
 #include <sys/socket.h>
 
 #include "common/addr.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/util.h"
-#include "daemon/tcp/connection.h"
+#include "daemon/tcp/evict.h"
 #include "net/socket.h"
 
-/* How many connections one turn lets in, before the others get theirs. Finding out that there is no
- * further one costs as much as half a connection, so only one is let in where there was none in the
- * turn before. */
+/* How many clients one turn lets in before other descriptors are served. */
 #define ACCEPT_BATCH 32
 
-/* How long it rests if other workers share it, and this one has more than its share of connections:
- * at least SHARE_SLACK, and a SHARE_PART'th of all. In a rush who wakes first would have them all.
- */
-#define SHARE_REST_NS UINT64_C(5000000)
-#define SHARE_SLACK   4
-#define SHARE_PART    16
+/* How long the listeners pause when a worker has more than its share of connections, while others
+ * accept from the same socket: its share is an equal part, and SHARE_SLACK, and 1/SHARE_PART of
+ * all. */
+#define SHARE_PAUSE (5 * MILLISECOND)
+#define SHARE_SLACK 4
+#define SHARE_PART  16
 
-/* A backlog has an end, but clients may come as fast as they are let in. */
-#define QUEUE_MAX 65536
+/* The most clients that listeners_drain() lets in: clients may come as fast as they are let in. */
+#define DRAIN_MAX 65536
 
-/* How long the listeners rest when a connection cannot be had: short enough that a descriptor that
- * some other part of the system frees is put to use within a tenth of a second. */
-#define RESUME_NS (50 * UINT64_C(1000000))
+/* How long the listeners pause when no client can be let in. So short that a descriptor freed by
+ * another process is used within a tenth of a second. */
+#define RESUME_AFTER (50 * MILLISECOND)
 
-struct tcp_listener {
+struct listener {
     struct loop_io io;
-    int fd; /* watched, unless somebody has shut it down */
-    struct tcp *tcp;
-    struct tcp_listener *next;
-    uint64_t last_turn;       /* that had somebody to let in */
-    unsigned sharing_workers; /* workers that accept from it */
+    struct listeners *owner;
+    struct listener *next;
+    int fd;                   /* watched, unless another process has shut it down */
+    uint64_t last_turn;       /* number of the last turn that found a client */
+    unsigned sharing_workers; /* workers that accept from this socket if it is inherited, or 0 */
     bool retired;
-    bool plain; /* what is accepted from it lacks our options: see socket_set_accepted_options() */
+    bool lacks_options; /* what it accepts has not inherited all socket options from it */
 };
 
-/* ---- the listeners' rest ---- */
+/* ---- pausing ---- */
 
-static void mute(struct tcp *tcp, uint64_t ns)
+static struct loop *loop_of(const struct listeners *listeners)
 {
-    tcp->muted = true;
-    for (struct tcp_listener *l = tcp->listeners; l; l = l->next)
-        (void)loop_set(tcp->loop, &l->io, 0); /* or it is told again that there are no places */
-    loop_timer_set(tcp->loop, &tcp->resume_timer, loop_now(tcp->loop) + ns);
+    return listeners->connections->loop;
 }
 
-void tcp_resume(struct tcp *tcp)
+static void pause_accepting(struct listeners *listeners, uint64_t duration)
 {
-    if (!tcp->muted)
-        return;
-    tcp->muted = false;
-    loop_timer_stop(&tcp->resume_timer);
-    for (struct tcp_listener *l = tcp->listeners; l; l = l->next)
-        tcp->muted |= loop_set(tcp->loop, &l->io, POLLIN) < 0;
-    if (tcp->muted)
-        loop_timer_set(tcp->loop, &tcp->resume_timer, loop_now(tcp->loop) + RESUME_NS);
+    struct loop *loop = loop_of(listeners);
+
+    listeners->paused = true;
+    /* If one cannot be set, its event comes again and is ignored. */
+    for (struct listener *l = listeners->first; l; l = l->next)
+        (void)loop_set(loop, &l->io, 0);
+    loop_timer_set(loop, &listeners->resume_timer, loop_now(loop) + duration);
 }
 
-static void resume_accepting(struct loop_timer *timer)
+static void resume_by_timer(struct loop_timer *timer)
 {
-    tcp_resume(container_of(timer, struct tcp, resume_timer));
+    listeners_resume(container_of(timer, struct listeners, resume_timer));
 }
 
-void tcp_listen_init(struct tcp *tcp)
+void listeners_init(struct listeners *listeners, struct connections *connections, unsigned worker)
 {
-    loop_timer_init(tcp->loop, &tcp->resume_timer, resume_accepting);
+    *listeners = (struct listeners){.connections = connections, .worker = worker};
+    loop_timer_init(connections->loop, &listeners->resume_timer, resume_by_timer);
 }
 
-/* ---- letting them in ---- */
+/* ---- why no client can be let in ---- */
 
-static void log_starved(struct tcp *tcp, const char *what)
+static void note_starved(struct listeners *listeners, const char *what)
 {
+    struct connections *set = listeners->connections;
     int error = errno;
     uint64_t suppressed;
 
-    stats_add(&tcp->stats->tcp_starved, 1);
-    if (log_limit_pass(&connlimit_logs(tcp->admit)->starved, loop_now(tcp->loop), &suppressed))
+    stats_add(&set->stats->tcp_starved, 1);
+    if (log_limit_pass(&connlimit_logs(set->connlimit)->starved, loop_now(set->loop), &suppressed))
         log_warning("tcp: cannot %s a connection: %s; %u are open here, new ones wait in the "
                     "backlog until there is room%s (%" PRIu64
                     " more times since the last such line)",
-                    what, strerror(error), tcp->open,
+                    what, strerror(error), set->open,
                     error == EMFILE ? " (raise LimitNOFILE= or ulimit -n)" : "", suppressed);
+    pause_accepting(listeners, RESUME_AFTER);
 }
 
-static void log_full(struct tcp *tcp)
+static void note_full(struct listeners *listeners)
 {
+    struct connections *set = listeners->connections;
     uint64_t suppressed;
 
-    stats_add(&tcp->stats->tcp_full, 1);
-    if (log_limit_pass(&connlimit_logs(tcp->admit)->full, loop_now(tcp->loop), &suppressed))
+    stats_add(&set->stats->tcp_full, 1);
+    if (log_limit_pass(&connlimit_logs(set->connlimit)->full, loop_now(set->loop), &suppressed))
         log_warning("tcp: all %u connections are taken; new ones wait in the backlog until one "
                     "ends (%" PRIu64
                     " more times since the last such line; see tcp max-connections)",
-                    connlimit_open(tcp->admit), suppressed);
+                    connlimit_open(set->connlimit), suppressed);
+    connlimit_wait(set->connlimit, listeners->worker, loop_now(set->loop));
+    pause_accepting(listeners, RESUME_AFTER);
 }
 
-/* The kernel would tell of it without end, and of nothing else. */
-static void end_watch(struct tcp_listener *listener)
+/* ---- letting clients in ---- */
+
+enum accept_result {
+    ACCEPT_DONE,   /* a client was let in or refused */
+    ACCEPT_FAILED, /* one client failed (errno); the next may be well */
+    ACCEPT_EMPTY,  /* the backlog is empty */
+    ACCEPT_PAUSED  /* no slot, descriptor or memory: the listeners pause */
+};
+
+static bool take_slot(struct listeners *listeners)
 {
-    char text[ADDR_STRLEN];
+    struct connections *set = listeners->connections;
 
-    log_error("tcp: another process has shut down the socket of %s, and nobody is let in there "
-              "until a reload finds it listening again",
-              socket_print_own(listener->fd, text));
-    loop_del(listener->tcp->loop, &listener->io);
+    return connlimit_reserve(set->connlimit) || evict_for_client(set);
 }
 
-/* accept(2) hands on what went wrong with the one connection that it was about to return; the next
- * one may be well. */
+static enum accept_result begin(struct listeners *listeners, struct connection *c)
+{
+    if (connection_begin(c) == 0)
+        return ACCEPT_DONE;
+    note_starved(listeners, "keep");
+    return ACCEPT_PAUSED;
+}
+
+static enum accept_result let_in(struct listeners *listeners, int fd, const struct addr *peer)
+{
+    struct connection *c;
+
+    switch (connection_new(listeners->connections, fd, peer, &c)) {
+    case CONNECTION_NEW:
+        break;
+    case CONNECTION_DENIED:
+    case CONNECTION_SOURCE_FULL:
+        return ACCEPT_DONE;
+    case CONNECTION_NO_MEMORY:
+        note_starved(listeners, "keep");
+        return ACCEPT_PAUSED;
+    }
+    if (take_slot(listeners))
+        return begin(listeners, c);
+    listeners->waiting = c;
+    note_full(listeners);
+    return ACCEPT_PAUSED;
+}
+
+/* Errors of accept(2) that concern the one connection that it was about to return. */
 static bool is_transient(int error)
 {
     switch (error) {
@@ -134,227 +170,221 @@ static bool is_transient(int error)
     }
 }
 
-/* What became of an attempt to let one in. */
-enum accepted {
-    LET_IN,
-    TRY_AGAIN, /* that one failed (errno); the next may be well */
-    QUEUE_EMPTY,
-    FULL,
-    STARVED /* of descriptors or memory: the listeners rest */
-};
-
-static bool is_overfull(const struct tcp *tcp)
+static enum accept_result accept_one(struct listener *l)
 {
-    return connlimit_open(tcp->admit) > connlimit_total(tcp->admit);
+    struct addr peer = {.len = sizeof peer.in6};
+    int fd = accept4(l->fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    if (fd >= 0) {
+        if (l->lacks_options)
+            socket_set_accepted_options(fd);
+        return let_in(l->owner, fd, &peer);
+    }
+    if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        /* Clients that come from now on inherit the options, unless the listener is retired. */
+        l->lacks_options = l->retired;
+        return ACCEPT_EMPTY;
+    }
+    if (is_transient(errno))
+        return ACCEPT_FAILED;
+    note_starved(l->owner, "accept");
+    return ACCEPT_PAUSED;
 }
 
-/* True with a place that was reserved, or a victim whose place is to be had. After the limit was
- * lowered some have to go before one makes room for another. */
-static bool find_place(struct tcp *tcp, struct connection **victim)
+/* Let in up to `most` clients, besides those that fail. True if there was one. */
+static bool accept_up_to(struct listener *l, int most)
 {
-    *victim = NULL;
-    for (int i = 0; i < ACCEPT_BATCH; i++) {
-        if (connlimit_reserve(tcp->admit))
-            return true;
-        *victim = evict_choose(tcp);
-        if (!*victim || !is_overfull(tcp))
-            return *victim;
-        tcp_evict(*victim);
-        *victim = NULL;
-        connlimit_release(tcp->admit);
+    enum accept_result last = ACCEPT_DONE;
+    int done = 0;
+
+    for (int tries = most + ACCEPT_BATCH; tries > 0 && done < most; tries--) {
+        last = accept_one(l);
+        if (last == ACCEPT_EMPTY || last == ACCEPT_PAUSED)
+            break;
+        done += last == ACCEPT_DONE;
     }
+    if (last == ACCEPT_FAILED && done == 0)
+        note_starved(l->owner, "accept");
+    return done > 0;
+}
+
+static bool has_more_than_its_share(const struct listener *l)
+{
+    const struct connections *set = l->owner->connections;
+    unsigned total = connlimit_open(set->connlimit);
+
+    return set->open >= total / l->sharing_workers + SHARE_SLACK + total / SHARE_PART;
+}
+
+/* Otherwise poll(2) would report it without end. */
+static void stop_watching(struct listener *l)
+{
+    char text[ADDR_STRLEN];
+
+    log_error("tcp: another process has shut down the socket of %s, and nobody is let in there "
+              "until a reload finds it listening again",
+              socket_print_own(l->fd, text));
+    loop_del(loop_of(l->owner), &l->io);
+}
+
+static void on_event(struct loop_io *io, short revents)
+{
+    struct listener *l = container_of(io, struct listener, io);
+    uint64_t turn = loop_turn_number(loop_of(l->owner));
+    bool is_shared = l->sharing_workers > 1;
+    bool is_rush = turn - l->last_turn <= 1 || l->lacks_options;
+
+    if (revents & POLLHUP) {
+        stop_watching(l);
+        return;
+    }
+    if (l->owner->paused)
+        return;
+    l->last_turn = turn;
+    if (accept_up_to(l, is_rush && !is_shared ? ACCEPT_BATCH : 1) && is_shared &&
+        has_more_than_its_share(l))
+        pause_accepting(l->owner, SHARE_PAUSE);
+}
+
+/* ---- the client that waits ---- */
+
+void listeners_discard_waiting(struct listeners *listeners)
+{
+    struct connlimit *connlimit = listeners->connections->connlimit;
+
+    if (!listeners->waiting)
+        return;
+    connection_discard(listeners->waiting);
+    listeners->waiting = NULL;
+    if (connlimit_stop_waiting(connlimit, listeners->worker))
+        connlimit_release(connlimit);
+}
+
+/* False if it still has to wait, or could not be kept. */
+static bool retry_waiting(struct listeners *listeners)
+{
+    struct connlimit *connlimit = listeners->connections->connlimit;
+    struct connection *c = listeners->waiting;
+    bool has_slot = connlimit_stop_waiting(connlimit, listeners->worker);
+
+    listeners->waiting = NULL;
+    if (!connection_recheck(c)) {
+        if (has_slot)
+            connlimit_release(connlimit);
+        return true;
+    }
+    if (has_slot || take_slot(listeners))
+        return begin(listeners, c) == ACCEPT_DONE;
+    listeners->waiting = c;
+    note_full(listeners);
     return false;
 }
 
-static enum accepted accept_one(struct tcp_listener *listener)
+void listeners_resume(struct listeners *listeners)
 {
-    struct tcp *tcp = listener->tcp;
-    struct addr peer = {.len = sizeof peer.in6};
-    struct connection *victim;
-    int fd;
+    struct loop *loop = loop_of(listeners);
 
-    if (!find_place(tcp, &victim))
-        return FULL;
-    fd = accept4(listener->fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd >= 0) {
-        if (listener->plain)
-            socket_set_accepted_options(fd);
-        if (tcp_begin(tcp, fd, &peer, victim) == 0)
-            return LET_IN;
-        log_starved(tcp, "keep");
-        mute(tcp, RESUME_NS);
-        return STARVED;
-    }
-    if (!victim)
-        connlimit_release(tcp->admit);
-    if (errno == EAGAIN || errno == EWOULDBLOCK) {
-        listener->plain = listener->retired;
-        return QUEUE_EMPTY;
-    }
-    if (is_transient(errno))
-        return TRY_AGAIN;
-    log_starved(tcp, "accept");
-    mute(tcp, RESUME_NS);
-    return STARVED;
-}
-
-/* Let in up to `most`, failures of single ones aside; *last is why it was not more. */
-static int accept_many(struct tcp_listener *listener, int most, enum accepted *last)
-{
-    int let_in = 0;
-
-    *last = LET_IN;
-    for (int tries = most + ACCEPT_BATCH; tries > 0 && let_in < most; tries--) {
-        *last = accept_one(listener);
-        if (*last != LET_IN && *last != TRY_AGAIN)
-            break;
-        let_in += *last == LET_IN;
-    }
-    return let_in;
-}
-
-static bool has_more_than_its_share(const struct tcp *tcp, unsigned workers)
-{
-    unsigned total = connlimit_open(tcp->admit);
-
-    return tcp->open >= total / workers + SHARE_SLACK + total / SHARE_PART;
-}
-
-static void accept_some(struct loop_io *io, short revents)
-{
-    struct tcp_listener *listener = container_of(io, struct tcp_listener, io);
-    uint64_t turn = loop_turn_number(listener->tcp->loop);
-    bool rush = turn - listener->last_turn <= 1 || listener->plain;
-    bool shared = listener->sharing_workers > 1;
-    enum accepted last;
-
-    if (revents & POLLHUP) {
-        end_watch(listener);
+    if (!listeners->paused || (listeners->waiting && !retry_waiting(listeners)))
         return;
-    }
-    listener->last_turn = turn;
-    if (accept_many(listener, rush && !shared ? ACCEPT_BATCH : 1, &last) > 0) {
-        if (shared && has_more_than_its_share(listener->tcp, listener->sharing_workers))
-            mute(listener->tcp, SHARE_REST_NS);
-        return;
-    }
-    /* Somebody waits, and nothing that we could do now would let him in. */
-    if (last == FULL) {
-        log_full(listener->tcp);
-        connlimit_request_eviction(listener->tcp->admit, listener->fd,
-                                   loop_now(listener->tcp->loop));
-        mute(listener->tcp, RESUME_NS);
-    } else if (last == TRY_AGAIN) {
-        log_starved(listener->tcp, "accept");
-        mute(listener->tcp, RESUME_NS);
-    }
+    listeners->paused = false;
+    loop_timer_stop(&listeners->resume_timer);
+    for (struct listener *l = listeners->first; l; l = l->next)
+        listeners->paused |= loop_set(loop, &l->io, POLLIN) < 0;
+    if (listeners->paused)
+        loop_timer_set(loop, &listeners->resume_timer, loop_now(loop) + RESUME_AFTER);
 }
 
-/* Only who is accepted is known to wait, and not to be denied: before that nobody has to go. What
- * was that listener may be another one by now, or none, which accept4(2) refuses. */
-void tcp_evict_for_others(struct tcp *tcp)
+void listeners_woken(struct listeners *listeners)
 {
-    struct connection *victim = connlimit_eviction_requested(tcp->admit) ? evict_choose(tcp) : NULL;
-    int listener = victim ? connlimit_claim_request(tcp->admit) : -1;
-    uint64_t evicted = tcp->stats->tcp_evicted;
-
-    for (int i = 0; listener >= 0 && i < ACCEPT_BATCH && tcp->stats->tcp_evicted == evicted; i++) {
-        struct addr peer = {.len = sizeof peer.in6};
-        int fd = accept4(listener, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-        if (fd < 0)
-            return;
-        socket_set_accepted_options(fd);
-        if (tcp_begin(tcp, fd, &peer, victim) < 0)
-            return;
-    }
+    if (listeners->waiting)
+        listeners_resume(listeners);
 }
 
-/* ---- which there are ---- */
+/* ---- the list of listeners ---- */
 
-static int watch(struct tcp_listener *l)
+static int watch(struct listener *l)
 {
     return (l->sharing_workers > 1 ? loop_add_shared : loop_add)(
-        l->tcp->loop, &l->io, l->fd, l->tcp->muted ? 0 : POLLIN, accept_some);
+        loop_of(l->owner), &l->io, l->fd, l->owner->paused ? 0 : POLLIN, on_event);
 }
 
-int tcp_add_listener(struct tcp *tcp, int fd, unsigned sharing_workers)
+int listeners_add(struct listeners *listeners, int fd, unsigned sharing_workers)
 {
-    struct tcp_listener *l = malloc(sizeof *l);
+    struct listener *l = malloc(sizeof *l);
 
     if (!l)
         return -1;
-    /* What has queued up before we were handed the socket has inherited what it was then. */
-    *l = (struct tcp_listener){
-        .fd = fd, .tcp = tcp, .sharing_workers = sharing_workers, .plain = true};
+    /* Clients that queued up before we were handed the socket have inherited its former options. */
+    *l = (struct listener){
+        .owner = listeners, .fd = fd, .sharing_workers = sharing_workers, .lacks_options = true};
     if (watch(l) < 0) {
         free(l);
         return -1;
     }
-    l->next = tcp->listeners;
-    tcp->listeners = l;
+    l->next = listeners->first;
+    listeners->first = l;
     return 0;
 }
 
-void tcp_rearm_listeners(struct tcp *tcp)
+void listeners_rearm(struct listeners *listeners)
 {
-    for (struct tcp_listener *l = tcp->listeners; l; l = l->next)
+    for (struct listener *l = listeners->first; l; l = l->next)
         if (!loop_is_watched(&l->io) && !loop_is_shut_down(l->fd))
-            (void)watch(l); /* or the next reload finds it */
+            (void)watch(l); /* if this fails, the next reload tries again */
 }
 
-/* The link to it, or to NULL. */
-static struct tcp_listener **find_listener(struct tcp *tcp, int fd)
+/* The link to the listener of that socket, or to NULL. */
+static struct listener **find(struct listeners *listeners, int fd)
 {
-    struct tcp_listener **link = &tcp->listeners;
+    struct listener **link = &listeners->first;
 
     while (*link && (*link)->fd != fd)
         link = &(*link)->next;
     return link;
 }
 
-static void end_listener(struct tcp_listener **link)
+static void drop(struct listener **link)
 {
-    struct tcp_listener *l = *link;
+    struct listener *l = *link;
 
     *link = l->next;
-    loop_del(l->tcp->loop, &l->io);
+    loop_del(loop_of(l->owner), &l->io);
     free(l);
 }
 
-void tcp_retire_listener(struct tcp *tcp, int fd)
+void listeners_retire(struct listeners *listeners, int fd)
 {
-    struct tcp_listener *l = *find_listener(tcp, fd);
+    struct listener *l = *find(listeners, fd);
 
     if (!l)
         return;
     socket_retire(SOCK_STREAM, fd);
-    l->retired = l->plain = true;
+    l->retired = l->lacks_options = true;
 }
 
-bool tcp_empty_queue(struct tcp *tcp, int fd)
+bool listeners_drain(struct listeners *listeners, int fd)
 {
-    struct tcp_listener *l = *find_listener(tcp, fd);
-    enum accepted last;
+    struct listener *l = *find(listeners, fd);
 
     if (!l || !loop_is_watched(&l->io) || !loop_is_readable(fd))
         return true;
-    accept_many(l, QUEUE_MAX, &last);
+    if (!listeners->waiting)
+        (void)accept_up_to(l, DRAIN_MAX);
     return !loop_is_readable(fd);
 }
 
-void tcp_drop_listener(struct tcp *tcp, int fd)
+void listeners_drop(struct listeners *listeners, int fd)
 {
-    struct tcp_listener **link = find_listener(tcp, fd);
+    struct listener **link = find(listeners, fd);
 
-    if (!*link)
-        return;
-    tcp_empty_queue(tcp, fd);
-    end_listener(link);
+    if (*link)
+        drop(link);
 }
 
-void tcp_forget_listeners(struct tcp *tcp)
+void listeners_fini(struct listeners *listeners)
 {
-    while (tcp->listeners)
-        end_listener(&tcp->listeners);
+    while (listeners->first)
+        drop(&listeners->first);
+    if (listeners->connections)
+        listeners_discard_waiting(listeners);
 }

@@ -278,7 +278,7 @@ static void more_connections_than_descriptors_are_warned_of(void **state)
     write_config("workers = 1\nudp { enabled = false }\n"
                  "tcp { listen = { \"127.0.0.1:7001\" } max-connections = 1000 }\n");
     start();
-    assert_says("max-connections is 1000, but RLIMIT_NOFILE leaves room for 219");
+    assert_says("max-connections is 1000, but RLIMIT_NOFILE leaves room for 218");
     stop();
 }
 

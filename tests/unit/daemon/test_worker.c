@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: ISC */
 #include "daemon/worker.h"
 
+#include <sys/epoll.h>
+
 #include "unit/unit.h"
 
 WRAP_FAILING(void *, aligned_alloc, NULL, (size_t alignment, size_t size), (alignment, size))
 WRAP_FAILING(void *, malloc, NULL, (size_t size), (size))
 WRAP_FAILING(int, epoll_create1, -1, (int flags), (flags))
 WRAP_FAILING(int, eventfd, -1, (unsigned value, int flags), (value, flags))
-WRAP_FAILING(int, loop_add, -1,
-             (struct loop * loop, struct loop_io *io, int fd, short events, loop_io_fn *fn),
-             (loop, io, fd, events, fn))
+WRAP_FAILING(void *, realloc, NULL, (void *old, size_t size), (old, size))
+WRAP_FAILING(int, epoll_ctl, -1, (int set, int operation, int fd, struct epoll_event *event),
+             (set, operation, fd, event))
 
 /* Returns its error instead of setting errno. */
 WRAP(int, pthread_create, pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *),
@@ -21,7 +23,7 @@ WRAP(int, pthread_create, pthread_t *thread, const pthread_attr_t *attr, void *(
 }
 
 struct fixture {
-    struct connlimit *admit;
+    struct connlimit *connlimit;
     struct worker *worker;
     int listener;
     int datagrams;
@@ -40,14 +42,15 @@ static int set_up(void **state)
     script_clear(&malloc_script);
     script_clear(&epoll_create1_script);
     script_clear(&eventfd_script);
-    script_clear(&loop_add_script);
+    script_clear(&realloc_script);
+    script_clear(&epoll_ctl_script);
     script_clear(&pthread_create_script);
     logbook_open(LEVEL_INFO);
     f->descriptors = open_descriptors();
-    f->admit = connlimit_new();
-    assert_non_null(f->admit);
-    connlimit_set_params(f->admit, &(struct connlimit_params){100, 0, 32, 64});
-    f->worker = worker_new(f->admit);
+    f->connlimit = connlimit_new();
+    assert_non_null(f->connlimit);
+    connlimit_set_params(f->connlimit, &(struct connlimit_params){100, 0, 32, 64});
+    f->worker = worker_new(f->connlimit);
     assert_non_null(f->worker);
     assert_int_equal(socket_open(SOCK_STREAM, &addr, 16, false, 1, &f->listener), 0);
     assert_int_equal(socket_open(SOCK_DGRAM, &addr, 0, false, 1, &f->datagrams), 0);
@@ -59,8 +62,8 @@ static int set_up(void **state)
 
 static void add_sockets(struct fixture *f)
 {
-    assert_int_equal(worker_add_socket(f->worker, SOCK_STREAM, f->listener, true, false), 0);
-    assert_int_equal(worker_add_socket(f->worker, SOCK_DGRAM, f->datagrams, true, false), 0);
+    assert_int_equal(worker_add_socket(f->worker, SOCK_STREAM, f->listener, true, 0), 0);
+    assert_int_equal(worker_add_socket(f->worker, SOCK_DGRAM, f->datagrams, true, 0), 0);
 }
 
 static int tear_down(void **state)
@@ -73,8 +76,8 @@ static int tear_down(void **state)
     worker_free(f->worker);
     close(f->listener);
     close(f->datagrams);
-    assert_int_equal(connlimit_open(f->admit), 0);
-    connlimit_free(f->admit);
+    assert_int_equal(connlimit_open(f->connlimit), 0);
+    connlimit_free(f->connlimit);
     assert_int_equal(open_descriptors(), f->descriptors);
     return 0;
 }
@@ -148,7 +151,7 @@ static void stop_from_callback(struct loop_timer *timer)
     worker_stop(to_stop->worker);
 }
 
-static void it_runs_until_it_is_stopped(void **state)
+static void a_worker_runs_until_it_is_stopped(void **state)
 {
     struct fixture *f = *state;
     struct loop *loop = worker_loop(f->worker);
@@ -189,12 +192,12 @@ static void what_fails_in_the_thread_is_reported_to_the_caller(void **state)
     struct fixture *f = *state;
 
     assert_int_equal(worker_start(f->worker), 0);
-    SCRIPT(loop_add_script, -ENOSPC, -ENOMEM);
+    SCRIPT(epoll_ctl_script, -ENOSPC, -ENOMEM);
     errno = 0;
-    assert_int_equal(worker_add_socket(f->worker, SOCK_STREAM, f->listener, true, false), -1);
+    assert_int_equal(worker_add_socket(f->worker, SOCK_STREAM, f->listener, true, 2), -1);
     assert_int_equal(errno, ENOSPC);
     errno = 0;
-    assert_int_equal(worker_add_socket(f->worker, SOCK_DGRAM, f->datagrams, true, false), -1);
+    assert_int_equal(worker_add_socket(f->worker, SOCK_DGRAM, f->datagrams, true, 2), -1);
     assert_int_equal(errno, ENOMEM);
     add_sockets(f);
     assert_both_echo(f, true);
@@ -214,7 +217,7 @@ static void a_thread_that_cannot_start_is_an_error(void **state)
     assert_both_echo(f, false);
 }
 
-static void it_can_be_stopped_twice_and_freed_when_it_never_ran(void **state)
+static void a_worker_can_be_stopped_twice(void **state)
 {
     struct fixture *f = *state;
 
@@ -264,43 +267,7 @@ static void params_take_effect_at_once(void **state)
     free(params);
 }
 
-static void the_idle_timeout_is_passed_on(void **state)
-{
-    struct fixture *f = *state;
-    struct worker_params *params = calloc(1, sizeof *params);
-    int client = client_of(f, SOCK_STREAM);
-    char octet;
-
-    assert_non_null(params);
-    add_sockets(f);
-    assert_int_equal(worker_start(f->worker), 0);
-    assert_echoes(f, client, true);
-    params->tcp_idle_timeout = 1000000;
-    worker_set_params(f->worker, params);
-    assert_true(readable(client, PATIENCE_MS));
-    assert_int_equal(read(client, &octet, 1), 0);
-    WAIT_UNTIL(counters(f).tcp_idle == 1);
-    close(client);
-    free(params);
-}
-
-static void all_connections_can_be_closed(void **state)
-{
-    struct fixture *f = *state;
-    int client = client_of(f, SOCK_STREAM);
-    char octet;
-
-    add_sockets(f);
-    assert_int_equal(worker_start(f->worker), 0);
-    assert_echoes(f, client, true);
-    worker_close_connections(f->worker);
-    assert_int_equal(connlimit_open(f->admit), 0);
-    assert_true(readable(client, PATIENCE_MS));
-    assert_int_equal(read(client, &octet, 1), 0);
-    close(client);
-}
-
-static void dropping_a_socket_serves_what_has_arrived(void **state)
+static void draining_and_dropping_a_socket_serves_what_has_arrived(void **state)
 {
     struct fixture *f = *state;
     int stream = client_of(f, SOCK_STREAM);
@@ -311,44 +278,13 @@ static void dropping_a_socket_serves_what_has_arrived(void **state)
     assert_int_equal(send(datagram, "x", 1, 0), 1);
     assert_true(readable(f->datagrams, PATIENCE_MS));
     assert_true(readable(f->listener, PATIENCE_MS));
+    assert_true(worker_drain_socket(f->worker, SOCK_STREAM, f->listener));
     worker_drop_socket(f->worker, SOCK_DGRAM, f->datagrams);
     worker_drop_socket(f->worker, SOCK_STREAM, f->listener);
     assert_true(readable(datagram, PATIENCE_MS));
     assert_int_equal(read(datagram, &octet, 1), 1);
-    assert_int_equal(connlimit_open(f->admit), 1);
+    assert_int_equal(connlimit_open(f->connlimit), 1);
     assert_echoes(f, stream, false);
-    close(stream);
-    close(datagram);
-}
-
-static void what_is_retired_is_served_but_gets_nobody_new(void **state)
-{
-    struct fixture *f = *state;
-    int stream = client_of(f, SOCK_STREAM);
-    int datagram = client_of(f, SOCK_DGRAM);
-    int late = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    struct pollfd connected = {.fd = late, .events = POLLOUT};
-    char octet;
-
-    add_sockets(f);
-    assert_int_equal(worker_start(f->worker), 0);
-    assert_echoes(f, stream, true);
-    assert_echoes(f, datagram, true);
-    worker_retire_socket(f->worker, SOCK_DGRAM, f->listener); /* not served as such */
-    worker_retire_socket(f->worker, SOCK_STREAM, f->datagrams);
-    assert_echoes(f, datagram, true);
-    worker_retire_socket(f->worker, SOCK_STREAM, f->listener);
-    worker_retire_socket(f->worker, SOCK_DGRAM, f->datagrams);
-    assert_echoes(f, stream, true);
-    assert_int_equal(send(datagram, "x", 1, 0), 1);
-    /* Refused, now that nobody has the address. */
-    assert_true(readable(datagram, PATIENCE_MS));
-    assert_int_equal(read(datagram, &octet, 1), -1);
-    assert_int_equal(errno, ECONNREFUSED);
-    assert_int_equal(connect(late, &f->tcp.sa, f->tcp.len), -1);
-    assert_int_equal(errno, EINPROGRESS);
-    assert_int_equal(poll(&connected, 1, 20), 0);
-    close(late);
     close(stream);
     close(datagram);
 }
@@ -373,7 +309,7 @@ static void several_datagram_sockets_are_told_apart(void **state)
 
     assert_int_equal(socket_open(SOCK_DGRAM, &addr, 0, false, 1, &other), 0);
     add_sockets(f);
-    assert_int_equal(worker_add_socket(f->worker, SOCK_DGRAM, other, true, false), 0);
+    assert_int_equal(worker_add_socket(f->worker, SOCK_DGRAM, other, true, 0), 0);
     worker_drop_socket(f->worker, SOCK_DGRAM, f->datagrams);
     f->udp = local_address(other);
     assert_both_echo(f, false);
@@ -381,7 +317,7 @@ static void several_datagram_sockets_are_told_apart(void **state)
     close(other);
 }
 
-static void it_shows_signs_of_life(void **state)
+static void a_worker_notes_that_its_loop_runs(void **state)
 {
     struct fixture *f = *state;
     uint64_t seen;
@@ -407,14 +343,14 @@ static void what_fails_at_the_start_leaves_nothing_behind(void **state)
     } cases[] = {{&aligned_alloc_script, ENOMEM}, {&epoll_create1_script, EMFILE},
                  {&epoll_create1_script, ENFILE}, {&eventfd_script, EMFILE},
                  {&eventfd_script, ENFILE},       {&eventfd_script, ENOMEM},
-                 {&loop_add_script, ENOSPC},      {&malloc_script, ENOMEM}};
+                 {&realloc_script, ENOMEM},       {&malloc_script, ENOMEM}};
     struct fixture *f = *state;
     unsigned before = open_descriptors();
 
     for (size_t i = 0; i < COUNT(cases); i++) {
         SCRIPT(*cases[i].script, -cases[i].error);
         errno = 0;
-        assert_null(worker_new(f->admit));
+        assert_null(worker_new(f->connlimit));
         assert_int_equal(errno, cases[i].error);
         assert_int_equal(open_descriptors(), before);
     }
@@ -430,10 +366,10 @@ static void a_socket_that_cannot_be_served_is_an_error(void **state)
 
         SCRIPT(malloc_script, -ENOMEM);
         errno = 0;
-        assert_int_equal(worker_add_socket(f->worker, types[i], fd, true, false), -1);
+        assert_int_equal(worker_add_socket(f->worker, types[i], fd, true, 0), -1);
         assert_int_equal(errno, ENOMEM);
-        SCRIPT(loop_add_script, -ENOSPC);
-        assert_int_equal(worker_add_socket(f->worker, types[i], fd, true, false), -1);
+        SCRIPT(epoll_ctl_script, -ENOSPC);
+        assert_int_equal(worker_add_socket(f->worker, types[i], fd, true, 2), -1);
         assert_int_equal(errno, ENOSPC);
     }
     add_sockets(f);
@@ -446,21 +382,18 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(both_protocols_are_served_on_the_callers_thread),
-        TEST(it_runs_until_it_is_stopped),
+        TEST(a_worker_runs_until_it_is_stopped),
         TEST(both_protocols_are_served_on_a_thread_of_its_own),
         TEST(sockets_come_and_go_while_it_runs),
         TEST(what_fails_in_the_thread_is_reported_to_the_caller),
         TEST(a_thread_that_cannot_start_is_an_error),
-        TEST(it_can_be_stopped_twice_and_freed_when_it_never_ran),
+        TEST(a_worker_can_be_stopped_twice),
         TEST(counters_can_be_read_while_it_counts),
         TEST(params_take_effect_at_once),
-        TEST(the_idle_timeout_is_passed_on),
-        TEST(all_connections_can_be_closed),
-        TEST(dropping_a_socket_serves_what_has_arrived),
-        TEST(what_is_retired_is_served_but_gets_nobody_new),
+        TEST(draining_and_dropping_a_socket_serves_what_has_arrived),
         TEST(dropping_what_is_not_served_does_nothing),
         TEST(several_datagram_sockets_are_told_apart),
-        TEST(it_shows_signs_of_life),
+        TEST(a_worker_notes_that_its_loop_runs),
         TEST(what_fails_at_the_start_leaves_nothing_behind),
         TEST(a_socket_that_cannot_be_served_is_an_error),
     };
