@@ -33,8 +33,8 @@ slow_tests = \
 more_tests += $(slow_tests)
 dist_check_SCRIPTS += $(functional_tests) $(slow_tests)
 EXTRA_DIST         += tests/functional/daemon.py tests/functional/faulting.py tests/functional/forge.py tests/functional/lib.py \
-    tests/functional/load.py tests/functional/mutating.py tests/functional/probing.py \
-    tests/functional/responding.py tests/functional/service.py tests/mutate tests/peers.sh tests/soak
+    tests/functional/load.py tests/functional/probing.py \
+    tests/functional/service.py tests/mutate tests/peers.sh tests/soak
 
 # A library that some of them preload into the daemon. It replaces functions, so it cannot have the macros for them.
 check_PROGRAMS += tests/functional/faulty.so
