@@ -7,3 +7,4 @@ uninstall-hook: uninstall-schema
 .PHONY: uninstall-schema
 uninstall-schema:
 	rmdir '$(DESTDIR)$(schemadir)' 2>/dev/null || :
+EXTRA_DIST += doc/deploy.md
