@@ -96,8 +96,8 @@ for example in examples("echod.conf.5"):
 
 @test("the counters of echod.8 are those that SIGUSR1 logs")
 def _():
-    counters = re.search(r"logs are\n(.*?)^\.Sh ", (MAN / "echod.8").read_text(), re.M | re.S)[1]
-    described = set(re.findall(r"\b(?:tcp|udp)_[a-z_]+", counters))
+    counters = re.search(r"logs these counters:\n(.*?)^\.El$", (MAN / "echod.8").read_text(), re.M | re.S)[1]
+    described = set(re.findall(r"^\.It Cm (\w+)$", counters, re.M))
     with Echod() as echod:
         logged = set(echod.counters()) - {"open"}
     assert described == logged, f"missing: {logged - described}, no counters: {described - logged}"
