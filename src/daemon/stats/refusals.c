@@ -5,20 +5,16 @@
 
 #include "common/log.h"
 
-static void tell(uint64_t *quiet_until, uint64_t *told, uint64_t count, const char *what,
-                 const char *why, uint64_t now)
-{
-    if (count == *told || now < *quiet_until)
-        return;
-    log_notice("%" PRIu64 " %s refused: %s", count - *told, what, why);
-    *told = count;
-    *quiet_until = now + LOG_LIMIT_NS;
-}
-
 void refusals_tell(struct refusals *refusals, const struct stats_sum *sum, uint64_t now)
 {
-#define X(name, what, why)                                                                         \
-    tell(&refusals->name##_quiet_until, &refusals->told.name, sum->name, what, why, now);
-    STATS_REFUSALS(X)
-#undef X
+    for (size_t i = 0; i < STATS_COUNT; i++) {
+        const struct stats_counter *counter = &stats_counters[i];
+        uint64_t more = sum->all[i] - refusals->logged.all[i];
+
+        if (!counter->reason || more == 0 || now < refusals->quiet_until[i])
+            continue;
+        log_notice("%" PRIu64 " %s refused: %s", more, counter->what, counter->why);
+        refusals->logged.all[i] = sum->all[i];
+        refusals->quiet_until[i] = now + LOG_LIMIT_NS;
+    }
 }

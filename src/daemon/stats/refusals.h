@@ -6,17 +6,14 @@
 
 #include "daemon/stats/stats.h"
 
-/* What the log says of refused datagrams. The workers only count, since a stranger decides how
- * often; here the counters are looked at now and then, and a reason that has news is told in one
- * line, at most every LOG_LIMIT_NS. */
+/* What the log says of refusals. Clients decide how many there are, so the workers only count them,
+ * and the server logs each counter that has grown, at most once every LOG_LIMIT_NS. */
 struct refusals {
-    struct stats_sum told;
-#define X(name, what, why) uint64_t name##_quiet_until;
-    STATS_REFUSALS(X)
-#undef X
+    struct stats_sum logged;           /* each counter as it was when last logged */
+    uint64_t quiet_until[STATS_COUNT]; /* when each may be logged again, in nanoseconds */
 };
 
-/* All zeros to begin with. `now` in nanoseconds. */
+/* *refusals begins as all zeros. `now` is in nanoseconds. */
 void refusals_tell(struct refusals *refusals, const struct stats_sum *sum, uint64_t now);
 
 #endif

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 #include "daemon/stats/stats.h"
 
+#include <stdio.h>
+
 #include "unit/unit.h"
 
 static void a_sum_adds_every_counter_of_every_worker(void **state)
@@ -8,20 +10,16 @@ static void a_sum_adds_every_counter_of_every_worker(void **state)
     struct stats one = {0};
     struct stats two = {0};
     struct stats_sum sum = {0};
-    uint64_t n = 0;
 
     (void)state;
-#define X(name, text)                                                                              \
-    stats_add(&one.name, ++n);                                                                     \
-    stats_add(&two.name, 1000);
-    STATS_COUNTERS(X)
-#undef X
+    for (size_t i = 0; i < STATS_COUNT; i++) {
+        stats_add(&one.all[i], i);
+        stats_add(&two.all[i], 1000);
+    }
     stats_sum(&sum, &one);
     stats_sum(&sum, &two);
-    n = 0;
-#define X(name, text) assert_int_equal(sum.name, ++n + 1000);
-    STATS_COUNTERS(X)
-#undef X
+    for (size_t i = 0; i < STATS_COUNT; i++)
+        assert_int_equal(sum.all[i], i + 1000);
 }
 
 static void adding_to_one_counter_leaves_the_others_alone(void **state)
@@ -99,18 +97,37 @@ static void the_status_line_reads_as_documented(void **state)
     assert_string_equal(line + strlen(line) - 11, "; 0 refused");
 }
 
-static void the_detail_names_every_counter(void **state)
+static void the_detail_names_every_counter_with_its_value(void **state)
 {
-    struct stats_sum sum = {.tcp_accepted = 1, .udp_dropped = 2};
-    char line[2048];
+    struct stats_sum sum;
+    char line[2048], *rest = line, *word;
 
     (void)state;
+    for (size_t i = 0; i < STATS_COUNT; i++)
+        sum.all[i] = i + 100;
     assert_ptr_equal(stats_detail(&sum, line, sizeof line), line);
-#define X(name, text) assert_non_null(strstr(line, #name "="));
-    STATS_COUNTERS(X)
-#undef X
-    assert_memory_equal(line, "tcp_accepted=1 tcp_closed=0 ", 28);
-    assert_string_equal(line + strlen(line) - strlen(" udp_dropped=2"), " udp_dropped=2");
+    for (size_t i = 0; i < STATS_COUNT; i++) {
+        char expected[64];
+
+        snprintf(expected, sizeof expected, "%s=%zu", stats_counters[i].name, i + 100);
+        word = strsep(&rest, " ");
+        assert_non_null(word);
+        assert_string_equal(word, expected);
+    }
+    assert_null(rest);
+}
+
+static void a_refusal_has_a_reason_and_its_help_says_it(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < STATS_COUNT; i++) {
+        const struct stats_counter *counter = &stats_counters[i];
+
+        assert_true(strlen(counter->help) > 10);
+        assert_true(!counter->reason == !counter->why && !counter->reason == !counter->what);
+        if (counter->reason)
+            assert_non_null(strstr(counter->help, counter->why));
+    }
 }
 
 static void lines_are_cut_to_fit(void **state)
@@ -143,7 +160,8 @@ int main(void)
         cmocka_unit_test(a_close_counted_before_its_accept_is_no_negative_number),
         cmocka_unit_test(refused_are_those_of_every_reason),
         cmocka_unit_test(the_status_line_reads_as_documented),
-        cmocka_unit_test(the_detail_names_every_counter),
+        cmocka_unit_test(the_detail_names_every_counter_with_its_value),
+        cmocka_unit_test(a_refusal_has_a_reason_and_its_help_says_it),
         cmocka_unit_test(lines_are_cut_to_fit),
     };
 
