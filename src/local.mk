@@ -9,6 +9,7 @@ libcommon_sources = \
     src/common/hash.c src/common/hash.h \
     src/common/log.c src/common/log.h \
     src/common/prefix.c src/common/prefix.h \
+    src/common/reply_ttl.h \
     src/common/unix_dgram.c src/common/unix_dgram.h \
     src/common/util.c src/common/util.h \
     src/net/loop.c src/net/loop.h \
@@ -26,6 +27,7 @@ libdaemon_sources = \
     src/daemon/admission/loopguard.c src/daemon/admission/loopguard.h \
     src/daemon/admission/ratelimit.c src/daemon/admission/ratelimit.h \
     src/daemon/admission/rules.c src/daemon/admission/rules.h \
+    src/daemon/admission/verdict.h \
     src/daemon/conf/conf.c src/daemon/conf/conf.h \
     src/daemon/conf/conf_text.c src/daemon/conf/conf_text.h \
     src/daemon/conf/conf_value.c src/daemon/conf/conf_value.h \

@@ -13,7 +13,7 @@ net                common
 daemon             daemon/tcp daemon/udp daemon/admission daemon/stats daemon/conf daemon/os net common
 daemon/tcp         daemon/admission daemon/stats net common
 daemon/udp         daemon/admission daemon/stats net common
-daemon/admission   daemon/conf net common
+daemon/admission   daemon/stats daemon/conf common
 daemon/stats       common
 daemon/conf        common
 daemon/os          common

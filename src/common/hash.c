@@ -51,3 +51,15 @@ void hash_choose_key(uint64_t key[static 2])
     if (getrandom(key, 2 * sizeof *key, GRND_NONBLOCK) != (ssize_t)(2 * sizeof *key))
         memcpy(key, (const void *)(uintptr_t)getauxval(AT_RANDOM), 2 * sizeof *key);
 }
+
+/* xorshift64*: Vigna, 2014. */
+bool random_one_in(uint64_t *state, unsigned odds)
+{
+    uint64_t x = *state;
+
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    *state = x;
+    return (x * UINT64_C(0x2545f4914f6cdd1d)) >> 32 < (UINT64_C(1) << 32) / odds;
+}

@@ -59,12 +59,12 @@ static void set_params(struct service *service, const struct conf *conf, const s
                                    .udp = {.reflect_tos = conf->udp.reflect_tos,
                                            .answer_broadcast = conf->udp.answer_broadcast}};
 
-    loopguard_init(&params.udp.guard, conf->udp.refuse_source_ports.bits);
+    loopguard_init(&params.udp.loopguard, conf->udp.refuse_source_ports.bits);
     for (size_t i = 0; i < service->endpoints.count; i++)
-        loopguard_refuse_port(&params.udp.guard, addr_port(&service->endpoints.list[i]->addr));
+        loopguard_refuse_port(&params.udp.loopguard, addr_port(&service->endpoints.list[i]->addr));
     connlimit_set_params(service->connlimit, &limits);
     for (size_t i = 0; i < service->worker_count; i++) {
-        params.udp.budget = rules_ratelimit(rules, i);
+        params.udp.ratelimit = rules_ratelimit(rules, i);
         worker_set_params(service->workers[i], &params);
     }
 }

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/reply_ttl.h"
+
 /* Octets of kernel memory for one connection; the kernel doubles them for its overhead (socket(7)).
  * Without a limit, a client that stops reading ties up many megabytes: tcp_rmem[2] + tcp_wmem[2],
  * see tcp(7). A bulk stream costs 17 % more CPU time with half the send buffer, and 8 % less
@@ -68,14 +70,14 @@ static int configure_datagram(int fd, int family)
     if (socket_set_option(fd, SOL_SOCKET, SO_REUSEADDR, 0) < 0 ||
         socket_set_option(fd, SOL_IP, IP_PKTINFO, 1) < 0 ||
         socket_set_option(fd, SOL_IP, IP_RECVTOS, 1) < 0 ||
-        socket_set_option(fd, SOL_IP, IP_TTL, SOCKET_REPLY_TTL) < 0 ||
+        socket_set_option(fd, SOL_IP, IP_TTL, REPLY_TTL) < 0 ||
         socket_set_option(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT) < 0)
         return -1;
     (void)socket_set_option(fd, SOL_UDP, UDP_GRO, 1);
     if (family == AF_INET6 &&
         (socket_set_option(fd, SOL_IPV6, IPV6_RECVPKTINFO, 1) < 0 ||
          socket_set_option(fd, SOL_IPV6, IPV6_RECVTCLASS, 1) < 0 ||
-         socket_set_option(fd, SOL_IPV6, IPV6_UNICAST_HOPS, SOCKET_REPLY_TTL) < 0 ||
+         socket_set_option(fd, SOL_IPV6, IPV6_UNICAST_HOPS, REPLY_TTL) < 0 ||
          socket_set_option(fd, SOL_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT) < 0))
         return -1;
     return 0;

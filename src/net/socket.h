@@ -31,10 +31,6 @@ int socket_open(int type, const struct addr *addr, int backlog, bool share, size
  * kernel leaves out while that is 0. */
 void socket_enable_ttl_and_drops(int fd, bool on);
 
-/* The TTL or hop limit of our replies. Other senders start with 64, 128 or 255, so a datagram with
- * a TTL from 129 to 168 is most likely a reply of another echod: it is the mark of a loop. */
-#define SOCKET_REPLY_TTL 168
-
 /* Allow or forbid that the address of another socket of this user overlaps this socket's address.
  */
 int socket_share(int fd, bool on);

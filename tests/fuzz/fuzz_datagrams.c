@@ -424,20 +424,20 @@ static void set_params(uint8_t how)
         add_prefix(exempt, "::1", 1);
         memset(refused, 0xff, 1024 / 8);
     }
-    loopguard_init(&params.guard, refused);
-    loopguard_refuse_port(&params.guard, OWN_PORT);
+    loopguard_init(&params.loopguard, refused);
+    loopguard_refuse_port(&params.loopguard, OWN_PORT);
     access_list.set = denied;
     params.reflect_tos = how & 1;
     params.answer_broadcast = how & 2;
-    params.budget = how & 4 ? ratelimit_new(&(struct ratelimit_params){.rate = RATE,
-                                                                       .burst = BURST,
-                                                                       .v4_length = 32,
-                                                                       .v6_length = 64,
-                                                                       .exempt = exempt,
-                                                                       .size = TABLE_SIZE,
-                                                                       .key = {how, 7}})
-                            : NULL;
-    MUST(!(how & 4) || params.budget);
+    params.ratelimit = how & 4 ? ratelimit_new(&(struct ratelimit_params){.rate = RATE,
+                                                                          .burst = BURST,
+                                                                          .v4_length = 32,
+                                                                          .v6_length = 64,
+                                                                          .exempt = exempt,
+                                                                          .size = TABLE_SIZE,
+                                                                          .key = {how, 7}})
+                               : NULL;
+    MUST(!(how & 4) || params.ratelimit);
 }
 
 static void check_counters(bool first, uint64_t elapsed)
@@ -449,7 +449,7 @@ static void check_counters(bool first, uint64_t elapsed)
     if (delivered_exactly)
         MUST(first ? sum.udp_received == delivered : sum.udp_received <= delivered);
     MUST(sum.udp_echoes + sum.udp_failed + stats_refused(&sum) <= sum.udp_received);
-    MUST(!params.budget ||
+    MUST(!params.ratelimit ||
          replies_limited <= budgets * (BURST + 1 + elapsed * RATE / UINT64_C(1000000000)));
 }
 
@@ -481,7 +481,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_counters((how & 24) != 8, now - begin);
     now = 0;
     loop_fini(&loop);
-    ratelimit_free(params.budget);
+    ratelimit_free(params.ratelimit);
     close(fd);
     for (size_t i = 0; i < SLOTS; i++) {
         free(slots[i].control);

@@ -3,6 +3,11 @@
 
 #include <string.h>
 
+#include "common/hash.h"
+#include "common/reply_ttl.h"
+
+/* ---- 1. source ports ---- */
+
 void loopguard_init(struct loopguard *guard, const uint8_t refused_ports[static 65536 / 8])
 {
     memcpy(guard->refused_ports, refused_ports, sizeof guard->refused_ports);
@@ -14,51 +19,110 @@ void loopguard_refuse_port(struct loopguard *guard, uint16_t port)
     guard->refused_ports[port / 8] |= (uint8_t)(1U << port % 8);
 }
 
-static bool v4_is_group(in_addr_t address)
+/* ---- 2. the TTL of replies ---- */
+
+bool loopguard_has_reply_ttl(int ttl)
 {
-    return IN_MULTICAST(ntohl(address)) || address == htonl(INADDR_BROADCAST);
+    return ttl > REPLY_TTL_OTHERS && ttl <= REPLY_TTL;
 }
 
-static in_addr_t mapped_v4(const struct in6_addr *address)
-{
-    in_addr_t v4;
+/* ---- 3. datagrams that keep coming back ---- */
 
-    memcpy(&v4, &address->s6_addr[12], sizeof v4);
-    return v4;
+/* Octets at either end of a datagram that its fingerprint is made of. */
+#define END 32
+
+#define LOG2_WINDOW_MAX 15
+
+struct loopguard_allowance loopguard_allow(uint64_t rounds, uint64_t per_second, unsigned odds)
+{
+    uint64_t interval = SECOND / per_second;
+
+    return (struct loopguard_allowance){
+        .interval = interval, .depth = (rounds - 1) * interval, .odds = odds};
 }
 
-bool loopguard_is_group(const struct addr *address)
+static uint32_t coarse(uint64_t now)
 {
-    if (address->sa.sa_family == AF_INET)
-        return v4_is_group(address->in.sin_addr.s_addr);
-    if (IN6_IS_ADDR_V4MAPPED(&address->in6.sin6_addr))
-        return v4_is_group(mapped_v4(&address->in6.sin6_addr));
-    return IN6_IS_ADDR_MULTICAST(&address->in6.sin6_addr);
+    return (uint32_t)(now >> 10);
 }
 
-/* Sending to the unspecified address would reach this host itself (RFC 1122 3.2.1.3 forbids it as a
- * destination). */
-static bool is_unspecified(const struct addr *source)
+struct loopguard_history loopguard_new_history(uint64_t now)
 {
-    if (source->sa.sa_family == AF_INET)
-        return source->in.sin_addr.s_addr == htonl(INADDR_ANY);
-    return IN6_IS_ADDR_UNSPECIFIED(&source->in6.sin6_addr) ||
-           (IN6_IS_ADDR_V4MAPPED(&source->in6.sin6_addr) &&
-            mapped_v4(&source->in6.sin6_addr) == htonl(INADDR_ANY));
+    return (struct loopguard_history){.seen_at = coarse(now - LOOPGUARD_RETURN_NS)};
 }
 
-enum loopguard_verdict loopguard_judge(const struct loopguard *guard, const struct addr *source)
+static uint64_t load(const char *from)
 {
-    uint16_t port = addr_port(source);
+    uint64_t word;
 
-    if (guard->refused_ports[port / 8] & 1U << port % 8)
-        return LOOPGUARD_REFUSE_PORT;
-    if (is_unspecified(source) || loopguard_is_group(source))
-        return LOOPGUARD_REFUSE_ADDRESS;
-    return LOOPGUARD_ANSWER;
+    memcpy(&word, from, sizeof word);
+    return word;
 }
 
-bool loopguard_has_reply_ttl(int hops)
+/* SplitMix64's finalizer: Steele, Lea, Flood, 2014. */
+static uint64_t mix(uint64_t x)
 {
-    return hops > LOOPGUARD_TTL_USUAL && hops <= LOOPGUARD_TTL;
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return x ^ x >> 31;
+}
+
+uint32_t loopguard_fingerprint(uint16_t port, const void *data, size_t length)
+{
+    uint64_t sum = (uint64_t)length << 16 | port;
+    char padded[END] = {0};
+    const char *head = data, *tail = head + length - END;
+
+    if (length < END) {
+        memcpy(padded, data, length);
+        head = tail = padded;
+    }
+    for (unsigned i = 0; i < END; i += sizeof sum) {
+        sum ^= load(head + i);
+        sum = ((sum << 23 | sum >> 41) + load(tail + i)) * UINT64_C(0x9e3779b97f4a7c15);
+    }
+    return (uint32_t)(mix(sum) >> 32);
+}
+
+/* How many rounds this datagram stands for. The number of datagrams in a loop is not known, so the
+ * window doubles each time that the datagram that is watched for has not come back within it, as in
+ * Brent's cycle detection (1980). */
+static unsigned count_rounds(struct loopguard_history *history, uint32_t fingerprint, uint64_t now)
+{
+    bool recent = coarse(now) - history->seen_at < LOOPGUARD_RETURN_NS >> 10;
+    unsigned rounds = 0;
+
+    if (recent && fingerprint != history->fingerprint) {
+        if (++history->passed < 1U << history->log2_window)
+            return 0;
+        if (history->log2_window < LOG2_WINDOW_MAX)
+            history->log2_window++;
+    } else if (!recent) {
+        history->log2_window = 0;
+    } else if (coarse(now) != history->seen_at) {
+        /* Datagrams that arrived together were not sent in answer to one another. */
+        rounds = history->passed < LOOPGUARD_ROUND_WEIGHT ? 1U + history->passed
+                                                          : LOOPGUARD_ROUND_WEIGHT;
+    }
+    history->fingerprint = fingerprint;
+    history->seen_at = coarse(now);
+    history->passed = 0;
+    return rounds;
+}
+
+bool loopguard_keeps_returning(struct loopguard_history *history,
+                               const struct loopguard_allowance *allowance, uint32_t fingerprint,
+                               uint64_t now, uint64_t *random)
+{
+    unsigned rounds = count_rounds(history, fingerprint, now);
+
+    if (history->rounds_until <= now + allowance->depth) {
+        if (rounds > 0)
+            history->rounds_until = (history->rounds_until > now ? history->rounds_until : now) +
+                                    rounds * allowance->interval;
+        return false;
+    }
+    if (allowance->odds == 1)
+        history->rounds_until = now;
+    return random_one_in(random, allowance->odds);
 }

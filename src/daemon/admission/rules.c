@@ -13,47 +13,47 @@ static int add_all(struct prefix_set *set, const struct conf_prefixes *prefixes,
     return 0;
 }
 
-/* An empty set is none, which is quicker to consult. 0 or -1. */
-static int make_sets(struct rules *policy, const struct conf *conf)
+/* An empty set stays NULL, which is quicker to consult. 0 or -1. */
+static int make_sets(struct rules *rules, const struct conf *conf)
 {
     const struct conf_prefixes *allow = &conf->access.allow, *deny = &conf->access.deny;
     const struct conf_prefixes *exempt = &conf->limits.exempt;
 
     if (allow->count + deny->count > 0) {
-        policy->listed = prefix_set_new();
-        if (!policy->listed || add_all(policy->listed, allow, ACL_ALLOW) < 0 ||
-            add_all(policy->listed, deny, ACL_DENY) < 0)
+        rules->listed = prefix_set_new();
+        if (!rules->listed || add_all(rules->listed, allow, ACL_ALLOW) < 0 ||
+            add_all(rules->listed, deny, ACL_DENY) < 0)
             return -1;
     }
-    policy->access = (struct acl){.set = policy->listed, .only_listed = allow->count > 0};
+    rules->access = (struct acl){.set = rules->listed, .only_listed = allow->count > 0};
     if (exempt->count > 0) {
-        policy->exempt = prefix_set_new();
-        if (!policy->exempt || add_all(policy->exempt, exempt, 1) < 0)
+        rules->exempt = prefix_set_new();
+        if (!rules->exempt || add_all(rules->exempt, exempt, 1) < 0)
             return -1;
     }
     return 0;
 }
 
-/* The sets must have been made. */
-static int make_budgets(struct rules *policy, const struct conf_limits *limits, size_t workers,
-                        uint64_t key[static 2])
+/* After make_sets(). 0 or -1. */
+static int make_ratelimits(struct rules *rules, const struct conf_limits *limits, size_t workers,
+                           uint64_t key[static 2])
 {
     struct ratelimit_params params = {.rate = limits->udp_rate,
                                       .burst = limits->udp_burst,
                                       .v4_length = limits->ipv4_prefix,
                                       .v6_length = limits->ipv6_prefix,
                                       .size = (limits->table_size + workers - 1) / workers,
-                                      .exempt = policy->exempt};
+                                      .exempt = rules->exempt};
 
-    policy->budgets = calloc(workers, sizeof *policy->budgets);
-    if (!policy->budgets)
+    rules->ratelimits = calloc(workers, sizeof *rules->ratelimits);
+    if (!rules->ratelimits)
         return -1;
-    policy->workers = workers;
+    rules->workers = workers;
     for (size_t i = 0; i < workers; i++) {
         params.key[0] = key[0];
         params.key[1] = key[1]++;
-        policy->budgets[i] = ratelimit_new(&params);
-        if (!policy->budgets[i])
+        rules->ratelimits[i] = ratelimit_new(&params);
+        if (!rules->ratelimits[i])
             return -1;
     }
     return 0;
@@ -61,34 +61,33 @@ static int make_budgets(struct rules *policy, const struct conf_limits *limits, 
 
 struct rules *rules_new(const struct conf *conf, size_t workers, uint64_t key[static 2])
 {
-    struct rules *policy = calloc(1, sizeof *policy);
+    struct rules *rules = calloc(1, sizeof *rules);
     int saved;
 
-    if (!policy)
+    if (!rules)
         return NULL;
-    if (make_sets(policy, conf) == 0 &&
-        (conf->limits.udp_rate == 0 || conf->limits.udp_burst == 0 ||
-         make_budgets(policy, &conf->limits, workers, key) == 0))
-        return policy;
+    if (make_sets(rules, conf) == 0 && (conf->limits.udp_rate == 0 || conf->limits.udp_burst == 0 ||
+                                        make_ratelimits(rules, &conf->limits, workers, key) == 0))
+        return rules;
     saved = errno;
-    rules_free(policy);
+    rules_free(rules);
     errno = saved;
     return NULL;
 }
 
-void rules_free(struct rules *policy)
+void rules_free(struct rules *rules)
 {
-    if (!policy)
+    if (!rules)
         return;
-    for (size_t i = 0; i < policy->workers; i++)
-        ratelimit_free(policy->budgets[i]);
-    free(policy->budgets);
-    prefix_set_free(policy->listed);
-    prefix_set_free(policy->exempt);
-    free(policy);
+    for (size_t i = 0; i < rules->workers; i++)
+        ratelimit_free(rules->ratelimits[i]);
+    free(rules->ratelimits);
+    prefix_set_free(rules->listed);
+    prefix_set_free(rules->exempt);
+    free(rules);
 }
 
-struct ratelimit *rules_ratelimit(const struct rules *policy, size_t worker)
+struct ratelimit *rules_ratelimit(const struct rules *rules, size_t worker)
 {
-    return policy->budgets ? policy->budgets[worker] : NULL;
+    return rules->ratelimits ? rules->ratelimits[worker] : NULL;
 }

@@ -10,25 +10,26 @@
 #include "daemon/admission/ratelimit.h"
 #include "daemon/conf/conf.h"
 
-/* A configuration's `access` and `limits` in the form that workers consult: sets that all share and
- * nobody changes, and a table of budgets for each worker, which together remember table-size
- * sources. A source that several workers serve, because it uses many ports, has a budget in each.
- * Made before it takes effect, so that it takes effect whole. */
+/* A configuration's `access` and `limits`, ready to consult, for all workers: sets of prefixes,
+ * which all share and nobody changes, and a rate limit for each worker. The tables of the rate
+ * limits hold table-size sources together; a source that uses several ports may be in the tables of
+ * several workers. The rules are made before they are put into force, so that they fail as a whole.
+ */
 struct rules {
     struct acl access;
-    struct prefix_set *listed; /* what access refers to */
-    struct prefix_set *exempt;
-    struct ratelimit **budgets; /* one for each worker; NULL where there are no limits */
-    size_t workers;
+    struct prefix_set *listed;     /* the set of `access`; NULL: empty */
+    struct prefix_set *exempt;     /* the set of the rate limits; NULL: empty */
+    struct ratelimit **ratelimits; /* one for each worker; NULL: no limit */
+    size_t workers;                /* how many rate limits there are */
 };
 
-/* Changes the key, so that no two tables have the same. NULL with errno. */
+/* Changes the key, so that no two tables have the same one. NULL with errno. */
 struct rules *rules_new(const struct conf *conf, size_t workers, uint64_t key[static 2]);
 
-/* Nobody may consult it any more. NULL is allowed. */
-void rules_free(struct rules *policy);
+/* No worker may use the rules any more. NULL is allowed. */
+void rules_free(struct rules *rules);
 
-/* A worker's budgets, or NULL. */
-struct ratelimit *rules_ratelimit(const struct rules *policy, size_t worker);
+/* The rate limit of a worker, NULL if there is none. */
+struct ratelimit *rules_ratelimit(const struct rules *rules, size_t worker);
 
 #endif

@@ -7,16 +7,17 @@
 
 #include "common/util.h"
 
+/* The control messages of a request. */
 struct request_info {
-    const struct in_pktinfo *v4;
-    const struct in6_pktinfo *v6;
+    const struct in_pktinfo *v4;  /* NULL: none */
+    const struct in6_pktinfo *v6; /* NULL: none */
     int tos;
-    int hops; /* that it has left; 0: not told */
-    int segment;
-    uint32_t dropped;
+    int ttl;          /* on arrival; 0: unknown */
+    int segment;      /* octets of each datagram of the message; 0: it is one datagram */
+    uint32_t dropped; /* datagrams that the kernel has dropped at the socket; 0: unknown */
 };
 
-/* True if it is of that kind, and whole. */
+/* True if the control message is of that kind, and not cut short. */
 static bool carries(const struct msghdr *request, const struct cmsghdr *c, int level, int type,
                     size_t length)
 {
@@ -43,9 +44,9 @@ static struct request_info read_control(const struct msghdr *request)
             info.tos = *(const uint8_t *)data;
         else if (carries(request, c, SOL_IPV6, IPV6_TCLASS, sizeof info.tos))
             memcpy(&info.tos, data, sizeof info.tos);
-        else if (carries(request, c, SOL_IP, IP_TTL, sizeof info.hops) ||
-                 carries(request, c, SOL_IPV6, IPV6_HOPLIMIT, sizeof info.hops))
-            memcpy(&info.hops, data, sizeof info.hops);
+        else if (carries(request, c, SOL_IP, IP_TTL, sizeof info.ttl) ||
+                 carries(request, c, SOL_IPV6, IPV6_HOPLIMIT, sizeof info.ttl))
+            memcpy(&info.ttl, data, sizeof info.ttl);
         else if (carries(request, c, SOL_UDP, UDP_GRO, sizeof info.segment))
             memcpy(&info.segment, data, sizeof info.segment);
         else if (carries(request, c, SOL_SOCKET, SO_RXQ_OVFL, sizeof info.dropped))
@@ -59,10 +60,10 @@ static bool v4_link_local(in_addr_t address)
     return (ntohl(address) & 0xffff0000) == 0xa9fe0000; /* RFC 3927: 169.254/16 */
 }
 
-/* ip(7): ipi_addr is the destination in the header, ipi_spec_dst the local address that stands for
- * it; they differ where the datagram was meant for a group. The kernel also fills in an
- * IPV6_PKTINFO for an IPv4 datagram on a dual-stack socket, so the other one is asked first, here
- * and below. */
+/* ip(7): ipi_addr is the destination in the header, ipi_spec_dst the local address of the socket's
+ * host. They differ if the datagram was sent to a group. For an IPv4 datagram on a dual-stack
+ * socket the kernel fills in an IPV6_PKTINFO as well, so look at the IPv4 one first, here and
+ * below. */
 static bool is_for_group(const struct request_info *info)
 {
     if (info->v4)
@@ -70,9 +71,9 @@ static bool is_for_group(const struct request_info *info)
     return IN6_IS_ADDR_MULTICAST(&info->v6->ipi6_addr);
 }
 
-/* The address that was asked becomes the source (RFC 3542 6.2), but for a multicast address, which
- * can be none (RFC 4291 2.7): the kernel then chooses. The interface is left to the routing table,
- * unless the address means nothing without it. */
+/* The reply comes from the address that was asked (RFC 3542 6.2). A multicast address cannot be a
+ * source (RFC 4291 2.7): then the kernel chooses one. The routing table chooses the interface,
+ * unless the address is link-local, which has a meaning only with its interface. */
 static void set_source(struct msghdr *reply, const struct request_info *info)
 {
     struct in_pktinfo v4 = {0};
@@ -94,8 +95,8 @@ static void set_source(struct msghdr *reply, const struct request_info *info)
 
 static void set_tos(struct msghdr *reply, const struct request_info *info)
 {
-    int dscp =
-        info->tos & 0xfc; /* not the two ECN bits, RFC 3168 5: they tell of the request's path */
+    /* Without the two ECN bits, which belong to the path of the request (RFC 3168 5). */
+    int dscp = info->tos & 0xfc;
 
     if (dscp != 0 && info->v4)
         add_control_message(reply, SOL_IP, IP_TOS, &dscp, sizeof dscp);
@@ -108,29 +109,29 @@ static bool is_whole(const struct msghdr *request, const struct request_info *in
     return !(request->msg_flags & (MSG_TRUNC | MSG_CTRUNC)) && (info->v4 || info->v6);
 }
 
-static enum udp_verdict judge_arrival(const struct udp_params *params, bool first,
-                                      const struct request_info *info)
+static enum verdict classify_arrival(const struct udp_params *params, bool is_primary,
+                                     const struct request_info *info)
 {
-    if (is_for_group(info) && !first)
-        return UDP_PASS_OVER;
+    if (is_for_group(info) && !is_primary)
+        return VERDICT_IGNORE;
     if (is_for_group(info) && !params->answer_broadcast)
-        return UDP_REFUSE_GROUP;
-    return loopguard_has_reply_ttl(info->hops) ? UDP_LOOP : UDP_ANSWER;
+        return VERDICT_REFUSE_GROUP;
+    return loopguard_has_reply_ttl(info->ttl) ? VERDICT_LOOP : VERDICT_ANSWER;
 }
 
-/* What the control messages and flags say of it. */
-static void read_arrival(const struct udp_params *params, bool first, const struct msghdr *request,
-                         struct udp_reply *reply)
+/* What the control messages and flags tell, without the source. */
+static void read_arrival(const struct udp_params *params, bool is_primary,
+                         const struct msghdr *request, struct udp_reply *reply)
 {
     struct request_info info = read_control(request);
 
     reply->segment = info.segment > 0 ? (unsigned)info.segment : UDP_ONE_DATAGRAM;
     reply->dropped = info.dropped;
-    reply->arrival = UDP_REFUSE_OTHER;
+    reply->arrival = VERDICT_REFUSE_OTHER;
     if (!is_whole(request, &info))
         return;
-    reply->arrival = judge_arrival(params, first, &info);
-    if (reply->arrival != UDP_ANSWER)
+    reply->arrival = classify_arrival(params, is_primary, &info);
+    if (reply->arrival != VERDICT_ANSWER)
         return;
     reply->header = (struct msghdr){.msg_control = reply->control.octets};
     set_source(&reply->header, &info);
@@ -138,20 +139,39 @@ static void read_arrival(const struct udp_params *params, bool first, const stru
         set_tos(&reply->header, &info);
 }
 
-static enum udp_verdict judge_source(const struct acl *access, const struct loopguard *guard,
-                                     const struct msghdr *request)
+static bool v4_can_be_answered(in_addr_t address)
 {
-    if (request->msg_namelen < sizeof(struct sockaddr_in))
-        return UDP_REFUSE_OTHER;
-    switch (loopguard_judge(guard, request->msg_name)) {
-    case LOOPGUARD_REFUSE_PORT:
-        return UDP_REFUSE_PORT;
-    case LOOPGUARD_REFUSE_ADDRESS:
-        return UDP_REFUSE_OTHER;
-    case LOOPGUARD_ANSWER:
-        break;
-    }
-    return acl_allows(access, request->msg_name) ? UDP_ANSWER : UDP_DENY;
+    return address != htonl(INADDR_ANY) && address != htonl(INADDR_BROADCAST) &&
+           !IN_MULTICAST(ntohl(address));
+}
+
+/* False for the address of a group of hosts, and for the unspecified address: it means this host
+ * itself, and must not be a destination (RFC 1122 3.2.1.3). */
+static bool can_be_answered(const struct addr *source)
+{
+    const struct in6_addr *v6 = &source->in6.sin6_addr;
+    in_addr_t mapped;
+
+    if (source->sa.sa_family == AF_INET)
+        return v4_can_be_answered(source->in.sin_addr.s_addr);
+    if (!IN6_IS_ADDR_V4MAPPED(v6))
+        return !IN6_IS_ADDR_UNSPECIFIED(v6) && !IN6_IS_ADDR_MULTICAST(v6);
+    memcpy(&mapped, &v6->s6_addr[12], sizeof mapped);
+    return v4_can_be_answered(mapped);
+}
+
+static enum verdict classify_source(const struct acl *access, const struct loopguard *loopguard,
+                                    const struct msghdr *request)
+{
+    const struct addr *source = request->msg_name;
+
+    if (request->msg_namelen < sizeof source->in)
+        return VERDICT_REFUSE_OTHER;
+    if (loopguard_refuses_port(loopguard, addr_port(source)))
+        return VERDICT_REFUSE_PORT;
+    if (!can_be_answered(source))
+        return VERDICT_REFUSE_OTHER;
+    return acl_allows(access, source) ? VERDICT_ANSWER : VERDICT_DENY;
 }
 
 static bool same_arrival(const struct msghdr *a, const struct msghdr *b)
@@ -166,23 +186,23 @@ static bool same_source(const struct msghdr *a, const struct msghdr *b)
            memcmp(a->msg_name, b->msg_name, a->msg_namelen) == 0;
 }
 
-bool udp_judge(const struct acl *access, const struct udp_params *params, bool first,
-               const struct msghdr *before, const struct msghdr *request, struct udp_reply *reply)
+bool udp_classify(const struct acl *access, const struct udp_params *params, bool is_primary,
+                  const struct msghdr *previous, const struct msghdr *request,
+                  struct udp_reply *reply)
 {
-    bool same = before && same_arrival(before, request);
-    enum udp_verdict source;
+    enum verdict source;
 
-    if (!same)
-        read_arrival(params, first, request, reply);
-    else if (same_source(before, request))
+    if (!previous || !same_arrival(previous, request))
+        read_arrival(params, is_primary, request, reply);
+    else if (same_source(previous, request))
         return true;
     reply->verdict = reply->arrival;
-    if (reply->arrival != UDP_ANSWER && reply->arrival != UDP_LOOP)
+    if (reply->arrival != VERDICT_ANSWER && reply->arrival != VERDICT_LOOP)
         return false;
     reply->header.msg_name = request->msg_name;
     reply->header.msg_namelen = request->msg_namelen;
-    source = judge_source(access, &params->guard, request);
-    if (source != UDP_ANSWER)
+    source = classify_source(access, &params->loopguard, request);
+    if (source != VERDICT_ANSWER)
         reply->verdict = source;
     return false;
 }

@@ -7,34 +7,35 @@
 #include <netinet/udp.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/util.h"
 
-/* Segments of one message that every kernel takes which knows of them (UDP_MAX_SEGMENTS), and
- * octets: an IPv6 packet's, less its headers. */
+/* What every kernel with UDP_SEGMENT takes in one message: segments (UDP_MAX_SEGMENTS), and octets,
+ * an IPv6 packet without its headers. */
 #define SEGMENTS_MAX 64
 #define OCTETS_MAX   (65535 - 40 - 8)
 
-static_assert(SENDQ_SIZE <= SEGMENTS_MAX, "a batch of datagrams may leave as one message");
+static_assert(SENDQ_SIZE <= SEGMENTS_MAX, "all replies of a batch may become one message");
 
-/* How long longer segments are not tried after one was too long for its path. */
-#define LESSON_NS UINT64_C(1000000000)
+/* How long only shorter segments are tried after a segment was too long for its path. */
+#define RETRY_GSO_NS SECOND
 
-void sendq_begin(struct sendq *box, uint64_t now)
+void sendq_begin(struct sendq *queue, uint64_t now)
 {
-    box->sent = 0;
-    box->waiting = 0;
-    box->data_used = 0;
-    box->open = false;
-    if (now - box->max_gso_segment_at >= LESSON_NS)
-        box->longest = OCTETS_MAX;
+    queue->next = 0;
+    queue->waiting = 0;
+    queue->data_used = 0;
+    queue->joinable = false;
+    if (now - queue->max_gso_segment_at >= RETRY_GSO_NS)
+        queue->max_gso_segment = OCTETS_MAX;
 }
 
-void sendq_end_run(struct sendq *box)
+void sendq_end_run(struct sendq *queue)
 {
-    box->open = false;
+    queue->joinable = false;
 }
 
-/* The last control message, so that it can be left out. */
+/* Append UDP_SEGMENT last, so that sending singly can truncate it. */
 static void add_segment_size(struct msghdr *header, size_t segment)
 {
     uint16_t size = (uint16_t)segment;
@@ -42,158 +43,160 @@ static void add_segment_size(struct msghdr *header, size_t segment)
     add_control_message(header, SOL_UDP, UDP_SEGMENT, &size, sizeof size);
 }
 
-static bool join(struct sendq *box, size_t length)
+/* Make a datagram a segment of the last message. False if it does not fit. */
+static bool join(struct sendq *queue, size_t length)
 {
-    struct sendq_segments *parts = &box->parts[box->waiting - 1];
-    struct msghdr *header = &box->message[box->waiting - 1].msg_hdr;
+    struct sendq_segments *segments = &queue->segments[queue->waiting - 1];
+    struct msghdr *header = &queue->message[queue->waiting - 1].msg_hdr;
 
-    if (length == 0 || length > parts->segment || box->octets + length > OCTETS_MAX)
+    if (length == 0 || length > segments->segment || queue->octets + length > OCTETS_MAX)
         return false;
-    if (parts->count++ == 1)
-        add_segment_size(header, parts->segment);
+    if (segments->count++ == 1)
+        add_segment_size(header, segments->segment);
     header->msg_iovlen++;
-    box->octets += length;
-    box->open = length == parts->segment;
+    queue->octets += length;
+    queue->joinable = length == segments->segment;
     return true;
 }
 
-void sendq_add(struct sendq *box, const struct udp_reply *reply, void *data, size_t length)
+void sendq_add(struct sendq *queue, const struct udp_reply *reply, void *data, size_t length)
 {
     bool many = length > reply->segment;
-    struct iovec *iov = &box->data[box->data_used++];
-    struct sendq_segments *parts = &box->parts[box->waiting];
-    struct msghdr *header = &box->message[box->waiting].msg_hdr;
+    struct iovec *iov = &queue->data[queue->data_used++];
+    struct sendq_segments *segments = &queue->segments[queue->waiting];
+    struct msghdr *header = &queue->message[queue->waiting].msg_hdr;
 
     *iov = (struct iovec){.iov_base = data, .iov_len = length};
-    if (box->open && !many && join(box, length))
+    if (queue->joinable && !many && join(queue, length))
         return;
     *header = reply->header;
     header->msg_iov = iov;
     header->msg_iovlen = 1;
-    header->msg_control = box->control[box->waiting].octets;
+    header->msg_control = queue->control[queue->waiting].octets;
     memcpy(header->msg_control, reply->control.octets, header->msg_controllen);
-    *parts = (struct sendq_segments){.segment = length, .count = 1};
+    *segments = (struct sendq_segments){.segment = length, .count = 1};
     if (many) {
-        parts->segment = reply->segment;
-        parts->count = (unsigned)((length + reply->segment - 1) / reply->segment);
-        parts->one_by_one = reply->segment > box->longest;
+        segments->segment = reply->segment;
+        segments->count = (unsigned)((length + reply->segment - 1) / reply->segment);
+        segments->singly = reply->segment > queue->max_gso_segment;
         add_segment_size(header, reply->segment);
     }
-    box->waiting++;
-    box->octets = length;
-    box->open = !many && length <= box->longest;
+    queue->waiting++;
+    queue->octets = length;
+    queue->joinable = !many && length <= queue->max_gso_segment;
 }
 
 /* ---- sending ---- */
 
-/* Messages that one call can send. */
-static unsigned count_whole(const struct sendq *box)
+/* How many messages sendmmsg() can send before the first that is sent singly. */
+static unsigned count_whole(const struct sendq *queue)
 {
     unsigned n = 0;
 
-    while (n < box->waiting && !box->parts[box->sent + n].one_by_one)
+    while (n < queue->waiting && !queue->segments[queue->next + n].singly)
         n++;
     return n;
 }
 
-static int send_first_segment(const struct sendq *box, int fd)
+static int send_first_segment(const struct sendq *queue, int fd)
 {
-    struct mmsghdr one = box->message[box->sent];
+    struct mmsghdr one = queue->message[queue->next];
     struct iovec data = *one.msg_hdr.msg_iov;
 
-    if (data.iov_len > box->parts[box->sent].segment)
-        data.iov_len = box->parts[box->sent].segment;
+    if (data.iov_len > queue->segments[queue->next].segment)
+        data.iov_len = queue->segments[queue->next].segment;
     one.msg_hdr.msg_iov = &data;
     one.msg_hdr.msg_iovlen = 1;
     one.msg_hdr.msg_controllen -= CMSG_SPACE(sizeof(uint16_t));
     return sendmmsg(fd, &one, 1, 0);
 }
 
-static void pass_messages(struct sendq *box, unsigned n)
+static void pass_messages(struct sendq *queue, unsigned n)
 {
-    box->sent += n;
-    box->waiting -= n;
+    queue->next += n;
+    queue->waiting -= n;
 }
 
-/* Returns its length. */
-static size_t pass_first_segment(struct sendq *box)
+/* Returns the length of the segment. */
+static size_t pass_first_segment(struct sendq *queue)
 {
-    struct msghdr *header = &box->message[box->sent].msg_hdr;
-    struct sendq_segments *parts = &box->parts[box->sent];
+    struct msghdr *header = &queue->message[queue->next].msg_hdr;
+    struct sendq_segments *segments = &queue->segments[queue->next];
     struct iovec *iov = header->msg_iov;
-    size_t length = iov->iov_len < parts->segment ? iov->iov_len : parts->segment;
+    size_t length = iov->iov_len < segments->segment ? iov->iov_len : segments->segment;
 
     iov->iov_base = (char *)iov->iov_base + length;
     iov->iov_len -= length;
     if (iov->iov_len == 0)
         header->msg_iov++;
-    if (--parts->count == 0)
-        pass_messages(box, 1);
+    if (--segments->count == 0)
+        pass_messages(queue, 1);
     return length;
 }
 
-static void count_sent(const struct sendq *box, struct stats *stats, unsigned n)
+static void count_sent(const struct sendq *queue, struct stats *stats, unsigned n)
 {
     uint64_t octets = 0, datagrams = 0;
 
-    for (unsigned i = box->sent; i < box->sent + n; i++) {
-        octets += box->message[i].msg_len;
-        datagrams += box->parts[i].count;
+    for (unsigned i = queue->next; i < queue->next + n; i++) {
+        octets += queue->message[i].msg_len;
+        datagrams += queue->segments[i].count;
     }
     stats_add(&stats->udp_octets, octets);
     stats_add(&stats->udp_echoes, datagrams);
 }
 
-/* It failed as a whole: its segments are too long for its path (EMSGSIZE, or EINVAL before Linux
- * 6.13), or too many, or the way out knows of none (EIO), or for something that concerns each. */
-static void send_one_by_one(struct sendq *box, int error, uint64_t now)
+/* A message of several segments failed. EMSGSIZE, or EINVAL before Linux 6.13: the segments are too
+ * long for the path. EINVAL also if there are too many. EIO: the interface cannot send segments.
+ * Another error may concern every single datagram as well. */
+static void send_singly(struct sendq *queue, int error, uint64_t now)
 {
-    struct sendq_segments *parts = &box->parts[box->sent];
+    struct sendq_segments *segments = &queue->segments[queue->next];
 
-    parts->one_by_one = true;
-    if (error == EMSGSIZE || (error == EINVAL && parts->count <= SEGMENTS_MAX))
-        box->longest = parts->segment - 1;
+    segments->singly = true;
+    if (error == EMSGSIZE || (error == EINVAL && segments->count <= SEGMENTS_MAX))
+        queue->max_gso_segment = segments->segment - 1;
     else if (error == EIO)
-        box->longest = 0;
+        queue->max_gso_segment = 0;
     else
         return;
-    box->max_gso_segment_at = now;
+    queue->max_gso_segment_at = now;
 }
 
-/* sendmmsg(2) stops at the first message that fails and tells why only when asked again. */
-bool sendq_send(struct sendq *box, int fd, struct stats *stats, uint64_t now)
+/* sendmmsg(2) stops before the first message that fails; only the next call returns its error. */
+bool sendq_send(struct sendq *queue, int fd, struct stats *stats, uint64_t now)
 {
-    while (box->waiting > 0) {
-        struct sendq_segments *parts = &box->parts[box->sent];
-        bool whole = !parts->one_by_one;
-        int n = whole ? sendmmsg(fd, box->message + box->sent, count_whole(box), 0)
-                      : send_first_segment(box, fd);
+    while (queue->waiting > 0) {
+        struct sendq_segments *segments = &queue->segments[queue->next];
+        bool whole = !segments->singly;
+        int n = whole ? sendmmsg(fd, queue->message + queue->next, count_whole(queue), 0)
+                      : send_first_segment(queue, fd);
 
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             return false;
-        if (n < 0 && whole && parts->count > 1) {
-            send_one_by_one(box, errno, now);
+        if (n < 0 && whole && segments->count > 1) {
+            send_singly(queue, errno, now);
         } else if (n < 0) {
             stats_add(&stats->udp_failed, 1);
-            (void)pass_first_segment(box);
+            (void)pass_first_segment(queue);
         } else if (whole) {
-            count_sent(box, stats, (unsigned)n);
-            pass_messages(box, (unsigned)n);
+            count_sent(queue, stats, (unsigned)n);
+            pass_messages(queue, (unsigned)n);
         } else {
-            stats_add(&stats->udp_octets, pass_first_segment(box));
+            stats_add(&stats->udp_octets, pass_first_segment(queue));
             stats_add(&stats->udp_echoes, 1);
         }
     }
     return true;
 }
 
-unsigned sendq_waiting(const struct sendq *box)
+unsigned sendq_waiting(const struct sendq *queue)
 {
     unsigned n = 0;
 
-    for (unsigned i = 0; i < box->waiting; i++)
-        n += box->parts[box->sent + i].count;
+    for (unsigned i = 0; i < queue->waiting; i++)
+        n += queue->segments[queue->next + i].count;
     return n;
 }

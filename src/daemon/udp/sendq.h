@@ -10,48 +10,49 @@
 #include "daemon/stats/stats.h"
 #include "daemon/udp/reply.h"
 
-/* Replies on their way out of a datagram socket. Datagrams of one length that follow one another to
- * the same place leave as segments of one message (udp(7), UDP_SEGMENT): the way through the
- * kernel, which is most of what an echo costs, is gone once for all of them. Where that cannot be
- * done each leaves by itself, as it would have. */
+/* The send queue of a datagram socket: the replies to one received batch. Datagrams of the same
+ * length that follow one another to the same client become segments of one message (udp(7),
+ * UDP_SEGMENT), because the way through the kernel, which is most of the cost of an echo, is then
+ * paid once for all of them. If such a message cannot be sent, its datagrams are sent singly. */
 
 #define SENDQ_SIZE 32
 
+/* How a message consists of datagrams. */
 struct sendq_segments {
-    size_t segment;  /* the length of its datagrams; the last may be shorter */
-    unsigned count;  /* of its datagrams */
-    bool one_by_one; /* they cannot leave together */
+    size_t segment; /* octets of each datagram; the last may be shorter */
+    unsigned count; /* datagrams that were not sent yet */
+    bool singly;    /* send each datagram by itself */
 };
 
 struct sendq {
-    unsigned waiting; /* messages that were not sent... */
-    unsigned sent;    /* ...the first of which it is */
-    unsigned data_used;
-    bool open;                   /* what is added may join the last message... */
-    size_t octets;               /* ...which has so many */
-    size_t longest;              /* segment that is worth trying */
-    uint64_t max_gso_segment_at; /* when it was found */
+    unsigned waiting;            /* messages left */
+    unsigned next;               /* index of the first message left */
+    unsigned data_used;          /* elements of `data` in use */
+    bool joinable;               /* the next datagram may become a segment of the last message */
+    size_t octets;               /* length of the last message */
+    size_t max_gso_segment;      /* longest segment that is worth trying, in octets */
+    uint64_t max_gso_segment_at; /* when that was found, in nanoseconds */
     struct mmsghdr message[SENDQ_SIZE];
-    struct sendq_segments parts[SENDQ_SIZE];
+    struct sendq_segments segments[SENDQ_SIZE]; /* of the message with the same index */
     struct iovec data[SENDQ_SIZE];
-    struct udp_control control[SENDQ_SIZE];
+    struct udp_control control[SENDQ_SIZE]; /* of the message with the same index */
 };
 
-/* Begin a batch of SENDQ_SIZE replies at most; what still waited is forgotten. */
-void sendq_begin(struct sendq *box, uint64_t now);
+/* Begin a batch of at most SENDQ_SIZE replies, and forget what was not sent. */
+void sendq_begin(struct sendq *queue, uint64_t now);
 
-/* What is added next goes elsewhere than what was added before. */
-void sendq_end_run(struct sendq *box);
+/* The replies that are added next go to another client than those before, or differ otherwise. */
+void sendq_end_run(struct sendq *queue);
 
-/* Add a reply's data: one datagram, or several of `reply->segment` octets. Name and data are
- * borrowed until they are sent. */
-void sendq_add(struct sendq *box, const struct udp_reply *reply, void *data, size_t length);
+/* Add a reply: one datagram, or several of `reply->segment` octets each. `data` and the name in
+ * *reply are borrowed until they are sent. */
+void sendq_add(struct sendq *queue, const struct udp_reply *reply, void *data, size_t length);
 
-/* Send what waits, from where the last call stopped; a failure costs one datagram and no other.
- * False if the socket has no room now. */
-bool sendq_send(struct sendq *box, int fd, struct stats *stats, uint64_t now);
+/* Send what is left. A datagram that fails is dropped and counted, the others are sent. False if
+ * the socket has no room now. */
+bool sendq_send(struct sendq *queue, int fd, struct stats *stats, uint64_t now);
 
-/* Datagrams that wait. */
-unsigned sendq_waiting(const struct sendq *box);
+/* How many datagrams are left. */
+unsigned sendq_waiting(const struct sendq *queue);
 
 #endif

@@ -9,6 +9,8 @@
 #include <sys/mman.h>
 
 #include "common/addr.h"
+#include "common/clock.h"
+#include "common/log.h"
 #include "common/util.h"
 #include "daemon/udp/sendq.h"
 #include "net/socket.h"
@@ -22,115 +24,81 @@
 /* Buffers a power of two apart would all compete for the same few cache lines. */
 #define BUFFER_STRIDE (DATAGRAM_MAX + 1 + 192)
 
-/* How long a socket rests whose receiving fails. */
-#define REST_NS (50 * UINT64_C(1000000))
+/* How long a socket is left alone after receiving from it failed. */
+#define RETRY_NS (50 * MILLISECOND)
 
-/* How long replies wait for room in a socket: those to a neighbour that does not answer may fill it
- * for seconds, and meanwhile nobody would be read from. */
-#define PATIENCE_NS (100 * UINT64_C(1000000))
+/* How long replies wait for room in the send buffer. Replies to a neighbour that does not answer
+ * ARP may fill it for seconds, and nothing is received meanwhile. */
+#define SEND_WAIT_NS (100 * MILLISECOND)
 
-/* Being told how many hops a datagram has left, and how many were dropped, costs some percent of an
- * echo, so one looks only for a while now and then, and when a datagram comes after a while of
- * silence. A loop ends when it is looked at once, and what was dropped is told by its sum. */
-#define LOOK_NS      (10 * UINT64_C(1000000))
-#define LOOK_AWAY_NS (200 * UINT64_C(1000000))
+/* The kernel tells TTLs and drops only while it is asked to, for SAMPLE_NS at a time and with
+ * pauses of SAMPLE_PAUSE_NS to twice that. One look at a looping datagram ends the loop, and the
+ * drops are told as a sum. */
+#define SAMPLE_NS       (10 * MILLISECOND)
+#define SAMPLE_PAUSE_NS (200 * MILLISECOND)
 
-#define ALONE_FOR_LONG 64
-#define ALONE_AGAIN    8
+/* After SINGLE_TURNS turns with a single message, ask for a batch only every SINGLE_RETRY'th turn.
+ */
+#define SINGLE_TURNS 64
+#define SINGLE_RETRY 8
 
 struct udp {
-    struct loop_io io;
-    int fd; /* watched, unless somebody has shut it down */
+    struct loop_io io; /* not watched after another process has shut the socket down */
+    int fd;
     struct loop *loop;
     struct stats *stats;
     const struct acl *access;
     const struct udp_params *params;
-    struct loop_timer rest_timer;
+    struct loop_timer retry_timer; /* ends a pause after a failure to receive, or to send */
     struct log_limit receive_limit;
-    bool looking;          /* at hops and drops, */
-    uint64_t look_changes; /* until then, or not before */
-    bool answers_groups;
-    bool counts_drops;  /* or another worker does, */
-    bool knows_dropped; /* and began to, */
-    uint32_t dropped;   /* after so many */
+    bool sampling;                /* the kernel tells TTLs and drops */
+    uint64_t sampling_changes_at; /* end of the sample or of the pause, in nanoseconds */
+    bool answers_groups;          /* sees, and may answer, broadcasts and multicasts */
+    bool counts_drops;            /* no other worker counts the drops of this socket */
+    bool knows_drops;             /* `drops` is valid */
+    uint32_t drops;               /* of the socket so far, as the kernel told last */
     unsigned char *buffers;
     struct mmsghdr in[BATCH];
     struct iovec data[BATCH];
     struct addr source[BATCH];
     struct udp_control control[BATCH];
-    unsigned alone;         /* turns in a row that found one message */
-    struct udp_reply reply; /* as judged last, */
-    struct msghdr judged;   /* for this request, without its data: flags of -1 for none */
-    struct addr judged_source;
-    struct udp_control judged_control;
-    struct sendq out;
+    unsigned single_turns;   /* turns in a row that received one message */
+    struct udp_reply reply;  /* to the request that was classified last */
+    struct msghdr last;      /* that request, copied, without data; msg_flags -1: none */
+    struct addr last_source; /* the name in `last` */
+    struct udp_control last_control;
+    struct sendq queue;
 };
 
-/* ---- a batch in ---- */
+/* ---- a batch ---- */
 
-static void count_refusal(struct stats *stats, enum udp_verdict verdict, unsigned datagrams)
+static enum verdict charge_datagram(const struct udp *udp, const struct addr *source,
+                                    const void *data, size_t length)
 {
-    switch (verdict) {
-    case UDP_REFUSE_PORT:
-        stats_add(&stats->udp_refused_port, datagrams);
-        break;
-    case UDP_REFUSE_GROUP:
-        stats_add(&stats->udp_refused_group, datagrams);
-        break;
-    case UDP_DENY:
-        stats_add(&stats->udp_denied, datagrams);
-        break;
-    case UDP_LOOP:
-        stats_add(&stats->udp_looped, datagrams);
-        break;
-    case UDP_OVER_BUDGET:
-        stats_add(&stats->udp_over_budget, datagrams);
-        break;
-    case UDP_REFUSE_OTHER:
-    case UDP_ANSWER:
-    case UDP_PASS_OVER:
-        stats_add(&stats->udp_refused_other, datagrams);
-        break;
-    }
+    uint32_t fingerprint = loopguard_fingerprint(addr_port(source), data, length);
+    enum verdict verdict =
+        ratelimit_charge(udp->params->ratelimit, source, fingerprint, loop_now(udp->loop));
+
+    verdict_count(verdict, udp->stats, 1);
+    return verdict;
 }
 
-static enum udp_verdict charge_one(struct udp *udp, const struct addr *source, const void *data,
-                                   size_t length)
-{
-    uint32_t mark = ratelimit_fingerprint(addr_port(source), data, length);
-
-    switch (ratelimit_spend(udp->params->budget, source, mark, loop_now(udp->loop))) {
-    case RATELIMIT_REFUSE:
-        return UDP_OVER_BUDGET;
-    case RATELIMIT_LOOP:
-        return UDP_LOOP;
-    case RATELIMIT_SLIP:
-        stats_add(&udp->stats->udp_leaked, 1);
-        break;
-    case RATELIMIT_ANSWER:
-        break;
-    }
-    return UDP_ANSWER;
-}
-
-/* Charge each datagram of a message to its source. Those that may be answered move together at the
- * front: returns how many octets that are, or -1 for no datagram. */
-static ssize_t charge(struct udp *udp, const struct msghdr *request, size_t left)
+/* Charge each datagram of a message to its source, and move those that are answered together at the
+ * front. Returns how many octets they have, or -1 if no datagram is answered. */
+static ssize_t charge(const struct udp *udp, const struct msghdr *request, size_t left)
 {
     char *data = request->msg_iov->iov_base, *from = data, *to = data;
     bool any = false;
 
     do {
         size_t size = left > udp->reply.segment ? udp->reply.segment : left;
-        enum udp_verdict verdict = charge_one(udp, request->msg_name, from, size);
+        enum verdict verdict = charge_datagram(udp, request->msg_name, from, size);
 
-        if (verdict == UDP_ANSWER) {
+        if (verdict == VERDICT_ANSWER || verdict == VERDICT_SLIP) {
             if (to != from)
                 memmove(to, from, size);
             to += size;
             any = true;
-        } else {
-            count_refusal(udp->stats, verdict, 1);
         }
         from += size;
         left -= size;
@@ -144,64 +112,63 @@ static void answer(struct udp *udp, const struct mmsghdr *in)
     ssize_t length = in->msg_len;
     unsigned datagrams = 1;
 
-    if (reply->verdict == UDP_PASS_OVER)
+    if (reply->verdict == VERDICT_IGNORE)
         return;
     if (in->msg_len > reply->segment)
         datagrams = (in->msg_len + reply->segment - 1) / reply->segment;
     stats_add(&udp->stats->udp_received, datagrams);
-    if (reply->verdict != UDP_ANSWER) {
-        count_refusal(udp->stats, reply->verdict, datagrams);
+    if (reply->verdict != VERDICT_ANSWER) {
+        verdict_count(reply->verdict, udp->stats, datagrams);
         return;
     }
-    if (udp->params->budget)
+    if (udp->params->ratelimit)
         length = charge(udp, &in->msg_hdr, in->msg_len);
     if (length >= 0)
-        sendq_add(&udp->out, reply, in->msg_hdr.msg_iov->iov_base, (size_t)length);
+        sendq_add(&udp->queue, reply, in->msg_hdr.msg_iov->iov_base, (size_t)length);
 }
 
-/* The number wraps, and datagrams that arrived at once may tell it in the wrong order. What an
- * inherited socket dropped before somebody looked was perhaps not dropped in our time. */
-static void count_drops(struct udp *udp, uint32_t dropped)
+/* The counter wraps and may arrive out of order. For an inherited socket the first value is only a
+ * baseline: the drops may have happened before we were started. */
+static void count_drops(struct udp *udp, uint32_t drops)
 {
-    uint32_t more = udp->knows_dropped ? dropped - udp->dropped : 0;
+    uint32_t more = udp->knows_drops ? drops - udp->drops : 0;
 
-    if (!udp->counts_drops || dropped == 0 || more > INT32_MAX)
+    if (!udp->counts_drops || drops == 0 || more > INT32_MAX)
         return;
     stats_add(&udp->stats->udp_dropped, more);
-    udp->knows_dropped = true;
-    udp->dropped = dropped;
+    udp->knows_drops = true;
+    udp->drops = drops;
 }
 
-/* The buffers are needed again. Whom one meets next is mostly whom one met last. */
-static void remember_judged(struct udp *udp, const struct msghdr *request)
+/* Copy the last request: its buffers are reused, and the next sender is usually the same. */
+static void remember(struct udp *udp, const struct msghdr *request)
 {
-    udp->judged.msg_namelen = request->msg_namelen;
-    udp->judged.msg_controllen = request->msg_controllen;
-    udp->judged.msg_flags = request->msg_flags;
-    memcpy(udp->judged.msg_name, request->msg_name, request->msg_namelen);
-    memcpy(udp->judged.msg_control, request->msg_control, request->msg_controllen);
+    udp->last.msg_namelen = request->msg_namelen;
+    udp->last.msg_controllen = request->msg_controllen;
+    udp->last.msg_flags = request->msg_flags;
+    memcpy(udp->last.msg_name, request->msg_name, request->msg_namelen);
+    memcpy(udp->last.msg_control, request->msg_control, request->msg_controllen);
 }
 
-static void compose_replies(struct udp *udp, unsigned received)
+static void queue_replies(struct udp *udp, unsigned received)
 {
-    const struct msghdr *before = &udp->judged;
+    const struct msghdr *previous = &udp->last;
 
-    sendq_begin(&udp->out, loop_now(udp->loop));
+    sendq_begin(&udp->queue, loop_now(udp->loop));
     for (unsigned i = 0; i < received; i++) {
         const struct msghdr *request = &udp->in[i].msg_hdr;
 
-        if (!udp_judge(udp->access, udp->params, udp->answers_groups, before, request,
-                       &udp->reply)) {
-            sendq_end_run(&udp->out);
+        if (!udp_classify(udp->access, udp->params, udp->answers_groups, previous, request,
+                          &udp->reply)) {
+            sendq_end_run(&udp->queue);
             count_drops(udp, udp->reply.dropped);
-            before = request;
+            previous = request;
         }
-        /* The same name, in a buffer that is not used again before the reply has left. */
         udp->reply.header.msg_name = request->msg_name;
         answer(udp, &udp->in[i]);
     }
-    if (before != &udp->judged)
-        remember_judged(udp, before);
+    if (previous != &udp->last)
+        remember(udp, previous);
 }
 
 static void reset_slots(struct udp *udp, unsigned used)
@@ -212,53 +179,52 @@ static void reset_slots(struct udp *udp, unsigned used)
     }
 }
 
-static void look(struct udp *udp, bool on, uint64_t until)
+static void set_sampling(struct udp *udp, bool on, uint64_t until)
 {
-    udp->looking = on;
-    udp->look_changes = until;
+    udp->sampling = on;
+    udp->sampling_changes_at = until;
     socket_enable_ttl_and_drops(udp->fd, on);
 }
 
-static void begin_look(struct udp *udp, uint64_t now)
+static void begin_sample(struct udp *udp, uint64_t now)
 {
-    if (!udp->looking && now >= udp->look_changes)
-        look(udp, true, now + LOOK_NS);
+    if (!udp->sampling && now >= udp->sampling_changes_at)
+        set_sampling(udp, true, now + SAMPLE_NS);
 }
 
-/* Not before something was received, or who seldom meets a datagram would never look at one that
- * came while it was looking. A loop must not keep step with it: what the clock's last digits are is
- * as good as chance. */
-static void end_look(struct udp *udp, uint64_t now)
+/* Called only after a datagram was received, so that also a rare datagram falls into a sample. The
+ * pause varies with the clock, so that no loop can keep step with it. */
+static void end_sample(struct udp *udp, uint64_t now)
 {
-    if (udp->looking && now >= udp->look_changes)
-        look(udp, false, now + LOOK_AWAY_NS + now % LOOK_AWAY_NS);
+    if (udp->sampling && now >= udp->sampling_changes_at)
+        set_sampling(udp, false, now + SAMPLE_PAUSE_NS + now % SAMPLE_PAUSE_NS);
 }
 
-/* Looking for a second message where there is none costs some percent of an echo, so who meets one
- * at a time for long looks no further but now and then. */
-static unsigned choose_count(const struct udp *udp)
+static unsigned choose_batch(const struct udp *udp)
 {
-    return udp->alone < ALONE_FOR_LONG || udp->alone % ALONE_AGAIN == 0 ? BATCH : 1;
+    return udp->single_turns < SINGLE_TURNS || udp->single_turns % SINGLE_RETRY == 0 ? BATCH : 1;
 }
 
-/* The number of messages, or -1. */
+/* Returns the number of messages, or -1 with errno. */
 static int receive_batch(struct udp *udp)
 {
     uint64_t now = loop_now(udp->loop);
     int n;
 
-    begin_look(udp, now);
-    n = recvmmsg(udp->fd, udp->in, choose_count(udp), 0, NULL);
+    begin_sample(udp, now);
+    n = recvmmsg(udp->fd, udp->in, choose_batch(udp), 0, NULL);
     if (n > 0) {
-        udp->alone = n == 1 ? udp->alone + 1 : 0;
-        compose_replies(udp, (unsigned)n);
+        udp->single_turns = n == 1 ? udp->single_turns + 1 : 0;
+        queue_replies(udp, (unsigned)n);
         reset_slots(udp, (unsigned)n);
-        end_look(udp, now);
+        end_sample(udp, now);
     }
     return n;
 }
 
-static void rest(struct udp *udp)
+/* ---- turns ---- */
+
+static void pause_receiving(struct udp *udp)
 {
     int error = errno;
     uint64_t suppressed;
@@ -267,22 +233,22 @@ static void rest(struct udp *udp)
         log_warning("udp: cannot receive: %s; trying again (%" PRIu64
                     " more failures since the last such line)",
                     strerror(error), suppressed);
-    (void)loop_set(udp->loop, &udp->io, 0); /* or it rests again soon */
-    loop_timer_set(udp->loop, &udp->rest_timer, loop_now(udp->loop) + REST_NS);
+    (void)loop_set(udp->loop, &udp->io, 0); /* if that fails, the next turn tries again */
+    loop_timer_set(udp->loop, &udp->retry_timer, loop_now(udp->loop) + RETRY_NS);
 }
 
-/* Of a socket that could not receive, or whose replies found no room. */
-static void end_rest(struct loop_timer *timer)
+/* The pause after a failure to receive is over, or replies have waited too long for room. */
+static void resume(struct loop_timer *timer)
 {
-    struct udp *udp = container_of(timer, struct udp, rest_timer);
+    struct udp *udp = container_of(timer, struct udp, retry_timer);
 
-    stats_add(&udp->stats->udp_failed, sendq_waiting(&udp->out));
-    sendq_begin(&udp->out, loop_now(udp->loop));
+    stats_add(&udp->stats->udp_failed, sendq_waiting(&udp->queue));
+    sendq_begin(&udp->queue, loop_now(udp->loop));
     if (loop_set(udp->loop, &udp->io, POLLIN) < 0)
-        loop_timer_set(udp->loop, timer, loop_now(udp->loop) + REST_NS);
+        loop_timer_set(udp->loop, timer, loop_now(udp->loop) + RETRY_NS);
 }
 
-/* It would be readable for ever. */
+/* A socket that was shut down is readable for ever. */
 static void end_watch(struct udp *udp)
 {
     char text[ADDR_STRLEN];
@@ -290,13 +256,13 @@ static void end_watch(struct udp *udp)
     log_error("udp: another process has shut down the socket of %s, and nobody is answered there "
               "any more; restart what made it, and then echod",
               socket_print_own(udp->fd, text));
-    loop_timer_stop(&udp->rest_timer);
+    loop_timer_stop(&udp->retry_timer);
     loop_del(udp->loop, &udp->io);
 }
 
 static bool send_waiting(struct udp *udp)
 {
-    return sendq_send(&udp->out, udp->fd, udp->stats, loop_now(udp->loop));
+    return sendq_send(&udp->queue, udp->fd, udp->stats, loop_now(udp->loop));
 }
 
 static void serve(struct loop_io *io, short revents)
@@ -304,13 +270,13 @@ static void serve(struct loop_io *io, short revents)
     struct udp *udp = container_of(io, struct udp, io);
 
     (void)revents;
-    if (udp->out.waiting == 0) {
+    if (udp->queue.waiting == 0) {
         int n = receive_batch(udp);
         bool none = n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 
-        /* ICMP errors for earlier replies come up here too; reading one clears it. */
+        /* ECONNREFUSED: an ICMP error for an earlier reply, which this call has cleared. */
         if (n < 0 && !none && errno != EINTR && errno != ECONNREFUSED)
-            rest(udp);
+            pause_receiving(udp);
         if (n <= 0 && io->events != POLLOUT) {
             if (none && loop_is_shut_down(udp->fd))
                 end_watch(udp);
@@ -318,40 +284,25 @@ static void serve(struct loop_io *io, short revents)
         }
     }
     if (send_waiting(udp)) {
-        loop_timer_stop(&udp->rest_timer);
-        (void)loop_set(udp->loop, io, POLLIN); /* or POLLOUT brings us back, to try again */
+        loop_timer_stop(&udp->retry_timer);
+        (void)loop_set(udp->loop, io, POLLIN); /* if that fails, POLLOUT calls us to try again */
     } else if (io->events != POLLOUT) {
-        loop_timer_set(udp->loop, &udp->rest_timer, loop_now(udp->loop) + PATIENCE_NS);
-        (void)loop_set(udp->loop, io, POLLOUT); /* or the timer drops what waits */
+        loop_timer_set(udp->loop, &udp->retry_timer, loop_now(udp->loop) + SEND_WAIT_NS);
+        (void)loop_set(udp->loop, io, POLLOUT); /* if that fails, the timer drops the replies */
     }
 }
 
 /* ---- life ---- */
 
-struct udp *udp_new(struct loop *loop, struct stats *stats, const struct acl *access,
-                    const struct udp_params *params, int fd, bool first, unsigned sharing_workers)
+/* Only the pages that datagrams have filled take memory. 0 or -1. */
+static int map_buffers(struct udp *udp)
 {
-    struct udp *udp = calloc(1, sizeof *udp);
-    void *buffers;
+    void *buffers = mmap(NULL, BATCH * BUFFER_STRIDE, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-    if (!udp)
-        return NULL;
-    /* Only the pages that datagrams have filled take memory. */
-    buffers = mmap(NULL, BATCH * BUFFER_STRIDE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                   -1, 0);
-    if (buffers == MAP_FAILED) {
-        free(udp);
-        return NULL;
-    }
+    if (buffers == MAP_FAILED)
+        return -1;
     udp->buffers = buffers;
-    udp->fd = fd;
-    udp->loop = loop;
-    udp->stats = stats;
-    udp->access = access;
-    udp->params = params;
-    udp->answers_groups = first || sharing_workers > 0;
-    udp->counts_drops = first || sharing_workers == 0;
-    udp->knows_dropped = sharing_workers == 0;
     for (unsigned i = 0; i < BATCH; i++) {
         udp->data[i] =
             (struct iovec){.iov_base = udp->buffers + i * BUFFER_STRIDE, .iov_len = DATAGRAM_MAX};
@@ -361,20 +312,41 @@ struct udp *udp_new(struct loop *loop, struct stats *stats, const struct acl *ac
                                              .msg_control = udp->control[i].octets};
     }
     reset_slots(udp, BATCH);
-    udp->judged = (struct msghdr){.msg_name = &udp->judged_source,
-                                  .msg_control = udp->judged_control.octets,
-                                  .msg_flags = -1};
+    return 0;
+}
+
+struct udp *udp_new(struct loop *loop, struct stats *stats, const struct acl *access,
+                    const struct udp_params *params, int fd, bool is_primary,
+                    unsigned sharing_workers)
+{
+    struct udp *udp = calloc(1, sizeof *udp);
+
+    if (!udp)
+        return NULL;
+    udp->fd = fd;
+    udp->loop = loop;
+    udp->stats = stats;
+    udp->access = access;
+    udp->params = params;
+    udp->answers_groups = is_primary || sharing_workers > 0;
+    udp->counts_drops = is_primary || sharing_workers == 0;
+    udp->knows_drops = sharing_workers == 0;
+    udp->last = (struct msghdr){
+        .msg_name = &udp->last_source, .msg_control = udp->last_control.octets, .msg_flags = -1};
+    if (map_buffers(udp) < 0) {
+        free(udp);
+        return NULL;
+    }
     if ((sharing_workers > 1 ? loop_add_shared : loop_add)(loop, &udp->io, fd, POLLIN, serve) < 0) {
         munmap(udp->buffers, BATCH * BUFFER_STRIDE);
         free(udp);
         return NULL;
     }
-    loop_timer_init(loop, &udp->rest_timer, end_rest);
+    loop_timer_init(loop, &udp->retry_timer, resume);
     return udp;
 }
 
-/* Bounded: a receive buffer has an end, but datagrams may come as fast as they are answered, and
- * errors too. */
+/* Bounded: datagrams may come as fast as they are answered, and so may errors. */
 static void empty_queue(struct udp *udp)
 {
     for (int i = 0; i < 65536 / BATCH && send_waiting(udp); i++)
@@ -387,14 +359,14 @@ void udp_free(struct udp *udp)
     if (loop_is_watched(&udp->io))
         empty_queue(udp);
     loop_del(udp->loop, &udp->io);
-    loop_timer_fini(udp->loop, &udp->rest_timer);
+    loop_timer_fini(udp->loop, &udp->retry_timer);
     munmap(udp->buffers, BATCH * BUFFER_STRIDE);
     free(udp);
 }
 
 void udp_params_changed(struct udp *udp)
 {
-    udp->judged.msg_flags = -1;
+    udp->last.msg_flags = -1;
 }
 
 void udp_retire(struct udp *udp)

@@ -4,31 +4,32 @@
 
 #include <stdbool.h>
 
-#include "common/log.h"
+#include "daemon/admission/acl.h"
 #include "daemon/stats/stats.h"
 #include "daemon/udp/reply.h"
 #include "net/loop.h"
 
-/* One datagram socket's echo (RFC 862, "UDP Based Echo Service"): receive a batch, judge each, send
- * the batch back. A reply leaves from the address that was asked. */
+/* The echo of one datagram socket (RFC 862, "UDP Based Echo Service"): receive a batch, classify
+ * each message, send the replies. A reply comes from the address that was asked. */
 
 struct udp;
 
-/* Serve fd, a socket that socket.h set up and that stays the caller's. Of several sockets that
- * share an address one is `first`: what was sent to a group of hosts the kernel delivers to all of
- * them, and the others pass over it in silence. Where there are `sharing_workers`, the socket was
- * inherited and is served by so many, of which one is `first`: it counts what the kernel drops.
- * access, params, loop and stats are borrowed and must outlive it. NULL with errno on failure. */
+/* Serve fd, a socket of socket.h, which stays the caller's. `is_primary`: the one socket of an
+ * SO_REUSEPORT group that answers broadcasts and multicasts, which the kernel delivers to all of
+ * them. `sharing_workers`: workers that share an inherited socket, else 0; the primary one counts
+ * what the kernel drops there. loop, stats, access and params are borrowed and must outlive the
+ * result. NULL with errno. */
 struct udp *udp_new(struct loop *loop, struct stats *stats, const struct acl *access,
-                    const struct udp_params *params, int fd, bool first, unsigned sharing_workers);
+                    const struct udp_params *params, int fd, bool is_primary,
+                    unsigned sharing_workers);
 
-/* To be called after access or params have changed; not while it serves. */
+/* To be called after access or params have changed, which they must not do during a turn. */
 void udp_params_changed(struct udp *udp);
 
-/* Let no new client reach it, see socket_retire(). */
+/* Keep new clients away from the socket, see socket_retire(). */
 void udp_retire(struct udp *udp);
 
-/* Stop, after answering what has already arrived. */
+/* Answer what has already arrived, and stop. */
 void udp_free(struct udp *udp);
 
 int udp_fd(const struct udp *udp);

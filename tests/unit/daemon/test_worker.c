@@ -3,6 +3,7 @@
 
 #include <sys/epoll.h>
 
+#include "net/socket.h"
 #include "unit/unit.h"
 
 WRAP_FAILING(void *, aligned_alloc, NULL, (size_t alignment, size_t size), (alignment, size))
@@ -256,7 +257,7 @@ static void params_take_effect_at_once(void **state)
     assert_non_null(params);
     add_sockets(f);
     assert_int_equal(worker_start(f->worker), 0);
-    loopguard_refuse_port(&params->udp.guard, addr_port(&addr));
+    loopguard_refuse_port(&params->udp.loopguard, addr_port(&addr));
     worker_set_params(f->worker, params);
     memset(params, 0, sizeof *params); /* it was copied */
     assert_int_equal(send(client, "x", 1, 0), 1);

@@ -33,20 +33,20 @@ static struct conf example(void)
 
 static uint64_t key[2] = {1, 2};
 
-static bool admits(const struct rules *policy, const char *host)
+static bool allows(const struct rules *rules, const char *host)
 {
     struct addr addr = address(host, 5000);
 
-    return acl_allows(&policy->access, &addr);
+    return acl_allows(&rules->access, &addr);
 }
 
-static unsigned answered(struct ratelimit *budget, const char *host)
+static unsigned answered(struct ratelimit *limit, const char *host)
 {
     struct addr addr = address(host, 5000);
     unsigned count = 0;
 
-    for (uint32_t mark = 0; mark < 100; mark++)
-        count += ratelimit_spend(budget, &addr, mark, 1000000000) == RATELIMIT_ANSWER;
+    for (uint32_t fingerprint = 0; fingerprint < 100; fingerprint++)
+        count += ratelimit_charge(limit, &addr, fingerprint, 1000000000) == VERDICT_ANSWER;
     return count;
 }
 
@@ -54,54 +54,54 @@ static void a_configuration_is_put_into_force(void **state)
 {
     struct conf conf = example();
     uint64_t before = key[1];
-    struct rules *policy = rules_new(&conf, 2, key);
+    struct rules *rules = rules_new(&conf, 2, key);
 
     (void)state;
-    assert_non_null(policy);
+    assert_non_null(rules);
     assert_int_equal(key[1], before + 2); /* a key for each table */
-    assert_true(admits(policy, "192.0.2.2"));
-    assert_false(admits(policy, "192.0.2.1"));
-    assert_false(admits(policy, "192.0.3.1"));
+    assert_true(allows(rules, "192.0.2.2"));
+    assert_false(allows(rules, "192.0.2.1"));
+    assert_false(allows(rules, "192.0.3.1"));
     for (size_t worker = 0; worker < 2; worker++) {
-        assert_int_equal(answered(rules_ratelimit(policy, worker), "192.0.2.3"), 5);
-        assert_int_equal(answered(rules_ratelimit(policy, worker), "192.0.2.2"), 100);
+        assert_int_equal(answered(rules_ratelimit(rules, worker), "192.0.2.3"), 5);
+        assert_int_equal(answered(rules_ratelimit(rules, worker), "192.0.2.2"), 100);
     }
-    assert_ptr_not_equal(rules_ratelimit(policy, 0), rules_ratelimit(policy, 1));
-    rules_free(policy);
+    assert_ptr_not_equal(rules_ratelimit(rules, 0), rules_ratelimit(rules, 1));
+    rules_free(rules);
     rules_free(NULL);
 }
 
-static void without_a_rate_or_burst_there_are_no_budgets(void **state)
+static void without_a_rate_or_burst_there_is_no_limit(void **state)
 {
     struct conf conf = example();
-    struct rules *policy;
+    struct rules *rules;
 
     (void)state;
     conf.limits.udp_rate = 0;
-    policy = rules_new(&conf, 2, key);
-    assert_non_null(policy);
-    assert_null(rules_ratelimit(policy, 1));
-    rules_free(policy);
+    rules = rules_new(&conf, 2, key);
+    assert_non_null(rules);
+    assert_null(rules_ratelimit(rules, 1));
+    rules_free(rules);
     conf.limits.udp_rate = 1;
     conf.limits.udp_burst = 0;
-    policy = rules_new(&conf, 2, key);
-    assert_non_null(policy);
-    assert_null(rules_ratelimit(policy, 1));
-    rules_free(policy);
+    rules = rules_new(&conf, 2, key);
+    assert_non_null(rules);
+    assert_null(rules_ratelimit(rules, 1));
+    rules_free(rules);
 }
 
-static void empty_lists_admit_everybody_and_exempt_nobody(void **state)
+static void empty_lists_allow_everybody_and_exempt_nobody(void **state)
 {
     struct conf conf = example();
-    struct rules *policy;
+    struct rules *rules;
 
     (void)state;
     conf.access.allow.count = conf.access.deny.count = conf.limits.exempt.count = 0;
-    policy = rules_new(&conf, 1, key);
-    assert_non_null(policy);
-    assert_true(admits(policy, "192.0.3.1"));
-    assert_int_equal(answered(rules_ratelimit(policy, 0), "192.0.2.2"), 5);
-    rules_free(policy);
+    rules = rules_new(&conf, 1, key);
+    assert_non_null(rules);
+    assert_true(allows(rules, "192.0.3.1"));
+    assert_int_equal(answered(rules_ratelimit(rules, 0), "192.0.2.2"), 5);
+    rules_free(rules);
 }
 
 static void a_kernel_without_randomness_is_no_obstacle(void **state)
@@ -120,18 +120,18 @@ static void a_kernel_without_randomness_is_no_obstacle(void **state)
 static void want_of_memory_is_an_error(void **state)
 {
     struct conf conf = example();
-    struct rules *policy;
+    struct rules *rules;
 
     (void)state;
     for (unsigned n = 0;; n++) {
         script_fail_after(&calloc_script, n, ENOMEM);
-        policy = rules_new(&conf, 2, key);
-        if (policy)
+        rules = rules_new(&conf, 2, key);
+        if (rules)
             break;
         assert_int_equal(errno, ENOMEM);
     }
     assert_true(calloc_script.calls >= 8);
-    rules_free(policy);
+    rules_free(rules);
     script_clear(&calloc_script);
     for (unsigned n = 0; n < 2; n++) {
         script_fail_after(&mmap_script, n, ENOMEM);
@@ -147,8 +147,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_configuration_is_put_into_force),
-        cmocka_unit_test(without_a_rate_or_burst_there_are_no_budgets),
-        cmocka_unit_test(empty_lists_admit_everybody_and_exempt_nobody),
+        cmocka_unit_test(without_a_rate_or_burst_there_is_no_limit),
+        cmocka_unit_test(empty_lists_allow_everybody_and_exempt_nobody),
         cmocka_unit_test(a_kernel_without_randomness_is_no_obstacle),
         cmocka_unit_test(want_of_memory_is_an_error),
     };

@@ -62,12 +62,12 @@ static void tos_v6(struct message *m, int tos)
 }
 
 static struct udp_reply reply;
-static bool first; /* of the sockets that share the address */
+static bool is_primary;
 
-static enum udp_verdict judge(const struct message *request)
+static enum verdict classify(const struct message *request)
 {
     memset(&reply, 0xff, sizeof reply);
-    assert_false(udp_judge(&access_list, &params, first, NULL, &request->header, &reply));
+    assert_false(udp_classify(&access_list, &params, is_primary, NULL, &request->header, &reply));
     return reply.verdict;
 }
 
@@ -122,11 +122,11 @@ static int set_up_params(void **state)
 
     (void)state;
     access_list = (struct acl){0};
-    loopguard_init(&params.guard, none);
+    loopguard_init(&params.loopguard, none);
     params.reflect_tos = true;
     params.answer_broadcast = false;
-    params.budget = NULL;
-    first = true;
+    params.ratelimit = NULL;
+    is_primary = true;
     return 0;
 }
 
@@ -137,14 +137,14 @@ static void the_reply_goes_to_the_source_from_the_address_asked(void **state)
     (void)state;
     request_from(&m, "192.0.2.1", 5000);
     asked_v4(&m, "198.51.100.7", "198.51.100.7", 3);
-    assert_int_equal(judge(&m), UDP_ANSWER);
+    assert_int_equal(classify(&m), VERDICT_ANSWER);
     assert_ptr_equal(reply.header.msg_name, &m.peer);
     assert_int_equal(reply.header.msg_namelen, sizeof m.peer.in);
     assert_from_v4("198.51.100.7", 0);
     assert_int_equal(control_messages(), 1);
     request_from(&m, "2001:db8::1", 5000);
     asked_v6(&m, "2001:db8::7", 3);
-    assert_int_equal(judge(&m), UDP_ANSWER);
+    assert_int_equal(classify(&m), VERDICT_ANSWER);
     assert_int_equal(reply.header.msg_namelen, sizeof m.peer.in6);
     assert_from_v6("2001:db8::7", 0);
     assert_int_equal(control_messages(), 1);
@@ -157,12 +157,12 @@ static void only_a_link_local_reply_is_bound_to_the_interface(void **state)
     (void)state;
     request_from(&m, "169.254.1.1", 5000);
     asked_v4(&m, "169.254.7.7", "169.254.7.7", 3);
-    assert_int_equal(judge(&m), UDP_ANSWER);
+    assert_int_equal(classify(&m), VERDICT_ANSWER);
     assert_from_v4("169.254.7.7", 3);
     request_from(&m, "fe80::1", 5000);
     m.peer.in6.sin6_scope_id = 3;
     asked_v6(&m, "fe80::7", 3);
-    assert_int_equal(judge(&m), UDP_ANSWER);
+    assert_int_equal(classify(&m), VERDICT_ANSWER);
     assert_from_v6("fe80::7", 3);
     assert_int_equal(((struct addr *)reply.header.msg_name)->in6.sin6_scope_id, 3);
 }
@@ -177,7 +177,7 @@ static void a_mapped_request_is_answered_as_ipv4(void **state)
     asked_v6(&m, "::ffff:198.51.100.7", 3);
     asked_v4(&m, "198.51.100.7", "198.51.100.7", 3);
     tos_v4(&m, 0xb8);
-    assert_int_equal(judge(&m), UDP_ANSWER);
+    assert_int_equal(classify(&m), VERDICT_ANSWER);
     assert_from_v4("198.51.100.7", 0);
     assert_null(replied(SOL_IPV6, IPV6_PKTINFO, sizeof(struct in6_pktinfo)));
     assert_non_null(replied(SOL_IP, IP_TOS, sizeof(int)));
@@ -192,7 +192,7 @@ static void a_mapped_request_of_a_group_is_refused(void **state)
     request_from(&m, "::ffff:192.0.2.1", 5000);
     asked_v4(&m, "192.0.2.255", "192.0.2.7", 3);
     asked_v6(&m, "::ffff:192.0.2.255", 3);
-    assert_int_equal(judge(&m), UDP_REFUSE_GROUP);
+    assert_int_equal(classify(&m), VERDICT_REFUSE_GROUP);
 }
 
 static void what_was_sent_to_a_group_is_answered_only_if_asked_for(void **state)
@@ -207,14 +207,14 @@ static void what_was_sent_to_a_group_is_answered_only_if_asked_for(void **state)
         for (size_t i = 0; i < COUNT(groups); i++) {
             request_from(&m, "192.0.2.1", 5000);
             asked_v4(&m, groups[i], "192.0.2.7", 3);
-            assert_int_equal(judge(&m), answer ? UDP_ANSWER : UDP_REFUSE_GROUP);
+            assert_int_equal(classify(&m), answer ? VERDICT_ANSWER : VERDICT_REFUSE_GROUP);
             if (answer)
                 assert_from_v4("192.0.2.7", 0);
         }
         for (size_t i = 0; i < COUNT(groups6); i++) {
             request_from(&m, "2001:db8::1", 5000);
             asked_v6(&m, groups6[i], 3);
-            assert_int_equal(judge(&m), answer ? UDP_ANSWER : UDP_REFUSE_GROUP);
+            assert_int_equal(classify(&m), answer ? VERDICT_ANSWER : VERDICT_REFUSE_GROUP);
             if (answer)
                 assert_from_v6("::", 0);
         }
@@ -227,18 +227,18 @@ static void what_was_sent_to_a_group_concerns_one_socket_only(void **state)
     struct message m;
 
     (void)state;
-    first = false;
+    is_primary = false;
     for (int answer = 0; answer <= 1; answer++) {
         params.answer_broadcast = answer;
         request_from(&m, "192.0.2.1", 5000);
         asked_v4(&m, "192.0.2.255", "192.0.2.7", 3);
-        assert_int_equal(judge(&m), UDP_PASS_OVER);
+        assert_int_equal(classify(&m), VERDICT_IGNORE);
         request_from(&m, "2001:db8::1", 5000);
         asked_v6(&m, "ff02::1", 3);
-        assert_int_equal(judge(&m), UDP_PASS_OVER);
+        assert_int_equal(classify(&m), VERDICT_IGNORE);
         request_from(&m, "192.0.2.1", 5000);
         asked_v4(&m, "192.0.2.7", "192.0.2.7", 3);
-        assert_int_equal(judge(&m), UDP_ANSWER);
+        assert_int_equal(classify(&m), VERDICT_ANSWER);
     }
 }
 
@@ -261,45 +261,62 @@ static void the_dscp_comes_back_without_the_ecn_bits(void **state)
                 tos_v6(&m, tos);
             }
             params.reflect_tos = true;
-            assert_int_equal(judge(&m), UDP_ANSWER);
+            assert_int_equal(classify(&m), VERDICT_ANSWER);
             data = family == 4 ? replied(SOL_IP, IP_TOS, sizeof value)
                                : replied(SOL_IPV6, IPV6_TCLASS, sizeof value);
             if (data)
                 memcpy(&value, data, sizeof value);
             assert_int_equal(value, tos & 0xfc);
             params.reflect_tos = false;
-            assert_int_equal(judge(&m), UDP_ANSWER);
+            assert_int_equal(classify(&m), VERDICT_ANSWER);
             assert_int_equal(control_messages(), 1);
         }
 }
 
-static void sources_that_must_not_be_answered_are_told_apart(void **state)
+static void refused_source_ports_are_refused_for_both_families(void **state)
 {
-    static const struct {
-        const char *host;
-        uint16_t port;
-        enum udp_verdict verdict;
-    } cases[] = {
-        {"192.0.2.1", 0, UDP_REFUSE_PORT},
-        {"192.0.2.1", 19, UDP_REFUSE_PORT},
-        {"2001:db8::1", 19, UDP_REFUSE_PORT},
-        {"::ffff:192.0.2.1", 19, UDP_REFUSE_PORT},
-        {"192.0.2.1", 20, UDP_ANSWER},
-        {"0.0.0.0", 5000, UDP_REFUSE_OTHER},
-        {"255.255.255.255", 5000, UDP_REFUSE_OTHER},
-        {"224.0.0.1", 5000, UDP_REFUSE_OTHER},
-        {"ff02::1", 5000, UDP_REFUSE_OTHER},
-        {"::", 5000, UDP_REFUSE_OTHER},
-        {"::ffff:224.0.0.1", 5000, UDP_REFUSE_OTHER},
-    };
+    static const char *const hosts[] = {"192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"};
     struct message m;
 
     (void)state;
-    loopguard_refuse_port(&params.guard, 19);
-    for (size_t i = 0; i < COUNT(cases); i++) {
-        request_from(&m, cases[i].host, cases[i].port);
+    loopguard_refuse_port(&params.loopguard, 19);
+    for (size_t i = 0; i < COUNT(hosts); i++)
+        for (uint16_t port = 0; port <= 20; port++) {
+            bool refused = port == 0 || port == 19;
+
+            request_from(&m, hosts[i], port);
+            asked_v4(&m, "192.0.2.7", "192.0.2.7", 3);
+            assert_int_equal(classify(&m), refused ? VERDICT_REFUSE_PORT : VERDICT_ANSWER);
+        }
+}
+
+static void a_source_that_no_reply_can_go_to_is_refused(void **state)
+{
+    static const char *const refused[] = {
+        "0.0.0.0",
+        "255.255.255.255",
+        "224.0.0.1",
+        "239.255.255.255",
+        "::",
+        "ff00::",
+        "ff02::1",
+        "ff0e::1",
+        "::ffff:0.0.0.0",
+        "::ffff:224.0.0.1",
+        "::ffff:255.255.255.255",
+    };
+    static const char *const answered[] = {
+        "0.0.0.1", "127.0.0.1", "223.255.255.255", "240.0.0.1",       "255.255.255.254",
+        "::1",     "fe80::1",   "fec0::1",         "::ffff:10.0.0.1", "::ffff:127.0.0.1"};
+    struct message m;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(refused) + COUNT(answered); i++) {
+        bool refuse = i < COUNT(refused);
+
+        request_from(&m, refuse ? refused[i] : answered[i - COUNT(refused)], 5000);
         asked_v4(&m, "192.0.2.7", "192.0.2.7", 3);
-        assert_int_equal(judge(&m), cases[i].verdict);
+        assert_int_equal(classify(&m), refuse ? VERDICT_REFUSE_OTHER : VERDICT_ANSWER);
     }
 }
 
@@ -313,10 +330,10 @@ static void what_was_cut_short_is_refused(void **state)
         request_from(&m, "192.0.2.1", 5000);
         asked_v4(&m, "192.0.2.7", "192.0.2.7", 3);
         m.header.msg_flags = flags[i];
-        assert_int_equal(judge(&m), UDP_REFUSE_OTHER);
+        assert_int_equal(classify(&m), VERDICT_REFUSE_OTHER);
     }
     m.header.msg_flags = MSG_EOR;
-    assert_int_equal(judge(&m), UDP_ANSWER);
+    assert_int_equal(classify(&m), VERDICT_ANSWER);
 }
 
 static void a_control_message_that_is_too_short_is_none(void **state)
@@ -330,13 +347,13 @@ static void a_control_message_that_is_too_short_is_none(void **state)
         request_from(&m, "192.0.2.1", 5000);
         asked_v4(&m, "192.0.2.7", "192.0.2.7", 3);
         c->cmsg_len = lengths[i];
-        assert_int_equal(judge(&m), UDP_REFUSE_OTHER);
+        assert_int_equal(classify(&m), VERDICT_REFUSE_OTHER);
     }
     /* As long as it says, but not within the buffer. */
     request_from(&m, "192.0.2.1", 5000);
     asked_v4(&m, "192.0.2.7", "192.0.2.7", 3);
     m.header.msg_controllen = CMSG_LEN(sizeof(struct in_pktinfo)) - 1;
-    assert_int_equal(judge(&m), UDP_REFUSE_OTHER);
+    assert_int_equal(classify(&m), VERDICT_REFUSE_OTHER);
 }
 
 static void without_source_or_destination_there_is_no_reply(void **state)
@@ -345,36 +362,36 @@ static void without_source_or_destination_there_is_no_reply(void **state)
 
     (void)state;
     request_from(&m, "192.0.2.1", 5000);
-    assert_int_equal(judge(&m), UDP_REFUSE_OTHER);
+    assert_int_equal(classify(&m), VERDICT_REFUSE_OTHER);
     tos_v4(&m, 0xb8);
-    assert_int_equal(judge(&m), UDP_REFUSE_OTHER);
+    assert_int_equal(classify(&m), VERDICT_REFUSE_OTHER);
     asked_v4(&m, "192.0.2.7", "192.0.2.7", 3);
-    assert_int_equal(judge(&m), UDP_ANSWER);
+    assert_int_equal(classify(&m), VERDICT_ANSWER);
     m.header.msg_namelen = 0;
-    assert_int_equal(judge(&m), UDP_REFUSE_OTHER);
+    assert_int_equal(classify(&m), VERDICT_REFUSE_OTHER);
     m.header.msg_namelen = sizeof(sa_family_t);
-    assert_int_equal(judge(&m), UDP_REFUSE_OTHER);
+    assert_int_equal(classify(&m), VERDICT_REFUSE_OTHER);
 }
 
-static void replies_of_another_echod_are_told_by_their_hops(void **state)
+static void replies_of_another_echod_are_known_by_their_ttl(void **state)
 {
-    static const int hops[] = {1, 64, 128, 129, 168, 169, 255};
+    static const int ttl[] = {1, 64, 128, 129, 168, 169, 255};
     struct message m;
 
     (void)state;
-    for (size_t i = 0; i < COUNT(hops); i++) {
-        enum udp_verdict expected = hops[i] > 128 && hops[i] <= 168 ? UDP_LOOP : UDP_ANSWER;
+    for (size_t i = 0; i < COUNT(ttl); i++) {
+        enum verdict expected = ttl[i] > 128 && ttl[i] <= 168 ? VERDICT_LOOP : VERDICT_ANSWER;
 
         request_from(&m, "192.0.2.1", 5000);
         asked_v4(&m, "198.51.100.7", "198.51.100.7", 3);
-        add(&m, SOL_IP, IP_TTL, &hops[i], sizeof hops[i]);
-        assert_int_equal(judge(&m), expected);
+        add(&m, SOL_IP, IP_TTL, &ttl[i], sizeof ttl[i]);
+        assert_int_equal(classify(&m), expected);
         request_from(&m, "2001:db8::1", 5000);
         asked_v6(&m, "2001:db8::7", 3);
-        add(&m, SOL_IPV6, IPV6_HOPLIMIT, &hops[i], sizeof hops[i]);
-        assert_int_equal(judge(&m), expected);
+        add(&m, SOL_IPV6, IPV6_HOPLIMIT, &ttl[i], sizeof ttl[i]);
+        assert_int_equal(classify(&m), expected);
         addr_set_port(&m.peer, 0);
-        assert_int_equal(judge(&m), UDP_REFUSE_PORT);
+        assert_int_equal(classify(&m), VERDICT_REFUSE_PORT);
     }
 }
 
@@ -386,10 +403,10 @@ static void who_is_denied_is_told_apart(void **state)
     access_list.only_listed = true;
     request_from(&m, "192.0.2.1", 5000);
     asked_v4(&m, "198.51.100.7", "198.51.100.7", 3);
-    assert_int_equal(judge(&m), UDP_DENY);
+    assert_int_equal(classify(&m), VERDICT_DENY);
     request_from(&m, "192.0.2.1", 0);
     asked_v4(&m, "198.51.100.7", "198.51.100.7", 3);
-    assert_int_equal(judge(&m), UDP_REFUSE_PORT);
+    assert_int_equal(classify(&m), VERDICT_REFUSE_PORT);
 }
 
 static void a_message_of_several_datagrams_tells_their_length(void **state)
@@ -400,17 +417,17 @@ static void a_message_of_several_datagrams_tells_their_length(void **state)
     (void)state;
     request_from(&m, "192.0.2.1", 5000);
     asked_v4(&m, "198.51.100.7", "198.51.100.7", 3);
-    assert_int_equal(judge(&m), UDP_ANSWER);
+    assert_int_equal(classify(&m), VERDICT_ANSWER);
     assert_int_equal(reply.segment, UDP_ONE_DATAGRAM);
     for (size_t i = 0; i < COUNT(lengths); i++) {
         request_from(&m, "192.0.2.1", 5000);
         add(&m, SOL_UDP, UDP_GRO, &lengths[i], sizeof lengths[i]);
         asked_v4(&m, "198.51.100.7", "198.51.100.7", 3);
-        assert_int_equal(judge(&m), UDP_ANSWER);
+        assert_int_equal(classify(&m), VERDICT_ANSWER);
         assert_int_equal(reply.segment, lengths[i]);
         assert_int_equal(control_messages(), 1);
         m.header.msg_flags = MSG_TRUNC;
-        assert_int_equal(judge(&m), UDP_REFUSE_OTHER);
+        assert_int_equal(classify(&m), VERDICT_REFUSE_OTHER);
         assert_int_equal(reply.segment, lengths[i]);
     }
 }
@@ -425,13 +442,13 @@ static void a_length_that_makes_no_sense_is_none(void **state)
         request_from(&m, "192.0.2.1", 5000);
         asked_v4(&m, "198.51.100.7", "198.51.100.7", 3);
         add(&m, SOL_UDP, UDP_GRO, &lengths[i], sizeof lengths[i]);
-        assert_int_equal(judge(&m), UDP_ANSWER);
+        assert_int_equal(classify(&m), VERDICT_ANSWER);
         assert_int_equal(reply.segment, UDP_ONE_DATAGRAM);
     }
     request_from(&m, "192.0.2.1", 5000);
     asked_v4(&m, "198.51.100.7", "198.51.100.7", 3);
     add(&m, SOL_UDP, UDP_GRO, "\1\1", 2);
-    assert_int_equal(judge(&m), UDP_ANSWER);
+    assert_int_equal(classify(&m), VERDICT_ANSWER);
     assert_int_equal(reply.segment, UDP_ONE_DATAGRAM);
 }
 
@@ -442,52 +459,54 @@ static void drops_are_told_whatever_the_verdict(void **state)
 
     (void)state;
     request_from(&m, "192.0.2.1", 0);
-    assert_int_equal(judge(&m), UDP_REFUSE_OTHER);
+    assert_int_equal(classify(&m), VERDICT_REFUSE_OTHER);
     assert_int_equal(reply.dropped, 0);
     for (size_t i = 0; i < COUNT(counts); i++) {
         request_from(&m, "192.0.2.1", 0);
         asked_v4(&m, "198.51.100.7", "198.51.100.7", 3);
         add(&m, SOL_SOCKET, SO_RXQ_OVFL, &counts[i], sizeof counts[i]);
-        assert_int_equal(judge(&m), UDP_REFUSE_PORT);
+        assert_int_equal(classify(&m), VERDICT_REFUSE_PORT);
         assert_true(reply.dropped == counts[i]);
     }
     request_from(&m, "192.0.2.1", 5000);
     asked_v4(&m, "198.51.100.7", "198.51.100.7", 3);
     add(&m, SOL_SOCKET, SO_RXQ_OVFL, "\1\1\1", 3);
-    assert_int_equal(judge(&m), UDP_ANSWER);
+    assert_int_equal(classify(&m), VERDICT_ANSWER);
     assert_int_equal(reply.dropped, 0);
 }
 
-/* Judged after the other, as in a batch, and by itself. */
-static bool judge_after(const struct message *before, const struct message *request)
+/* Classify a request after another one, as in a batch, and by itself. True if the reply is the same
+ * one. */
+static bool classify_after(const struct message *previous, const struct message *request)
 {
     struct udp_reply alone;
     bool same;
 
-    (void)judge(request);
+    (void)classify(request);
     alone = reply;
-    (void)judge(before);
-    same = udp_judge(&access_list, &params, first, &before->header, &request->header, &reply);
+    (void)classify(previous);
+    same = udp_classify(&access_list, &params, is_primary, &previous->header, &request->header,
+                        &reply);
     assert_int_equal(reply.verdict, alone.verdict);
     assert_int_equal(reply.segment, alone.segment);
     assert_true(reply.dropped == alone.dropped);
-    if (reply.verdict != UDP_ANSWER)
+    if (reply.verdict != VERDICT_ANSWER)
         return same;
-    assert_ptr_equal(reply.header.msg_name, same ? before->header.msg_name : &request->peer);
+    assert_ptr_equal(reply.header.msg_name, same ? previous->header.msg_name : &request->peer);
     assert_int_equal(reply.header.msg_namelen, alone.header.msg_namelen);
     assert_int_equal(reply.header.msg_controllen, alone.header.msg_controllen);
     assert_memory_equal(reply.control.octets, alone.control.octets, alone.header.msg_controllen);
     return same;
 }
 
-static void the_next_request_is_judged_as_by_itself(void **state)
+static void the_next_request_is_classified_as_by_itself(void **state)
 {
     static struct message m[12];
-    int hops = 168, segment = 100;
+    int ttl = 168, segment = 100;
     uint32_t dropped = 7;
 
     (void)state;
-    loopguard_refuse_port(&params.guard, 19);
+    loopguard_refuse_port(&params.loopguard, 19);
     for (size_t i = 0; i < COUNT(m); i++) {
         request_from(&m[i],
                      i == 1   ? "192.0.2.2"
@@ -500,14 +519,14 @@ static void the_next_request_is_judged_as_by_itself(void **state)
                  i == 6 ? "198.51.100.8" : "198.51.100.7", 3);
         tos_v4(&m[i], i == 7 ? 0xb4 : 0xb8);
     }
-    add(&m[8], SOL_IP, IP_TTL, &hops, sizeof hops);
+    add(&m[8], SOL_IP, IP_TTL, &ttl, sizeof ttl);
     add(&m[9], SOL_UDP, UDP_GRO, &segment, sizeof segment);
     add(&m[9], SOL_SOCKET, SO_RXQ_OVFL, &dropped, sizeof dropped);
     m[10].header.msg_flags = MSG_TRUNC;
     m[11].header.msg_namelen = 0;
     for (size_t i = 0; i < COUNT(m); i++)
         for (size_t j = 0; j < COUNT(m); j++)
-            assert_int_equal(judge_after(&m[i], &m[j]), i == j);
+            assert_int_equal(classify_after(&m[i], &m[j]), i == j);
 }
 
 #define TEST(name) cmocka_unit_test_setup(name, set_up_params)
@@ -522,8 +541,9 @@ int main(void)
         TEST(what_was_sent_to_a_group_is_answered_only_if_asked_for),
         TEST(what_was_sent_to_a_group_concerns_one_socket_only),
         TEST(the_dscp_comes_back_without_the_ecn_bits),
-        TEST(sources_that_must_not_be_answered_are_told_apart),
-        TEST(replies_of_another_echod_are_told_by_their_hops),
+        TEST(refused_source_ports_are_refused_for_both_families),
+        TEST(a_source_that_no_reply_can_go_to_is_refused),
+        TEST(replies_of_another_echod_are_known_by_their_ttl),
         TEST(who_is_denied_is_told_apart),
         TEST(what_was_cut_short_is_refused),
         TEST(a_control_message_that_is_too_short_is_none),
@@ -531,7 +551,7 @@ int main(void)
         TEST(a_message_of_several_datagrams_tells_their_length),
         TEST(a_length_that_makes_no_sense_is_none),
         TEST(drops_are_told_whatever_the_verdict),
-        TEST(the_next_request_is_judged_as_by_itself),
+        TEST(the_next_request_is_classified_as_by_itself),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

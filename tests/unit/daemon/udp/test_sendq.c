@@ -3,10 +3,10 @@
 
 #include <netinet/udp.h>
 
+#include "common/clock.h"
 #include "unit/unit.h"
 
-#define MS    UINT64_C(1000000)
-#define START (UINT64_C(1000) * 1000 * MS)
+#define START (1000 * SECOND)
 
 /* What left: datagrams, told from each other by where they begin, and the messages they were in. */
 static struct {
@@ -91,7 +91,7 @@ WRAP(int, sendmmsg, int fd, struct mmsghdr *messages, unsigned count, int flags)
     return (int)n;
 }
 
-static struct sendq box;
+static struct sendq queue;
 static struct stats stats;
 static struct udp_reply reply;
 static struct addr peer;
@@ -105,7 +105,7 @@ static int set_up(void **state)
     (void)state;
     memset(&sent, 0, sizeof sent);
     memset(&stats, 0, sizeof stats);
-    memset(&box, 0, sizeof box);
+    memset(&queue, 0, sizeof queue);
     script_clear(&sendmmsg_script);
     longest_path = SIZE_MAX;
     now = START;
@@ -116,18 +116,18 @@ static int set_up(void **state)
                                    .msg_namelen = peer.len,
                                    .msg_control = reply.control.octets,
                                    .msg_controllen = CMSG_SPACE(1)};
-    sendq_begin(&box, now);
+    sendq_begin(&queue, now);
     return 0;
 }
 
 static void add(size_t at, size_t length)
 {
-    sendq_add(&box, &reply, data + at, length);
+    sendq_add(&queue, &reply, data + at, length);
 }
 
 static bool send_all(void)
 {
-    return sendq_send(&box, 7, &stats, now);
+    return sendq_send(&queue, 7, &stats, now);
 }
 
 /* The datagrams left in this order, each as long as told, in so many messages. */
@@ -145,7 +145,7 @@ static void assert_sent(unsigned messages, const size_t lengths[], size_t count)
     }
     assert_int_equal(stats.udp_echoes, count);
     assert_int_equal(stats.udp_octets, octets);
-    assert_int_equal(box.waiting, 0);
+    assert_int_equal(sendq_waiting(&queue), 0);
 }
 
 static void equal_lengths_leave_together(void **state)
@@ -153,7 +153,7 @@ static void equal_lengths_leave_together(void **state)
     (void)state;
     for (size_t i = 0; i < 5; i++)
         add(i * 1000, 100);
-    assert_int_equal(sendq_waiting(&box), 5);
+    assert_int_equal(sendq_waiting(&queue), 5);
     assert_true(send_all());
     ASSERT_SENT(1, 100, 100, 100, 100, 100);
     for (size_t i = 0; i < 5; i++)
@@ -180,10 +180,10 @@ static void what_goes_elsewhere_leaves_apart(void **state)
 {
     (void)state;
     add(0, 100);
-    sendq_end_run(&box);
+    sendq_end_run(&queue);
     add(1000, 100);
     add(2000, 100);
-    sendq_end_run(&box);
+    sendq_end_run(&queue);
     add(3000, 100);
     assert_true(send_all());
     ASSERT_SENT(3, 100, 100, 100, 100);
@@ -210,7 +210,7 @@ static void what_came_in_segments_leaves_in_segments(void **state)
     add(2000, 100);
     add(3000, 100);
     add(4000, 99);
-    assert_int_equal(sendq_waiting(&box), 9);
+    assert_int_equal(sendq_waiting(&queue), 9);
     assert_true(send_all());
     ASSERT_SENT(3, 100, 100, 50, 100, 100, 100, 100, 100, 99);
     assert_ptr_equal(sent.data[2], data + 200);
@@ -226,7 +226,7 @@ static void too_many_segments_leave_one_by_one_and_teach_nothing(void **state)
     assert_true(send_all());
     assert_int_equal(sent.messages, 100);
     assert_int_equal(stats.udp_echoes, 100);
-    sendq_begin(&box, now);
+    sendq_begin(&queue, now);
     add(0, 20);
     assert_true(send_all());
     assert_int_equal(sent.messages, 101);
@@ -240,7 +240,7 @@ static void segments_too_long_for_the_path_leave_one_by_one(void **state)
     reply.segment = 1500;
     add(0, 4000);
     reply.segment = UDP_ONE_DATAGRAM;
-    sendq_end_run(&box);
+    sendq_end_run(&queue);
     add(5000, 1400);
     add(7000, 1400);
     assert_true(send_all());
@@ -256,18 +256,18 @@ static void for_a_while_they_are_not_tried_again(void **state)
     for (unsigned i = 0; i < 4; i++) {
         unsigned calls = sent.calls;
 
-        sendq_begin(&box, now);
+        sendq_begin(&queue, now);
         add(0, 1500);
         add(1500, 1500);
         assert_true(send_all());
         reply.segment = 1500;
-        sendq_begin(&box, now);
+        sendq_begin(&queue, now);
         add(0, 3000);
         assert_true(send_all());
         reply.segment = UDP_ONE_DATAGRAM;
         /* A try, each by itself, and again each by itself; then, of plain ones, both in a call. */
         assert_int_equal(sent.calls - calls, i % 2 == 0 ? 5 : 3);
-        now += 600 * MS;
+        now += 600 * MILLISECOND;
     }
     assert_int_equal(sent.datagrams, 16);
     assert_int_equal(stats.udp_failed, 0);
@@ -281,7 +281,7 @@ static void a_way_out_without_segments_is_not_tried_for_a_while(void **state)
     add(100, 100);
     assert_true(send_all());
     assert_int_equal(sent.calls, 3);
-    sendq_begin(&box, now);
+    sendq_begin(&queue, now);
     add(0, 2);
     add(2, 2);
     assert_true(send_all());
@@ -300,7 +300,7 @@ static void another_failure_is_each_segments_own(void **state)
     assert_int_equal(stats.udp_failed, 1);
     ASSERT_SENT(2, 100, 100);
     assert_ptr_equal(sent.data[1], data + 200);
-    sendq_begin(&box, now);
+    sendq_begin(&queue, now);
     add(0, 100);
     add(100, 100);
     assert_true(send_all());
@@ -312,16 +312,16 @@ static void a_full_socket_goes_on_where_it_stopped(void **state)
     (void)state;
     SCRIPT(sendmmsg_script, 1, -EAGAIN, -EMSGSIZE, -EINTR, PASS, -EAGAIN, PASS);
     add(0, 10);
-    sendq_end_run(&box);
+    sendq_end_run(&queue);
     add(1000, 100);
     add(2000, 100);
     add(3000, 50);
-    sendq_end_run(&box);
+    sendq_end_run(&queue);
     add(4000, 20);
     assert_false(send_all());
-    assert_int_equal(sendq_waiting(&box), 4);
+    assert_int_equal(sendq_waiting(&queue), 4);
     assert_false(send_all());
-    assert_int_equal(sendq_waiting(&box), 3);
+    assert_int_equal(sendq_waiting(&queue), 3);
     assert_true(send_all());
     ASSERT_SENT(5, 10, 100, 100, 50, 20);
 }
@@ -333,7 +333,7 @@ static void a_new_batch_forgets_the_old_one(void **state)
     add(0, 10);
     assert_false(send_all());
     script_clear(&sendmmsg_script);
-    sendq_begin(&box, now);
+    sendq_begin(&queue, now);
     add(0, 20);
     assert_true(send_all());
     ASSERT_SENT(1, 20);

@@ -5,6 +5,8 @@
 #include <netinet/udp.h>
 #include <sys/mman.h>
 
+#include "common/reply_ttl.h"
+#include "net/socket.h"
 #include "unit/clock.h"
 #include "unit/unit.h"
 
@@ -66,7 +68,7 @@ WRAP(int, sendmmsg, int fd, struct mmsghdr *messages, unsigned count, int flags)
 
 static const struct acl access_list;
 static struct udp_params params;
-static bool first; /* of the sockets that share the address, or the workers that share it */
+static bool is_primary; /* of the sockets that share the address, or the workers that share it */
 static unsigned sharing_workers;
 
 static int set_up_params(void **state)
@@ -74,11 +76,11 @@ static int set_up_params(void **state)
     static const uint8_t none[65536 / 8];
 
     (void)state;
-    loopguard_init(&params.guard, none);
+    loopguard_init(&params.loopguard, none);
     params.reflect_tos = true;
     params.answer_broadcast = false;
-    params.budget = NULL;
-    first = true;
+    params.ratelimit = NULL;
+    is_primary = true;
     sharing_workers = 0;
     return 0;
 }
@@ -96,7 +98,7 @@ static void open_endpoint(const char *host)
 
     assert_int_equal(socket_open(SOCK_DGRAM, &addr, 0, false, 1, &endpoint), 0);
     server = local_address(endpoint);
-    udp = udp_new(&loop, &stats, &access_list, &params, endpoint, first, sharing_workers);
+    udp = udp_new(&loop, &stats, &access_list, &params, endpoint, is_primary, sharing_workers);
     assert_non_null(udp);
     assert_int_equal(udp_fd(udp), endpoint);
 }
@@ -280,7 +282,7 @@ static void a_dual_stack_socket_answers_ipv4_from_the_address_asked(void **state
     endpoint = bound_socket(SOCK_DGRAM, "::");
     assert_int_equal(socket_adopt(endpoint, &type, &server), 0);
     port = addr_port(&server);
-    udp = udp_new(&loop, &stats, &access_list, &params, endpoint, first, sharing_workers);
+    udp = udp_new(&loop, &stats, &access_list, &params, endpoint, is_primary, sharing_workers);
     assert_non_null(udp);
     server = address("127.0.0.3", port);
     ask_number(5);
@@ -341,7 +343,7 @@ static void check_further_socket(unsigned workers, bool answers)
     int on = 1;
 
     close_endpoint();
-    first = false;
+    is_primary = false;
     sharing_workers = workers;
     params.answer_broadcast = true;
     open_endpoint("0.0.0.0");
@@ -378,7 +380,7 @@ static void refused_datagrams_are_counted_and_the_others_answered(void **state)
     struct addr addr = local_address(other);
 
     (void)state;
-    loopguard_refuse_port(&params.guard, addr_port(&addr));
+    loopguard_refuse_port(&params.loopguard, addr_port(&addr));
     for (unsigned i = 0; i < 10; i++) {
         ask_number(i);
         assert_int_equal(sendto(other, "no", 2, 0, &server.sa, server.len), 2);
@@ -933,7 +935,7 @@ static void params_may_change_between_turns(void **state)
     (void)state;
     ask_number(1);
     assert_number(1);
-    loopguard_refuse_port(&params.guard, addr_port(&addr));
+    loopguard_refuse_port(&params.loopguard, addr_port(&addr));
     udp_params_changed(udp);
     ask_number(2);
     TURN_UNTIL(&loop, stats.udp_refused_port == 1);
@@ -950,9 +952,9 @@ static void send_octet(uint8_t octet)
 
 static void give_budget(unsigned rate, unsigned burst)
 {
-    params.budget = ratelimit_new(&(struct ratelimit_params){
+    params.ratelimit = ratelimit_new(&(struct ratelimit_params){
         .rate = rate, .burst = burst, .v4_length = 32, .v6_length = 64, .size = 1024});
-    assert_non_null(params.budget);
+    assert_non_null(params.ratelimit);
 }
 
 static void beyond_its_budget_a_source_is_refused(void **state)
@@ -964,7 +966,7 @@ static void beyond_its_budget_a_source_is_refused(void **state)
     TURN_UNTIL(&loop, stats.udp_received == 100);
     assert_int_equal(stats.udp_echoes, 5 + stats.udp_leaked);
     assert_int_equal(stats.udp_over_budget, 95 - stats.udp_leaked);
-    ratelimit_free(params.budget);
+    ratelimit_free(params.ratelimit);
 }
 
 static void each_segment_is_charged(void **state)
@@ -993,7 +995,7 @@ static void each_segment_is_charged(void **state)
     assert_int_equal(stats.udp_echoes, 5 + stats.udp_leaked);
     assert_int_equal(stats.udp_over_budget, 295 - stats.udp_leaked);
     assert_false(readable(client, 0));
-    ratelimit_free(params.budget);
+    ratelimit_free(params.ratelimit);
 }
 
 static void what_keeps_coming_back_is_refused_now_and_then(void **state)
@@ -1007,7 +1009,7 @@ static void what_keeps_coming_back_is_refused_now_and_then(void **state)
     }
     assert_in_range(stats.udp_looped, 3, 100);
     assert_int_equal(stats.udp_over_budget, 0);
-    ratelimit_free(params.budget);
+    ratelimit_free(params.ratelimit);
 }
 
 static void hops_are_looked_at_now_and_then(void **state)
@@ -1043,7 +1045,7 @@ static void replies_are_told_by_their_hops(void **state)
     c = CMSG_FIRSTHDR(&message);
     assert_non_null(c);
     memcpy(&hops, CMSG_DATA(c), sizeof hops);
-    assert_int_equal(hops, LOOPGUARD_TTL);
+    assert_int_equal(hops, REPLY_TTL);
 }
 
 static void what_fails_at_the_start_is_reported(void **state)
