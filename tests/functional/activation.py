@@ -56,7 +56,7 @@ def activated(*sockets, **options):
         yield stack.enter_context(Echod(sockets=sockets, **options))
 
 
-@test("a stream and a datagram socket: both echo, and replace listen and port of the configuration")
+@test("a stream and a datagram socket that are handed over echo, and replace listen and port of the configuration")
 def _():
     tcp, udp = stream("127.0.0.1"), datagram("127.0.0.1")
     with activated(tcp, udp) as echod:
@@ -71,7 +71,7 @@ def _():
             pass
 
 
-@test("several of both families")
+@test("two stream and two datagram sockets that are handed over, one of each family, are all served by two workers")
 def _():
     need_ipv6()
     tcps, udps = [stream(host) for host in HOSTS], [datagram(host) for host in HOSTS]
@@ -81,7 +81,7 @@ def _():
             echod.check_udp(host, port=port_of(udp))
 
 
-@test("a stream socket only: UDP is served as configured; and the reverse")
+@test("where only a stream socket is handed over, UDP is served as configured, and the reverse")
 def _():
     with activated(tcp := stream("127.0.0.1")) as echod:
         echod.check_tcp(port=port_of(tcp))
@@ -92,7 +92,7 @@ def _():
 
 
 for listen, host in (("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.2"), ("::", "::1")):
-    @test(f"{listen}: what was queued before the daemon began is served")
+    @test(f"what was queued at a socket of {listen} before the daemon began is served")
     def _(listen=listen, host=host):
         tcp, udp = stream(listen), datagram(listen)
         address = (host, port_of(tcp))
@@ -163,7 +163,7 @@ def keep_account():
         assert ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0
 
 
-@test("a start that fails leaves who waits at an inherited socket to the next one")
+@test("a client that waits at an inherited socket survives a start that fails, and the next start serves it")
 def _():
     if os.geteuid() != 0:
         skip("needs root, to forbid the change of account")
@@ -176,7 +176,7 @@ def _():
             assert receive(s, 12) == b"first of all"
 
 
-@test("several workers share a socket, bursts and all")
+@test("two workers share inherited sockets, and echo bursts of many clients")
 def _():
     tcp, udp = stream("127.0.0.1"), datagram("127.0.0.1")
     with activated(tcp, udp, top="workers = 2") as echod:
@@ -216,7 +216,7 @@ def check_turns(echod, name, most, visit):
     assert sum(woken) < most * visits
 
 
-@test("who comes wakes one of the workers that share a socket, not all, and each has its turn")
+@test("a client wakes one of the workers that share an inherited socket, not all, and each has its turn")
 def _():
     tcp, udp = stream("127.0.0.1"), datagram("127.0.0.1")
     with activated(tcp, udp, top="workers = 4") as echod, echod.datagrams(port=port_of(udp)) as s:
@@ -315,7 +315,7 @@ def refuse(*sockets):
         return echod.log()
 
 
-@test("descriptors that cannot be served are an error that says which and why")
+@test("a start with a descriptor that cannot be served fails, and says which descriptor and why")
 def _():
     with tempfile.TemporaryDirectory() as directory:
         unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -331,21 +331,21 @@ def _():
             assert "descriptor 4" in said and "listening TCP or a bound UDP" in said, f"{what}: {said}"
 
 
-@test("LISTEN_PID of another process: nothing is taken over")
+@test("with LISTEN_PID of another process no socket is taken over")
 def _():
     with Echod(environment={"LISTEN_FDS": "1", "LISTEN_PID": "1"}) as echod:
         assert "inherited" not in echod.log()
         echod.check()
 
 
-@test("a malformed LISTEN_FDS is an error")
+@test("a start with a malformed LISTEN_FDS fails")
 def _():
     with stream("127.0.0.1") as s, Echod(sockets=(s,), listen_fds="many", wait=False, status=1) as echod:
         assert echod.wait() == 1
         assert "LISTEN_FDS" in echod.log()
 
 
-@test("a reload keeps them, whatever it says of listen and port; enabled = false rests them, and connections stay")
+@test("a reload keeps inherited sockets, whatever it says of listen and port; enabled = false rests them, and connections stay")
 def _():
     tcp, udp = stream("127.0.0.1"), datagram("127.0.0.1")
     with activated(tcp, udp, top="workers = 2") as echod, echod.connect(port=port_of(tcp)) as s:
@@ -371,7 +371,7 @@ def _():
                 assert asker.recv(10) == b"later"
 
 
-@test("at the end they stay open for the manager, and the next daemon serves who has come meanwhile")
+@test("inherited sockets stay open at the end, and the next daemon serves the clients that came meanwhile")
 def _():
     tcp, udp = stream("127.0.0.1"), datagram("127.0.0.1")
     with tcp, udp:
@@ -443,7 +443,7 @@ class Manager:
         return found
 
 
-@test("READY=1 with a STATUS once it serves, RELOADING=1 and READY=1 around a reload, STOPPING=1")
+@test("the service manager is told READY=1 with a STATUS, RELOADING=1 and READY=1 around a reload, and STOPPING=1")
 def _():
     with Manager() as manager, Echod(environment=manager.environment()) as echod:
         ready = manager.expect("READY")
@@ -465,7 +465,7 @@ def _():
         assert echod.wait() == 0
 
 
-@test("STATUS follows what is served, and tells an operator at a glance")
+@test("STATUS tells the service manager how many connections, echoes and octets were served")
 def _():
     with Manager() as manager, Echod(environment=manager.environment()) as echod, echod.connect() as s:
         manager.expect("READY")
@@ -479,7 +479,7 @@ def _():
         wait_for(told, PATIENCE, f"STATUS={wanted}")
 
 
-@test("STATUS is silent while nothing changes")
+@test("no STATUS is sent to the service manager while nothing changes")
 def _():
     with Manager() as manager, Echod(environment=manager.environment()):
         manager.expect("READY")
@@ -496,7 +496,7 @@ def _():
 # ---- the watchdog ----
 
 for workers in (1, 2):
-    @test(f"the watchdog hears of a daemon that runs, and not of one that is stuck; {plural(workers, 'worker')}")
+    @test(f"a daemon that runs feeds the watchdog, and one that is stopped does not; {plural(workers, 'worker')}")
     def _(workers=workers):
         with Manager() as manager, \
              Echod(top=f"workers = {workers}", environment=manager.environment(WATCHDOG_USEC="200000")) as echod:
@@ -514,7 +514,7 @@ for workers in (1, 2):
             manager.expect("WATCHDOG")
 
 
-@test("one worker that is stuck silences the watchdog, though the others run")
+@test("with one worker stuck the watchdog is not fed, though the others run")
 def _():
     with Manager() as manager, \
          Echod(top="workers = 2", environment=manager.environment(WATCHDOG_USEC="200000")) as echod:
@@ -546,7 +546,7 @@ def frozen_thread(thread):
         libc.ptrace(PTRACE_DETACH, thread, None, None)
 
 
-@test("WATCHDOG_PID of another process, or no WATCHDOG_USEC: no sign of life is sent")
+@test("the watchdog is not fed with WATCHDOG_PID of another process, nor without WATCHDOG_USEC")
 def _():
     for environment in ({"WATCHDOG_USEC": "200000", "WATCHDOG_PID": "1"}, {}):
         with Manager() as manager, Echod(environment=manager.environment(**environment)):

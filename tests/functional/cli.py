@@ -55,7 +55,7 @@ def missing_default():
 # ---- information ----
 
 for option in ("-h", "--help"):
-    @test(f"{option}: every option and signal, on standard output, exit 0")
+    @test(f"{option} names every option and signal on standard output, exit 0")
     def _(option=option):
         done = echod(option)
         assert (done.returncode, done.stderr) == (0, "")
@@ -65,14 +65,14 @@ for option in ("-h", "--help"):
             assert word in done.stdout, word
 
 for option in ("-V", "--version"):
-    @test(f"{option}: name and version, exit 0")
+    @test(f"{option} prints name and version, exit 0")
     def _(option=option):
         done = echod(option)
         assert (done.returncode, done.stderr) == (0, "")
         assert re.fullmatch(r"echod \d+\S*\n", done.stdout), done.stdout
 
 
-@test("information that cannot be written is a failure")
+@test("-h, -V and -t fail where standard output cannot be written")
 def _():
     for option in ("-h", "-V", "-t"):
         with open("/dev/full", "w", encoding="ascii") as full:
@@ -99,7 +99,7 @@ WRONG = {
 }
 
 for name, (arguments, said) in WRONG.items():
-    @test(f"usage: {name} is exit 64, and says what is wrong and where to look")
+    @test(f"{name} on the command line is exit 64, and the message says what is wrong and where to look")
     def _(arguments=arguments, said=said):
         check_status(echod(*arguments), USAGE, said, "echod --help")
 
@@ -107,14 +107,14 @@ for name, (arguments, said) in WRONG.items():
 # ---- the check of a configuration ----
 
 for option in ("-t", "--test"):
-    @test(f"{option}: a good file is OK on standard output, exit 0, and nothing is opened")
+    @test(f"{option} with a good file prints OK on standard output, exit 0, and opens no socket")
     def _(option=option):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             done = echod(option, "-f", "FILE", text=configuration(taken.getsockname()[1]))
         assert (done.returncode, done.stdout, done.stderr) == (0, f"{done.file}: configuration OK\n", ""), done
 
 
-@test("-t: every error of a bad file, as FILE:LINE: message in the order of lines, exit 78")
+@test("-t prints every error of a bad file, as FILE:LINE: message in the order of lines, exit 78")
 def _():
     done = echod("-t", "-f", "FILE", text="""workers = -1
 foo = 1
@@ -134,37 +134,34 @@ log { level = "loud" }
         assert re.match(f"{re.escape(done.file)}:{number}: .*{pattern}", line), line
 
 
-@test("-t: the sample configuration is good")
+@test("-t finds the sample configuration good")
 def _():
     sample = os.path.join(os.environ["SRCDIR"], "etc", "echod.conf")
     done = echod("-t", "-f", sample)
     assert (done.returncode, done.stdout) == (0, f"{sample}: configuration OK\n"), done
 
 
-@test("-t as an ordinary user, who may not bind port 7: the configuration is good all the same")
+@test("-t finds port 7 good as an ordinary user, who may not bind it")
 def _():
     done = echod("-t", "-f", "FILE", user=ordinary_user, text="")
     assert done.returncode == 0, done
 
 
-@test("-t with -p and -l: the configuration with them")
+@test("-t checks the configuration together with -p and -l")
 def _():
     listen = 'tcp { listen = { "127.0.0.1:5", "0.0.0.0:6" } }'
     assert echod("-t", "-f", "FILE", "-l", "debug", text=listen).returncode == 0
     check_status(echod("-t", "-f", "FILE", "-p", "7007", text=listen), CONFIG, r":1: tcp\.listen.*7007")
 
 
-@test("-t: a file that was named and is not there is exit 78")
-def _():
-    check_status(echod("-t", "-f", "FILE"), CONFIG, "echod.conf: .*No such file")
+for option in ((), ("-t",)):
+    @test(f"{' '.join(('echod', *option))} with -f of a file that is not there, or of a folder, is exit 78")
+    def _(option=option):
+        check_status(echod(*option, "-f", "FILE"), CONFIG, "echod.conf: .*No such file")
+        check_status(echod(*option, "-f", "/etc"), CONFIG, "/etc: .*directory")
 
 
-@test("-t: a directory is exit 78")
-def _():
-    check_status(echod("-t", "-f", "/etc"), CONFIG, "/etc: .*directory")
-
-
-@test("-t without -f: the default file, or the built-in defaults with a notice where it is missing")
+@test("-t without -f checks the default file, or the built-in defaults with a notice where that is missing")
 def _():
     done = echod("-t")
     default = missing_default()
@@ -174,18 +171,13 @@ def _():
 
 # ---- start ----
 
-@test("a start with a bad file: every error is logged, exit 78")
+@test("a start with a bad file logs every error, exit 78")
 def _():
     done = echod("-f", "FILE", text="foo = 1\n\nbar = 2\n")
     check_status(done, CONFIG, r"echod\.conf:1: .*foo", r"echod\.conf:3: .*bar")
 
 
-@test("a start with a file that was named and is not there: exit 78")
-def _():
-    check_status(echod("-f", "FILE"), CONFIG, "echod.conf: .*No such file")
-
-
-@test("a start without the default file: the defaults, with a notice")
+@test("a start without the default file takes the defaults, with a notice")
 def _():
     need_own_sockets()
     need_private_network()
@@ -206,7 +198,7 @@ def _():
     check_status(done, NOPERM, "tcp 127.0.0.1:7", "ermission denied", "CAP_NET_BIND_SERVICE")
 
 
-@test("a port that the file names and another has is exit 78, and the log names it: TCP, UDP, a second echod, one worker and two")
+@test("a port that the file names and another program or echod has is exit 78, and the log names the port")
 def _():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -245,7 +237,7 @@ def _():
     check_status(echod("-f", "FILE", text='user = "root"\ngroup = "no-such-group"\n'), CONFIG, ":2: .*no-such-group")
 
 
-@test("-p is over the configuration: both protocols, every address, at a reload too")
+@test("-p overrides the configuration, for both protocols and every address, at a reload too")
 def _():
     need_own_sockets()
     port = free_port()
@@ -260,7 +252,7 @@ def _():
         daemon.check_udp("127.0.0.2", port=port)
 
 
-@test("-l is over the configuration, at a reload too")
+@test("-l overrides the configuration, at a reload too")
 def _():
     with Echod(top='log { level = "error" }', arguments=("-l", "debug")) as daemon:
         daemon.check_tcp()
@@ -271,7 +263,7 @@ def _():
         daemon.wait_line("tcp: connection", since=mark)
 
 
-@test("-l error: nothing is said where nothing is wrong")
+@test("with -l error nothing is logged where nothing is wrong")
 def _():
     with Echod(arguments=("--log-level=error",), wait=False) as daemon:
         def listens():
@@ -285,14 +277,14 @@ def _():
         assert daemon.log() == ""
 
 
-@test("long options, with = and without, and a file relative to the working directory")
+@test("long options work with = and without, and a file may be relative to the working directory")
 def _():
     with Echod(file="echod.conf", arguments=("--log-level", "debug", f"--port={free_port()}")) as daemon:
         daemon.wait_line("ready:")
         assert "nothing changed" in daemon.reload()
 
 
-@test("standard output stays empty")
+@test("a daemon that serves writes nothing to standard output")
 def _():
     with tempfile.TemporaryFile() as output, Echod(stdout=output) as daemon:
         daemon.check()
@@ -326,7 +318,7 @@ def need_root():
         skip("needs root")
 
 
-@test("started as root it binds port 7, becomes nobody with nobody's group alone, and keeps no capability")
+@test("a daemon started as root binds port 7, becomes nobody with nobody's group alone, and keeps no capability")
 def _():
     need_root()
     need_private_network()
@@ -344,7 +336,7 @@ def _():
         daemon.check()
 
 
-@test("user and group of the configuration")
+@test("a daemon started as root becomes user and group of the configuration")
 def _():
     need_root()
     with Echod(top='user = "daemon"\ngroup = "nogroup"') as daemon:
@@ -354,7 +346,7 @@ def _():
         assert status["Groups"] == []
 
 
-@test("started as an ordinary user it stays one, whatever the configuration says, and can gain nothing")
+@test("a daemon started as an ordinary user stays that user, whatever the configuration says, without capabilities")
 def _():
     with Echod(user=ordinary_user, top='user = "daemon"') as daemon:
         daemon.check()
@@ -364,7 +356,7 @@ def _():
         check_powerless(daemon)
 
 
-@test("user = \"root\" is allowed, and warned of")
+@test("user = \"root\" is allowed, and the log warns of it")
 def _():
     need_root()
     with Echod(top='user = "root"') as daemon:
@@ -372,7 +364,7 @@ def _():
         assert "running as root" in daemon.log()
 
 
-@test("other processes of its account cannot look into it")
+@test("other processes of the daemon's account cannot read its environment")
 def _():
     need_root()
     with Echod() as daemon:

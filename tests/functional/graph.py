@@ -137,7 +137,7 @@ def _():
         expect(terminal.ends(0), r"^--- 127\.0\.0\.1 echo-probe statistics ---$")
 
 
-@test("it ends by itself after -c")
+@test("the picture ends by itself after -c probes")
 def _():
     with Udp() as server, Terminal("-c", 20, *GRAPH, "udp", "127.0.0.1", server.port) as terminal:
         terminal.draws()
@@ -151,7 +151,7 @@ def _():
         expect(terminal.ends(0), received(1000), RTT)
 
 
-@test("TCP, on a narrow terminal")
+@test("the picture of TCP is drawn on a narrow terminal")
 def _():
     def handle(server, connection):
         # What is under way at the end is lost.
@@ -166,7 +166,7 @@ def _():
         terminal.ends(0)
 
 
-@test("a terminal of any size, changed at any time")
+@test("the picture is drawn on a terminal of any size, changed at any time")
 def _():
     seen = []
     with Udp(lambda n, data: seen.append(n) or [data]) as server, \
@@ -185,14 +185,14 @@ def _():
         expect(terminal.ends(0), r"^--- 127\.0\.0\.1 echo-probe statistics ---$")
 
 
-@test("it starts on a terminal of one cell, and on one that does not know its size")
+@test("the picture starts on a terminal of one cell, and on one that does not know its size")
 def _():
     for size in ((1, 1), (0, 0)):
         with Udp() as server, Terminal("-c", 5, *GRAPH, "udp", "127.0.0.1", server.port, size=size) as terminal:
             expect(terminal.ends(0), received(5), RTT)
 
 
-@test("losses are marked where they were sent")
+@test("losses are marked in the picture where they were sent")
 def _():
     with Udp(lambda n, data: [] if n % 2 else [data]) as server, \
          Terminal("--graph", "-i", "0.1", "-W", "0.3", "udp", "127.0.0.1", server.port) as terminal:
@@ -203,7 +203,7 @@ def _():
         terminal.ends(0)
 
 
-@test("the most recent trouble is shown as the text would say it")
+@test("the picture shows the most recent trouble as the text would say it")
 def _():
     with Udp(lambda n, data: [data, data[:-1] + b"\xff"]) as server, \
          Terminal(*GRAPH, "udp", "127.0.0.1", server.port, size=(24, 120)) as terminal:
@@ -226,7 +226,7 @@ def _():
         assert terminal.output.count(END) == 1, terminal.output
 
 
-@test("so is a server that ends the connection")
+@test("a server that ends the connection is told after the terminal is as it was")
 def _():
     def handle(server, connection):
         connection.sendall(server.take(connection, 56))
@@ -238,7 +238,7 @@ def _():
         expect(text, r"^PROBE ", r"^echo-probe: 127\.0\.0\.1:\d+ closed the connection", r"^--- ", r" 1 received")
 
 
-@test("without a keyboard, the signal ends it and nothing is read from standard input")
+@test("without a keyboard, the signal ends the picture and nothing is read from standard input")
 def _():
     reader, writer = os.pipe()
     os.write(writer, b"q" * 100)

@@ -192,10 +192,5 @@ def _():
     run(*PATIENT, "--mtu", "udp", "203.0.113.1").expect(2, r"not found.*Network is unreachable")
 
 
-@test("TCP is refused by name")
-def _():
-    run("--mtu", "tcp", "127.0.0.1").expect(2, err=r"--mtu.*udp")
-
-
 private_network()
 run_all()

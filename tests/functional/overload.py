@@ -67,7 +67,7 @@ def log_count(echod, pattern):
 # ---- max-connections ----
 
 for workers in (1, 2):
-    @test(f"at max-connections the next ones wait, and are let in as others leave; {plural(workers, 'worker')}")
+    @test(f"at max-connections further clients wait, and are let in as others leave; {plural(workers, 'worker')}")
     def _(workers=workers):
         with Echod(top=f"workers = {workers}", tcp="max-connections = 5") as echod:
             inside = knock(echod, 5)
@@ -99,7 +99,7 @@ def wait_for_one(sockets, times):
     return ready[0]
 
 
-@test("a higher max-connections lets those in who wait; a lower one leaves everybody inside")
+@test("a reload to a higher max-connections lets clients in that wait; one to a lower closes no connection")
 def _():
     with Echod(tcp="max-connections = 2") as echod:
         inside = knock(echod, 2)
@@ -121,7 +121,7 @@ def _():
         late.close()
 
 
-@test("a client is let in whichever worker it comes to, and whichever has the one that makes room")
+@test("at max-connections = 1 a new client is let in by either worker, whichever has the idle one that is closed")
 def _():
     with Echod(top="workers = 2", tcp="max-connections = 1\nidle-timeout = 0") as echod:
         clients = knock(echod, 1)
@@ -132,7 +132,7 @@ def _():
         close_all(clients)
 
 
-@test("waiting clients that give up are no trouble")
+@test("clients that wait at max-connections and give up disturb nobody")
 def _():
     with Echod(tcp="max-connections = 1") as echod:
         inside, = knock(echod, 1)
@@ -145,7 +145,7 @@ def _():
 
 # ---- out of descriptors ----
 
-@test("out of descriptors: calm, everybody inside and UDP served, and the next let in as soon as one is free")
+@test("out of descriptors the daemon is calm, serves its connections and UDP, and lets the next in when one is free")
 def _():
     with Echod(top=SAME_USER + "\nworkers = 1") as echod:
         inside = knock(echod, 20)
@@ -163,7 +163,7 @@ def _():
         close_all(inside, outside)
 
 
-@test("a limit far below what is open already: the same")
+@test("with a limit of descriptors far below what is open, the daemon is calm, serves, and lets in when it may")
 def _():
     with Echod(top=SAME_USER + "\nworkers = 2") as echod:
         inside = knock(echod, 150)
@@ -185,7 +185,7 @@ def _():
         close_all(inside, outside)
 
 
-@test("UDP and TCP go on with no descriptor at all to spare, and so does a reload")
+@test("with no descriptor to spare UDP and TCP go on, and a reload fails and changes nothing")
 def _():
     with Echod(top=SAME_USER) as echod, echod.connect() as s, echod.datagrams() as udp:
         check_stream(s)
@@ -202,7 +202,7 @@ def _():
         echod.check()
 
 
-@test("started with few descriptors, max-connections = 0 keeps some in reserve")
+@test("with max-connections = 0 some of a few descriptors stay in reserve, for a reload")
 def _():
     with Echod(limits={resource.RLIMIT_NOFILE: (200, 200)}) as echod:
         clients = knock(echod, 190)
@@ -220,7 +220,7 @@ def _():
 # ---- max-connections-per-source ----
 
 for workers in (1, 2):
-    @test(f"max-connections-per-source turns the rest of one source away, and nobody else; "
+    @test(f"max-connections-per-source turns the rest of one source away, and no other client; "
           f"{plural(workers, 'worker')}")
     def _(workers=workers):
         with Echod(top=f"workers = {workers}", tcp="max-connections-per-source = 3") as echod:
@@ -244,7 +244,7 @@ for workers in (1, 2):
             close_all(inside, others, refused)
 
 
-@test("an IPv6 source is a /64")
+@test("max-connections-per-source counts all of an IPv6 /64 as one source")
 def _():
     addresses = ("2001:db8:1::1", "2001:db8:1::2", "2001:db8:2::1")
     with Addresses(*(address + "/64" for address in addresses)), \
@@ -260,7 +260,7 @@ def _():
         echod.check_tcp("::1", addresses[1])
 
 
-@test("max-connections-per-source changes with a reload, and closes nobody who is inside")
+@test("a reload changes max-connections-per-source, and closes no connection")
 def _():
     with Echod() as echod:
         inside = knock(echod, 5)

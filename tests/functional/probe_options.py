@@ -92,7 +92,7 @@ def _():
     assert int(re.search(r"time (\d+)ms", done.out)[1]) >= 99, done
 
 
-@test("-l alone sends so many at once, and the others by the clock")
+@test("-l alone sends its number of probes at once, and the others by the clock")
 def _():
     held = []
 
@@ -119,7 +119,7 @@ def _():
         assert done.status == 0 and found and int(found[3]) >= 250, done
 
 
-@test("-O tells of what is not answered when the next is sent")
+@test("-O tells which probe is not answered when the next is sent")
 def _():
     with Udp(lambda n, data: [] if n == 2 else [data]) as server:
         run("-O", "-c", 3, "-i", "0.2", "-W", 1, "udp", "127.0.0.1", server.port).expect(
@@ -209,7 +209,7 @@ def _():
         assert server.header() == {7}, server.datagrams
 
 
-@test("-M do: what is too large is an error of each probe")
+@test("with -M do each probe that is too large has an error")
 def _():
     if not shutil.which("ip"):
         skip("needs ip(8) of iproute2")
@@ -329,7 +329,7 @@ def _():
 
 # ---- a connection for each probe ----
 
-@test("--connect: each probe has its connection, and tells how long that took")
+@test("--connect opens a connection for each probe, and tells how long that took")
 def _():
     for host in ("127.0.0.1", "::1"):
         with Counting(host=host) as server:
@@ -339,7 +339,7 @@ def _():
         assert len(set(server.peers)) == 3, server.peers
 
 
-@test("--connect with -f")
+@test("--connect with -f opens a connection for each of 200 probes")
 def _():
     with Counting() as server:
         run("--connect", "-f", "-l", 5, "-c", 200, *PATIENT, "tcp", "127.0.0.1", server.port).expect(
@@ -347,14 +347,14 @@ def _():
     assert len(server.peers) == 200, len(server.peers)
 
 
-@test("--connect: a refusal is one of each probe")
+@test("with --connect each probe that is refused is counted")
 def _():
     run("--connect", "-c", 2, "-i", "0.01", *PATIENT, "tcp", "127.0.0.1", closed_port()).expect(
         1, *(rf"^From 127.0.0.1: tcp_seq={n} Connection refused: nothing listens" for n in (1, 2)),
         summary(2, 0, 100, ", +2 refused"))
 
 
-@test("--connect: a server that closes is told apart from one that resets or cuts, and does not end the run")
+@test("with --connect a server that closes is told apart from one that resets or cuts, and the run goes on")
 def _():
     def handle(server, connection):
         data = server.take(connection, 56)
@@ -371,14 +371,14 @@ def _():
             rf"tcp_seq=4 .*{TIME}$", summary(4, 1, 75, ", +1 truncated, +2 errors"))
 
 
-@test("--connect: what is not answered in time, or not let in, is lost")
+@test("with --connect a probe that is not answered in time, or not let in, is lost")
 def _():
     with Tcp(lambda server, connection: server.wait_end(connection)) as server, Full() as full:
         for port in (server.port, full.port):
             run("--connect", "-c", 2, "-i", "0.01", "-W", "0.2", "tcp", "127.0.0.1", port).expect(1, summary(2, 0, 100))
 
 
-@test("--connect: no more descriptors than this user may have is an error of each probe")
+@test("with --connect each probe that finds no free descriptor has an error")
 def _():
     limited = ["sh", "-c", 'ulimit -n 12; exec "$@"', "sh"]
     with Tcp(lambda server, connection: server.wait_end(connection)) as server:
@@ -427,7 +427,7 @@ def _():
     assert "CPU" not in done.out, done
 
 
-@test("--timestamps: by either clock each round trip is found, with -f too")
+@test("--timestamps kernel and user find each round trip, with -f too")
 def _():
     with Udp() as server:
         for clock in ("kernel", "user"):

@@ -51,7 +51,7 @@ def check_everything(echod):
         assert "idle-timeout 5 -> 600" in echod.change(tcp="")
 
 
-@test("as root or not: no capability but what its unit gives it, no new privileges, every thread filtered")
+@test("in its sandbox the daemon has no capability but what its unit gives it, no new privileges, and a filter on every thread")
 def _():
     with Echod(top="workers = 3") as echod:
         held = f"{CAPABILITIES:016x}"
@@ -64,7 +64,7 @@ def _():
         check_everything(echod)
 
 
-@test("as an ordinary user likewise")
+@test("a daemon started by an ordinary user has no capability, no new privileges, and a filter")
 def _():
     with Echod(user=ordinary_user) as echod:
         check_status(echod, CapEff="0" * 16, CapPrm="0" * 16, NoNewPrivs="1")
@@ -73,7 +73,7 @@ def _():
         check_everything(echod)
 
 
-@test("as root that stays root: at most the capability to bind low ports")
+@test("a daemon that stays root keeps at most the capability to bind low ports")
 def _():
     not_under_unit("root does not start it")
     if os.geteuid() != 0:
@@ -84,7 +84,7 @@ def _():
         check_everything(echod)
 
 
-@test("sandbox = false: none, and said so; to change it takes a restart")
+@test("with sandbox = false there is no filter, the log says so, and a change needs a restart")
 def _():
     with Echod(top="sandbox = false") as echod:
         assert "sandbox: none" in echod.wait_line("ready:")
@@ -96,7 +96,7 @@ def _():
         echod.check()
 
 
-@test("more workers than the C library has heaps for")
+@test("40 workers, more than the C library has heaps for, serve and reload in the sandbox")
 def _():
     with Echod(top="workers = 40") as echod:
         connections = [echod.connect() for _ in range(200)]
@@ -107,7 +107,7 @@ def _():
         check_everything(echod)
 
 
-@test("debug messages, and addresses with a zone")
+@test("in the sandbox debug messages are logged, and addresses with a zone looked up")
 def _():
     with Echod(arguments=("-l", "debug")) as echod:
         echod.check()
@@ -116,23 +116,7 @@ def _():
         assert "no such network interface" in echod.change(hosts=("fe80::1%nowhere",))
 
 
-@test("stopped and continued, as with Ctrl-Z and fg")
-def _():
-    with Echod() as echod, echod.connect() as s:
-        for _ in range(5):
-            echod.kill(signal.SIGSTOP)
-            wait_for(lambda: echod.status()["State"][0] == "T", PATIENCE, "it to stop")
-            echod.kill(signal.SIGCONT)
-            check_stream(s)
-
-
-@test("started in a folder of which it is told by a relative name")
-def _():
-    with Echod(file="echod.conf") as echod:
-        assert "nothing changed" in echod.reload()
-
-
-@test("a configuration in another folder, by way of a link")
+@test("in the sandbox a configuration in another folder is read again through a symbolic link")
 def _():
     with tempfile.TemporaryDirectory(prefix="echod-test-") as directory:
         os.chmod(directory, 0o755)
@@ -231,7 +215,7 @@ def expect(s, pattern):
 
 
 for target, first, second in (("syslog", "journal", "stderr"), ("journal", "syslog", "auto")):
-    @test(f"log target {target}: messages arrive, and a reader that hangs does not stop the echo")
+    @test(f"messages reach log target {target}, and a reader of it that hangs does not stop the echo")
     def _(target=target, first=first, second=second):
         def run():
             services = own_services()
@@ -304,7 +288,7 @@ def _():
     escapes(None)
 
 
-@test("nor as an ordinary user")
+@test("nothing gets out of the sandbox alone, as an ordinary user")
 def _():
     escapes(ordinary_user)
 

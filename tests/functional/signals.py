@@ -25,7 +25,7 @@ def begin_stop(echod, number=signal.SIGTERM):
 # ---- the end ----
 
 for number in (signal.SIGTERM, signal.SIGINT):
-    @test(f"{number.name} without a connection: stopped at once, exit 0")
+    @test(f"{number.name} without a connection stops the daemon at once, with exit status 0")
     def _(number=number):
         with Echod() as echod:
             echod.check()
@@ -36,7 +36,7 @@ for number in (signal.SIGTERM, signal.SIGINT):
             assert "stopping:" not in echod.log()
             note(f"{(time.monotonic() - begin) * 1000:.0f} ms")
 
-    @test(f"{number.name}: a connection finishes its echo, then the daemon ends")
+    @test(f"after {number.name} a connection finishes its echo, then the daemon ends")
     def _(number=number):
         with Echod() as echod, echod.connect() as s:
             check_stream(s)
@@ -48,7 +48,7 @@ for number in (signal.SIGTERM, signal.SIGINT):
             assert receive_all(s) == b"the last"
             assert echod.wait() == 0
 
-    @test(f"{number.name} twice ends it at once, with connections open")
+    @test(f"a second {number.name} ends the daemon at once, with connections open")
     def _(number=number):
         with Echod() as echod, echod.connect() as s, echod.connect() as stalled:
             check_stream(s)
@@ -61,7 +61,7 @@ for number in (signal.SIGTERM, signal.SIGINT):
             assert is_closed(s)
 
 
-@test("SIGTERM with a client held back: all of its echo is delivered first")
+@test("after SIGTERM a client that is held back gets all of its echo")
 def _():
     with Echod() as echod, echod.connect() as s:
         sent, = stall(s)
@@ -71,7 +71,7 @@ def _():
         assert echod.wait() == 0
 
 
-@test("drain-timeout = 1 ends it, and says how many it closed")
+@test("drain-timeout = 1 ends the daemon after a second, and the log says how many connections were closed")
 def _():
     with Echod(top="drain-timeout = 1") as echod, echod.connect() as s:
         check_stream(s)
@@ -86,7 +86,7 @@ def _():
         assert is_closed(s)
 
 
-@test("drain-timeout = 0 does not wait")
+@test("with drain-timeout = 0 SIGTERM closes connections at once")
 def _():
     with Echod(top="drain-timeout = 0") as echod, echod.connect() as s:
         check_stream(s)
@@ -94,7 +94,7 @@ def _():
         assert is_closed(s)
 
 
-@test("while connections finish, nobody new is let in, and the port is free for another daemon")
+@test("after SIGTERM, while connections finish, no client is let in, and the port is free for another daemon")
 def _():
     need_own_sockets()
     with Echod() as echod, echod.connect() as s:
@@ -131,7 +131,7 @@ def _():
             assert echod.wait() == 0
 
 
-@test("UDP is not answered any more while connections finish")
+@test("after SIGTERM, while connections finish, UDP is not answered any more")
 def _():
     need_own_sockets()
     with Echod() as echod, echod.connect() as s, echod.datagrams() as udp:
@@ -145,7 +145,7 @@ def _():
             pass
 
 
-@test("idle-timeout holds while connections finish")
+@test("after SIGTERM, while connections finish, idle-timeout holds")
 def _():
     with Echod(tcp="idle-timeout = 1") as echod, echod.connect() as s:
         check_stream(s)
@@ -154,7 +154,7 @@ def _():
         assert echod.wait() == 0
 
 
-@test("SIGHUP and SIGUSR1 while connections finish: no reload, the counters, nothing else")
+@test("after SIGTERM, while connections finish, SIGHUP reloads nothing, and SIGUSR1 logs the counters")
 def _():
     with Echod() as echod, echod.connect() as s:
         check_stream(s)
@@ -186,7 +186,7 @@ def _():
         assert {name: counters[name] for name in expected} == expected, counters
 
 
-@test("SIGPIPE is no concern of it")
+@test("SIGPIPE changes nothing")
 def _():
     with Echod() as echod, echod.connect() as s:
         for _ in range(10):
@@ -195,11 +195,12 @@ def _():
         echod.check()
 
 
-@test("a stop and a continuation lose nothing")
+@test("a daemon that is stopped and continued, as with Ctrl-Z and fg, loses nothing")
 def _():
     with Echod() as echod, echod.connect() as s, echod.datagrams() as udp:
         for _ in range(5):
             echod.kill(signal.SIGSTOP)
+            wait_for(lambda: echod.status()["State"][0] == "T", PATIENCE, "it to stop")
             s.sendall(b"meanwhile")
             udp.send(b"meanwhile")
             echod.kill(signal.SIGCONT)
@@ -209,7 +210,7 @@ def _():
 
 # ---- the log ----
 
-@test("one line for the start: version, sockets, workers")
+@test("the start is one line in the log: version, sockets, workers")
 def _():
     with Echod(top="workers = 2") as echod:
         line = echod.wait_line("ready:")
@@ -220,7 +221,7 @@ def _():
         assert len(echod.lines) == 1, echod.log()
 
 
-@test("one line for the stop: how long it ran, what it served")
+@test("the stop is one line in the log: how long the daemon ran, and what it served")
 def _():
     with Echod() as echod:
         echod.check()
@@ -244,7 +245,7 @@ def _():
         echod.wait_line("closed by the client")
 
 
-@test("strangers cannot fill the log: thousands of refusals, resets and bad datagrams are a few lines")
+@test("a thousand refusals and 500 refused datagrams make at most 8 lines in the log")
 def _():
     with Echod(tcp="max-connections-per-source = 1\nmax-connections = 3",
                udp='refuse-source-ports = { "0-65535" }') as echod, echod.connect() as s, echod.datagrams() as udp:
@@ -279,7 +280,7 @@ def narrow_pipe():
 
 
 for what_, open_pair in (("a full pipe", narrow_pipe), ("a terminal", os.openpty)):
-    @test(f"a standard error that nobody reads, {what_}, stops nothing")
+    @test(f"{what_} as standard error, which nobody reads, stops nothing")
     def _(open_pair=open_pair):
         if open_pair is os.openpty:
             not_under_unit("it may not open the terminal again")
@@ -311,7 +312,7 @@ def _():
             assert echod.stop() == 0
 
 
-@test("started with standard input, output and error closed, it serves and writes to no client")
+@test("a daemon started with standard input, output and error closed serves, and writes its log to no client")
 def _():
     with Echod(top='log { level = "debug" }', closed=(0, 1, 2), wait=False) as echod:
         def listens():

@@ -39,17 +39,16 @@ def check_exact(got, data):
 
 # ---- whole and equal ----
 
-for host in HOSTS + ("localhost",):
-    @test(f"{host}: echoes")
-    def _(host=host):
-        if host != "127.0.0.1":
-            need_ipv6()
-        with Echod() as echod:
+@test("TCP is echoed by both families, and by a name that has both")
+def _():
+    need_ipv6()
+    with Echod() as echod:
+        for host in HOSTS + ("localhost",):
             echod.check_tcp(host)
 
 
 for name, size in (("nothing", 0), ("5 octets", 5), ("1 MB", MEGABYTE), ("64 MB", 64 * MEGABYTE)):
-    @test(f"{name} in full duplex, then half-closed, comes back to the last octet")
+    @test(f"{name} in full duplex over TCP, then half-closed, comes back to the last octet")
     def _(size=size):
         data = random.Random(size).randbytes(size)
         with Echod() as echod, echod.connect() as s:
@@ -60,7 +59,7 @@ for name, size in (("nothing", 0), ("5 octets", 5), ("1 MB", MEGABYTE), ("64 MB"
             assert counters["tcp_octets"] == size and counters["tcp_reset"] == 0, counters
 
 
-@test("20 MB written before anything is read loses nothing")
+@test("of 20 MB that a TCP client writes before it reads nothing is lost")
 def _():
     data = random.Random(20).randbytes(20 * MEGABYTE)
     with Echod() as echod, echod.connect() as s:
@@ -85,23 +84,18 @@ def _():
         check_exact(receive_all(s), b"x" * sent)
 
 
-@test("one octet at a time")
-def _():
-    with Echod() as echod, echod.connect() as s:
-        for n in range(1000):
-            check_stream(s, bytes([n % 256]))
-
-
-@test("one octet at a time, without waiting for the echo")
+@test("a client that sends one octet at a time gets its echo, whether it waits for each or not")
 def _():
     data = os.urandom(5000)
     with Echod() as echod, echod.connect() as s:
+        for n in range(1000):
+            check_stream(s, bytes([n % 256]))
         sender = Sender(s, data, pieces=1)
         check_exact(receive_all(s), data)
         sender.join()
 
 
-@test("300 connections at once, in changing order")
+@test("300 TCP connections at once get each its own echo, in changing order")
 def _():
     order = random.Random(300)
     with Echod() as echod:
@@ -120,7 +114,7 @@ def _():
         echod.wait_counter("tcp_closed", 300)
 
 
-@test("urgent data stays where it was sent")
+@test("urgent data comes back in the place where it was sent")
 def _():
     with Echod() as echod:
         for pause in (False, True):
@@ -138,36 +132,24 @@ def _():
 
 # ---- clients that go ----
 
-@test("a thousand resets with unread data, and the next client is served as ever")
+@test("clients that reset with unread data, are gone before their echo, or say nothing leave no connection or descriptor behind")
 def _():
+    def reset_unread(s):
+        s.sendall(b"unread" * 100)
+        reset(s)
+
+    def leave_early(s):
+        s.sendall(bytes(100000))
+        s.close()
+
     with Echod() as echod:
         descriptors = echod.descriptors()
-        for n in range(1000):
-            s = echod.connect(HOSTS[n % 2])
-            s.sendall(b"unread" * 100)
-            reset(s)
-        wait_for(lambda: echod.counters()["open"] == 0, PATIENCE, "the last one to be closed")
-        wait_for(lambda: echod.descriptors() == descriptors, PATIENCE, "their descriptors to be freed")
-        echod.check()
-
-
-@test("clients that are gone before their reply")
-def _():
-    with Echod() as echod:
-        for _ in range(200):
-            with echod.connect() as s:
-                s.sendall(bytes(100000))
-        echod.check()
-        wait_for(lambda: echod.counters()["open"] == 0, PATIENCE, "all to be closed")
-
-
-@test("clients that connect and leave without a word")
-def _():
-    with Echod() as echod:
-        for _ in range(500):
-            echod.connect().close()
-        assert echod.wait_counter("tcp_closed", 500)["tcp_octets"] == 0
-        echod.check()
+        for end, count in ((reset_unread, 1000), (leave_early, 200), (socket.socket.close, 500)):
+            for n in range(count):
+                end(echod.connect(HOSTS[n % 2]))
+            wait_for(lambda: echod.counters()["open"] == 0, PATIENCE, "the last one to be closed")
+            wait_for(lambda: echod.descriptors() == descriptors, PATIENCE, "their descriptors to be freed")
+            echod.check()
 
 
 # ---- clients that do not read ----
@@ -210,7 +192,7 @@ def _():
         assert cpu <= 0.1
 
 
-@test("what stalled clients were held back with is given back")
+@test("the memory for stalled clients is given back when they are gone")
 def _():
     with Echod(hosts=HOSTS[:1]) as echod:
         before = after = 0
@@ -239,7 +221,7 @@ def _():
         assert echod.counters()["tcp_reset"] == 10
 
 
-@test("a stalled client that closes without reading is noticed too")
+@test("a stalled client that closes without reading is noticed, and its connection closed")
 def _():
     with Echod() as echod, echod.connect() as s:
         stall(s)
@@ -247,7 +229,7 @@ def _():
         echod.wait_counter("tcp_closed", 1)
 
 
-@test("a client that has closed its side but reads nothing is still counted, drained, and reset when it goes")
+@test("a half-closed client that reads nothing is still counted, drained, and reset when it goes")
 def _():
     with Echod(hosts=HOSTS[:1], top="drain-timeout = 1") as echod:
         patient, gone, forgotten = (echod.connect() for _ in range(3))
@@ -272,7 +254,7 @@ def _():
 
 # ---- clients that say nothing ----
 
-@test("idle-timeout closes who is idle, not who is active, in either direction")
+@test("idle-timeout closes idle connections, not those that are active in either direction")
 def _():
     with Echod(tcp="idle-timeout = 2") as echod, echod.connect() as idle, echod.connect() as active, \
          echod.connect() as late:
@@ -302,14 +284,14 @@ def _():
         stalled.close()
 
 
-@test("a client that neither reads nor writes is idle though its echo is owed")
+@test("idle-timeout closes a client that neither reads nor writes, though its echo is owed")
 def _():
     with Echod(tcp="idle-timeout = 1") as echod, echod.connect() as s:
         stall(s)
         assert echod.wait_counter("tcp_idle", 1)["open"] == 0
 
 
-@test("idle-timeout = 0 is never; a shorter one, reloaded, holds for those who are connected")
+@test("idle-timeout = 0 closes no connection; a shorter one, reloaded, holds for open connections")
 def _():
     with Echod(tcp="idle-timeout = 0") as echod, echod.connect() as s:
         check_stream(s)
