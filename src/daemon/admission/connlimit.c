@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "daemon/admission/connlimit.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -199,7 +198,7 @@ unsigned connlimit_total(const struct connlimit *connlimit)
 
 unsigned connlimit_pressure(const struct connlimit *connlimit)
 {
-    unsigned total = connlimit_total(connlimit), open = connlimit_open(connlimit);
+    unsigned total = atomic_load(&connlimit->total), open = atomic_load(&connlimit->open);
     uint64_t left = total > open ? total - open : 0;
     unsigned pressure = 0;
 
@@ -218,42 +217,43 @@ static struct connlimit_source **bucket_of(struct connlimit *connlimit, const st
     return &connlimit->buckets[hash_words(connlimit->key, words, 3) % BUCKETS];
 }
 
-/* To be called under the lock. */
-static struct connlimit_source *find_or_add(struct connlimit *connlimit,
-                                            const struct prefix *prefix)
+/* Called under the lock. */
+static enum connlimit_result count_in(struct connlimit *connlimit, const struct prefix *prefix,
+                                      struct connlimit_source **found)
 {
+    unsigned limit = atomic_load(&connlimit->per_source);
     struct connlimit_source **bucket = bucket_of(connlimit, prefix);
     struct connlimit_source *source = *bucket;
 
     while (source && !prefix_equal(&source->prefix, prefix))
         source = source->next;
-    if (source)
-        return source;
-    source = malloc(sizeof *source);
-    if (source) {
+    if (source && limit != 0 && source->count >= limit)
+        return CONNLIMIT_SOURCE_FULL;
+    if (!source) {
+        source = malloc(sizeof *source);
+        if (!source)
+            return CONNLIMIT_NO_MEMORY;
         *source = (struct connlimit_source){.next = *bucket, .prefix = *prefix};
         *bucket = source;
     }
-    return source;
+    source->count++;
+    *found = source;
+    return CONNLIMIT_ENTERED;
 }
 
-struct connlimit_source *connlimit_enter(struct connlimit *connlimit, const struct addr *peer)
+enum connlimit_result connlimit_enter(struct connlimit *connlimit, const struct addr *peer,
+                                      struct connlimit_source **source)
 {
-    unsigned limit = atomic_load(&connlimit->per_source);
     struct prefix prefix =
         prefix_of(peer, atomic_load(&connlimit->v4_length), atomic_load(&connlimit->v6_length));
-    struct connlimit_source *source;
+    enum connlimit_result result;
 
     pthread_mutex_lock(&connlimit->lock);
-    source = find_or_add(connlimit, &prefix);
-    if (source && limit != 0 && source->count >= limit) {
-        source = NULL;
-        errno = EUSERS;
-    } else if (source) {
-        source->count++;
-    }
+    result = count_in(connlimit, &prefix, source);
     pthread_mutex_unlock(&connlimit->lock);
-    return source;
+    if (result == CONNLIMIT_ENTERED && !connlimit_reserve(connlimit))
+        result = CONNLIMIT_NO_SLOT;
+    return result;
 }
 
 void connlimit_leave(struct connlimit *connlimit, struct connlimit_source *source)

@@ -37,7 +37,7 @@ int connlimit_add_worker(struct connlimit *connlimit, int wakeup);
 
 /* ---- slots ---- */
 
-/* Take a slot. False if all are taken. */
+/* Take a slot for a connection that is counted and has none. False if all are taken. */
 bool connlimit_reserve(struct connlimit *connlimit);
 
 /* Give a slot back. A worker that waits gets it and is woken. */
@@ -68,9 +68,19 @@ unsigned connlimit_pressure(const struct connlimit *connlimit);
 
 /* ---- sources ---- */
 
-/* Count one more connection of the peer's source. NULL with errno EUSERS if the source is at its
- * limit, or ENOMEM. */
-struct connlimit_source *connlimit_enter(struct connlimit *connlimit, const struct addr *peer);
+enum connlimit_result {
+    CONNLIMIT_ENTERED,     /* counted, with a slot */
+    CONNLIMIT_NO_SLOT,     /* counted, but all slots are taken */
+    CONNLIMIT_SOURCE_FULL, /* not counted: the source is at its limit */
+    CONNLIMIT_NO_MEMORY    /* not counted */
+};
+
+/* Count one more connection of the peer's source, and take a slot for it. *source is set if it is
+ * counted. */
+enum connlimit_result connlimit_enter(struct connlimit *connlimit, const struct addr *peer,
+                                      struct connlimit_source **source);
+
+/* Count one connection less. Its slot is released by connlimit_release(). */
 void connlimit_leave(struct connlimit *connlimit, struct connlimit_source *source);
 
 /* The number of connections that the source has now. */

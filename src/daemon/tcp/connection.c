@@ -18,8 +18,8 @@
 
 #define SCRATCH_SIZE (32 * 1024)
 
-/* The longest time between two runs of the idle timer: other workers may take slots meanwhile,
- * which shortens the timeout. */
+/* The idle timer runs at least this often, or at every 64th of the idle timeout if that is longer:
+ * meanwhile slots may have been taken, which shortens the timeout. */
 #define IDLE_CHECK SECOND
 
 /* However much a client has sent, its connection is useful for at most this long. */
@@ -77,10 +77,9 @@ static void note_activity(struct connection *c)
     }
 }
 
-static uint64_t idle_timeout_now(struct connections *set)
+static uint64_t idle_timeout_now(const struct connections *set)
 {
-    set->pressure = connlimit_pressure(set->connlimit);
-    return set->idle_timeout >> (2 * set->pressure);
+    return set->idle_timeout >> (2 * connlimit_pressure(set->connlimit));
 }
 
 static void arm_idle_timer(struct connections *set)
@@ -314,48 +313,16 @@ void connections_set_access(struct connections *set, const struct acl *access)
 
 /* ---- the beginning of a connection ---- */
 
-enum connection_outcome connection_new(struct connections *set, int fd, const struct addr *peer,
-                                       struct connection **created)
-{
-    struct connlimit_source *source;
-    struct connection *c;
-
-    if (!acl_allows(&set->access, peer)) {
-        refuse(fd);
-        note_denied(set, "refused", peer);
-        return CONNECTION_DENIED;
-    }
-    source = connlimit_enter(set->connlimit, peer);
-    if (!source && errno == EUSERS) {
-        refuse(fd);
-        note_source_full(set, peer);
-        return CONNECTION_SOURCE_FULL;
-    }
-    c = source ? malloc(sizeof *c) : NULL;
-    if (!c) {
-        if (source)
-            connlimit_leave(set->connlimit, source);
-        refuse(fd);
-        errno = ENOMEM;
-        return CONNECTION_NO_MEMORY;
-    }
-    c->set = set;
-    c->source = source;
-    echo_init(&c->echo, fd);
-    *created = c;
-    return CONNECTION_NEW;
-}
-
 static void log_beginning(const struct connection *c)
 {
     struct addr peer = {.len = sizeof peer.in6};
     char text[ADDR_STRLEN];
 
-    if (log_enabled(LEVEL_DEBUG) && getpeername(c->io.fd, &peer.sa, &peer.len) == 0)
+    if (getpeername(c->io.fd, &peer.sa, &peer.len) == 0)
         log_debug("tcp: connection %d from %s", c->io.fd, addr_print(&peer, text));
 }
 
-int connection_begin(struct connection *c)
+enum connection_outcome connection_begin_waiting(struct connection *c)
 {
     struct connections *set = c->set;
 
@@ -366,20 +333,52 @@ int connection_begin(struct connection *c)
         connection_discard(c);
         connlimit_release(set->connlimit);
         errno = saved;
-        return -1;
+        return CONNECTION_NO_MEMORY;
     }
     c->opened = c->last_activity = loop_now(set->loop);
     c->useful_until = 0;
     c->unacknowledged = 0;
     list_append(c);
     set->open++;
-    if (c == set->oldest || connlimit_pressure(set->connlimit) > set->pressure)
+    if (c == set->oldest)
         arm_idle_timer(set);
     stats_add(&set->stats->tcp_accepted, 1);
-    log_beginning(c);
+    if (log_enabled(LEVEL_DEBUG))
+        log_beginning(c);
     /* A client that has waited in the backlog has mostly sent something by now. */
     serve(&c->io, POLLIN);
-    return 0;
+    return CONNECTION_BEGUN;
+}
+
+enum connection_outcome connection_begin(struct connections *set, int fd, const struct addr *peer,
+                                         struct connection **waiting)
+{
+    enum connlimit_result result = CONNLIMIT_NO_MEMORY;
+    struct connection *c;
+
+    if (!acl_allows(&set->access, peer)) {
+        refuse(fd);
+        note_denied(set, "refused", peer);
+        return CONNECTION_DENIED;
+    }
+    c = malloc(sizeof *c);
+    if (c)
+        result = connlimit_enter(set->connlimit, peer, &c->source);
+    if (result == CONNLIMIT_SOURCE_FULL || result == CONNLIMIT_NO_MEMORY) {
+        refuse(fd);
+        free(c);
+        errno = ENOMEM;
+        if (result == CONNLIMIT_NO_MEMORY)
+            return CONNECTION_NO_MEMORY;
+        note_source_full(set, peer);
+        return CONNECTION_SOURCE_FULL;
+    }
+    c->set = set;
+    echo_init(&c->echo, fd);
+    if (result == CONNLIMIT_ENTERED)
+        return connection_begin_waiting(c);
+    *waiting = c;
+    return CONNECTION_NO_SLOT;
 }
 
 /* Closed without a word, or reset. Octets that arrived before a reset can still be read, but

@@ -14,7 +14,7 @@
 
 /* One worker's TCP connections: they begin, are served, time out and end. Times are nanoseconds.
  *
- * The more slots are taken, the sooner an idle connection ends: the idle timeout is a quarter while
+ * The more slots are taken, the sooner an idle connection ends: the idle timeout is a quarter once
  * half of the slots are taken, a sixteenth from 3/4, a 64th from 7/8. */
 
 /* A client protects its connection from eviction while it sends at least this many octets a
@@ -44,7 +44,6 @@ struct connections {
     struct connection *cursor; /* where evict's next walk starts; NULL: at the oldest */
     unsigned open;
     uint64_t idle_timeout; /* 0: never */
-    unsigned pressure;     /* connlimit_pressure() when the idle timer was last set */
     unsigned char *scratch;
     struct loop_timer idle_timer;
     void (*slot_freed)(struct connections *set);
@@ -68,32 +67,35 @@ void connections_set_idle_timeout(struct connections *set, uint64_t timeout);
  * that `access` refers to is borrowed. */
 void connections_set_access(struct connections *set, const struct acl *access);
 
-/* ---- one connection ---- */
+/* ---- the beginning ---- */
 
 enum connection_outcome {
-    CONNECTION_NEW,
+    CONNECTION_BEGUN,
     CONNECTION_DENIED,      /* access denies the peer */
     CONNECTION_SOURCE_FULL, /* its source has max-connections-per-source open */
+    CONNECTION_NO_SLOT,     /* all slots are taken */
     CONNECTION_NO_MEMORY    /* errno says more */
 };
 
-/* Make a connection of an accepted socket, if its peer may have one. It is not served yet and has
- * no slot. Takes ownership of fd: unless the outcome is CONNECTION_NEW, fd is closed and *created
- * is untouched. */
-enum connection_outcome connection_new(struct connections *set, int fd, const struct addr *peer,
-                                       struct connection **created);
+/* Begin a connection with an accepted socket. What the client has sent is answered before this
+ * returns, and the connection may have ended by then. Takes ownership of fd and closes it if the
+ * client is refused. CONNECTION_NO_SLOT: *waiting is a connection that has not begun. */
+enum connection_outcome connection_begin(struct connections *set, int fd, const struct addr *peer,
+                                         struct connection **waiting);
 
-/* Serve a new connection, which takes over a slot that the caller has. What the client has sent is
- * answered before this returns, and the connection may have ended by then. -1 with errno if the
- * loop cannot watch it: the connection and the slot are then given up. */
-int connection_begin(struct connection *c);
+/* ---- a connection that has not begun, for want of a slot ---- */
 
-/* For a new connection that had to wait for a slot. False if its client has left, or access has
- * come to deny it: the connection is then discarded. */
-bool connection_recheck(struct connection *c);
+/* Begin it after all. It takes over a slot that the caller has. Returns CONNECTION_BEGUN or
+ * CONNECTION_NO_MEMORY; then the connection and the slot are given up. */
+enum connection_outcome connection_begin_waiting(struct connection *waiting);
 
-/* Close a new connection that has never begun. */
-void connection_discard(struct connection *c);
+/* False if its client has left, or access has come to deny it: the connection is then discarded. */
+bool connection_recheck(struct connection *waiting);
+
+/* Close it. */
+void connection_discard(struct connection *waiting);
+
+/* ---- an open connection ---- */
 
 /* End a connection. Its slot is left to the caller, and slot_freed is not called. `reason` is for
  * the log. */

@@ -44,14 +44,9 @@ struct listener {
 
 /* ---- pausing ---- */
 
-static struct loop *loop_of(const struct listeners *listeners)
-{
-    return listeners->connections->loop;
-}
-
 static void pause_accepting(struct listeners *listeners, uint64_t duration)
 {
-    struct loop *loop = loop_of(listeners);
+    struct loop *loop = listeners->connections->loop;
 
     listeners->paused = true;
     /* If one cannot be set, its event comes again and is ignored. */
@@ -113,37 +108,19 @@ enum accept_result {
     ACCEPT_PAUSED  /* no slot, descriptor or memory: the listeners pause */
 };
 
-static bool take_slot(struct listeners *listeners)
+static enum accept_result note_kept(struct listeners *listeners, enum connection_outcome outcome)
 {
-    struct connections *set = listeners->connections;
-
-    return connlimit_reserve(set->connlimit) || evict_for_client(set);
-}
-
-static enum accept_result begin(struct listeners *listeners, struct connection *c)
-{
-    if (connection_begin(c) == 0)
+    if (outcome != CONNECTION_NO_MEMORY)
         return ACCEPT_DONE;
     note_starved(listeners, "keep");
     return ACCEPT_PAUSED;
 }
 
-static enum accept_result let_in(struct listeners *listeners, int fd, const struct addr *peer)
+/* Begin a connection that has no slot, in the slot of an evicted one, or let it wait. */
+static enum accept_result make_room_or_wait(struct listeners *listeners, struct connection *c)
 {
-    struct connection *c;
-
-    switch (connection_new(listeners->connections, fd, peer, &c)) {
-    case CONNECTION_NEW:
-        break;
-    case CONNECTION_DENIED:
-    case CONNECTION_SOURCE_FULL:
-        return ACCEPT_DONE;
-    case CONNECTION_NO_MEMORY:
-        note_starved(listeners, "keep");
-        return ACCEPT_PAUSED;
-    }
-    if (take_slot(listeners))
-        return begin(listeners, c);
+    if (evict_for_client(listeners->connections))
+        return note_kept(listeners, connection_begin_waiting(c));
     listeners->waiting = c;
     note_full(listeners);
     return ACCEPT_PAUSED;
@@ -176,9 +153,15 @@ static enum accept_result accept_one(struct listener *l)
     int fd = accept4(l->fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
     if (fd >= 0) {
+        enum connection_outcome outcome;
+        struct connection *c;
+
         if (l->lacks_options)
             socket_set_accepted_options(fd);
-        return let_in(l->owner, fd, &peer);
+        outcome = connection_begin(l->owner->connections, fd, &peer, &c);
+        if (outcome == CONNECTION_NO_SLOT)
+            return make_room_or_wait(l->owner, c);
+        return note_kept(l->owner, outcome);
     }
     if (errno == EAGAIN || errno == EWOULDBLOCK) {
         /* Clients that come from now on inherit the options, unless the listener is retired. */
@@ -224,13 +207,13 @@ static void stop_watching(struct listener *l)
     log_error("tcp: another process has shut down the socket of %s, and nobody is let in there "
               "until a reload finds it listening again",
               socket_print_own(l->fd, text));
-    loop_del(loop_of(l->owner), &l->io);
+    loop_del(l->owner->connections->loop, &l->io);
 }
 
 static void on_event(struct loop_io *io, short revents)
 {
     struct listener *l = container_of(io, struct listener, io);
-    uint64_t turn = loop_turn_number(loop_of(l->owner));
+    uint64_t turn = loop_turn_number(l->owner->connections->loop);
     bool is_shared = l->sharing_workers > 1;
     bool is_rush = turn - l->last_turn <= 1 || l->lacks_options;
 
@@ -260,7 +243,7 @@ void listeners_discard_waiting(struct listeners *listeners)
         connlimit_release(connlimit);
 }
 
-/* False if it still has to wait, or could not be kept. */
+/* False if the listeners still have to pause. */
 static bool retry_waiting(struct listeners *listeners)
 {
     struct connlimit *connlimit = listeners->connections->connlimit;
@@ -273,16 +256,14 @@ static bool retry_waiting(struct listeners *listeners)
             connlimit_release(connlimit);
         return true;
     }
-    if (has_slot || take_slot(listeners))
-        return begin(listeners, c) == ACCEPT_DONE;
-    listeners->waiting = c;
-    note_full(listeners);
-    return false;
+    if (has_slot || connlimit_reserve(connlimit))
+        return note_kept(listeners, connection_begin_waiting(c)) == ACCEPT_DONE;
+    return make_room_or_wait(listeners, c) == ACCEPT_DONE;
 }
 
 void listeners_resume(struct listeners *listeners)
 {
-    struct loop *loop = loop_of(listeners);
+    struct loop *loop = listeners->connections->loop;
 
     if (!listeners->paused || (listeners->waiting && !retry_waiting(listeners)))
         return;
@@ -305,7 +286,7 @@ void listeners_woken(struct listeners *listeners)
 static int watch(struct listener *l)
 {
     return (l->sharing_workers > 1 ? loop_add_shared : loop_add)(
-        loop_of(l->owner), &l->io, l->fd, l->owner->paused ? 0 : POLLIN, on_event);
+        l->owner->connections->loop, &l->io, l->fd, l->owner->paused ? 0 : POLLIN, on_event);
 }
 
 int listeners_add(struct listeners *listeners, int fd, unsigned sharing_workers)
@@ -348,7 +329,7 @@ static void drop(struct listener **link)
     struct listener *l = *link;
 
     *link = l->next;
-    loop_del(loop_of(l->owner), &l->io);
+    loop_del(l->owner->connections->loop, &l->io);
     free(l);
 }
 

@@ -26,11 +26,28 @@ static struct connlimit *new_connlimit(unsigned total, unsigned per_source)
     return connlimit;
 }
 
+/* The peer's source, or NULL if the connection was not counted. */
+static struct connlimit_source *enter_peer(struct connlimit *connlimit, const struct addr *peer)
+{
+    struct connlimit_source *source = NULL;
+
+    connlimit_enter(connlimit, peer, &source);
+    return source;
+}
+
 static struct connlimit_source *enter(struct connlimit *connlimit, const char *host)
 {
     struct addr peer = address(host, 40000);
 
-    return connlimit_enter(connlimit, &peer);
+    return enter_peer(connlimit, &peer);
+}
+
+static enum connlimit_result result_of(struct connlimit *connlimit, const char *host)
+{
+    struct addr peer = address(host, 40000);
+    struct connlimit_source *source;
+
+    return connlimit_enter(connlimit, &peer, &source);
 }
 
 static void as_many_slots_as_the_limit_can_be_reserved(void **state)
@@ -88,13 +105,25 @@ static void a_source_gets_its_share_and_no_more(void **state)
     (void)state;
     assert_non_null(source);
     assert_ptr_equal(enter(connlimit, "192.0.2.1"), source);
-    errno = 0;
-    assert_null(enter(connlimit, "192.0.2.1"));
-    assert_int_equal(errno, EUSERS);
+    assert_int_equal(result_of(connlimit, "192.0.2.1"), CONNLIMIT_SOURCE_FULL);
+    assert_int_equal(connlimit_open(connlimit), 2);
     assert_non_null(enter(connlimit, "192.0.2.2"));
     connlimit_leave(connlimit, source);
     assert_ptr_equal(enter(connlimit, "192.0.2.1"), source);
     assert_null(enter(connlimit, "192.0.2.1"));
+    connlimit_free(connlimit);
+}
+
+static void a_connection_without_a_slot_is_counted_all_the_same(void **state)
+{
+    struct connlimit *connlimit = new_connlimit(1, 2);
+
+    (void)state;
+    assert_int_equal(result_of(connlimit, "192.0.2.1"), CONNLIMIT_ENTERED);
+    assert_int_equal(result_of(connlimit, "192.0.2.1"), CONNLIMIT_NO_SLOT);
+    assert_int_equal(result_of(connlimit, "192.0.2.1"), CONNLIMIT_SOURCE_FULL);
+    assert_int_equal(result_of(connlimit, "192.0.2.2"), CONNLIMIT_NO_SLOT);
+    assert_int_equal(connlimit_open(connlimit), 1);
     connlimit_free(connlimit);
 }
 
@@ -104,9 +133,9 @@ static void the_port_does_not_make_another_source(void **state)
     struct addr peer = address("192.0.2.1", 1);
 
     (void)state;
-    assert_non_null(connlimit_enter(connlimit, &peer));
+    assert_non_null(enter_peer(connlimit, &peer));
     addr_set_port(&peer, 2);
-    assert_null(connlimit_enter(connlimit, &peer));
+    assert_null(enter_peer(connlimit, &peer));
     connlimit_free(connlimit);
 }
 
@@ -191,9 +220,9 @@ static void many_sources_are_kept_apart(void **state)
         struct addr peer = address("10.0.0.0", 1);
 
         peer.in.sin_addr.s_addr |= htonl(i);
-        sources[i] = connlimit_enter(connlimit, &peer);
+        sources[i] = enter_peer(connlimit, &peer);
         assert_non_null(sources[i]);
-        assert_null(connlimit_enter(connlimit, &peer));
+        assert_null(enter_peer(connlimit, &peer));
     }
     for (uint32_t i = 0; i < SOURCES; i += 2)
         connlimit_leave(connlimit, sources[i]);
@@ -201,7 +230,7 @@ static void many_sources_are_kept_apart(void **state)
         struct addr peer = address("10.0.0.0", 1);
 
         peer.in.sin_addr.s_addr |= htonl(i);
-        assert_int_equal(connlimit_enter(connlimit, &peer) != NULL, i % 2 == 0);
+        assert_int_equal(enter_peer(connlimit, &peer) != NULL, i % 2 == 0);
     }
     connlimit_free(connlimit);
 }
@@ -217,9 +246,8 @@ static void want_of_memory_is_an_error(void **state)
     assert_int_equal(errno, ENOMEM);
     connlimit = new_connlimit(100, 1);
     SCRIPT(malloc_script, -ENOMEM);
-    errno = 0;
-    assert_null(enter(connlimit, "192.0.2.1"));
-    assert_int_equal(errno, ENOMEM);
+    assert_int_equal(result_of(connlimit, "192.0.2.1"), CONNLIMIT_NO_MEMORY);
+    assert_int_equal(connlimit_open(connlimit), 0);
     assert_non_null(enter(connlimit, "192.0.2.1"));
     connlimit_free(connlimit);
 }
@@ -238,12 +266,6 @@ static _Atomic unsigned most_open;
 static _Atomic unsigned inside; /* connections of the one source */
 static _Atomic unsigned too_many;
 
-static void note_open(unsigned open)
-{
-    if (open > most_open)
-        most_open = open;
-}
-
 /* No assertion in here: cmocka's belong to the test's own thread. */
 static void *come_and_go(void *argument)
 {
@@ -253,18 +275,18 @@ static void *come_and_go(void *argument)
     peer.in.sin_addr.s_addr = htonl(0x0a000001);
     for (int i = 0; i < ROUNDS; i++) {
         struct connlimit_source *source;
+        enum connlimit_result result = connlimit_enter(connlimit, &peer, &source);
 
-        if (!connlimit_reserve(connlimit))
+        if (result == CONNLIMIT_SOURCE_FULL)
             continue;
-        source = connlimit_enter(connlimit, &peer);
-        if (source) {
-            if (atomic_fetch_add(&inside, 1) >= SHARE)
-                too_many++;
-            note_open(inside);
-            atomic_fetch_sub(&inside, 1);
-            connlimit_leave(connlimit, source);
-        }
-        connlimit_release(connlimit);
+        if (atomic_fetch_add(&inside, 1) >= SHARE || connlimit_open(connlimit) > SLOTS)
+            too_many++;
+        if (inside > most_open)
+            most_open = inside;
+        atomic_fetch_sub(&inside, 1);
+        connlimit_leave(connlimit, source);
+        if (result == CONNLIMIT_ENTERED)
+            connlimit_release(connlimit);
     }
     return NULL;
 }
@@ -282,12 +304,10 @@ static void threads_never_exceed_the_limits(void **state)
     assert_int_equal(too_many, 0);
     assert_in_range(most_open, 1, SHARE);
     assert_int_equal(connlimit_open(connlimit), 0);
-    for (int i = 0; i < SLOTS; i++)
-        assert_true(connlimit_reserve(connlimit));
-    assert_false(connlimit_reserve(connlimit));
     for (int i = 0; i < SHARE; i++)
         assert_non_null(enter(connlimit, "10.0.0.1"));
     assert_null(enter(connlimit, "10.0.0.1"));
+    assert_int_equal(connlimit_open(connlimit), SHARE);
     connlimit_free(connlimit);
 }
 
@@ -567,6 +587,7 @@ int main(void)
         cmocka_unit_test(nothing_is_admitted_before_limits_are_set),
         cmocka_unit_test(a_lowered_limit_lets_what_is_open_stay),
         cmocka_unit_test(a_source_gets_its_share_and_no_more),
+        cmocka_unit_test(a_connection_without_a_slot_is_counted_all_the_same),
         cmocka_unit_test(the_port_does_not_make_another_source),
         cmocka_unit_test(no_limit_per_source_still_counts),
         cmocka_unit_test(an_ipv6_source_is_a_64),

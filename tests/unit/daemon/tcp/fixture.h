@@ -152,13 +152,14 @@ static inline int accept_client(struct addr *peer)
     return last_accepted;
 }
 
-static inline struct connection *new_connection(void)
+/* A connection that has not begun: its client has connected, and there is no slot for it. */
+static inline struct connection *new_waiting_connection(void)
 {
     struct connection *c = NULL;
     struct addr peer;
     int fd = accept_client(&peer);
 
-    assert_int_equal(connection_new(&connections, fd, &peer, &c), CONNECTION_NEW);
+    assert_int_equal(connection_begin(&connections, fd, &peer, &c), CONNECTION_NO_SLOT);
     return c;
 }
 
@@ -166,10 +167,12 @@ static inline struct connection *new_connection(void)
 static inline int open_client_from(const char *source)
 {
     int client = connect_from(source);
-    struct connection *c = new_connection();
+    struct connection *waiting = NULL;
+    struct addr peer;
+    int fd = accept_client(&peer);
 
-    assert_true(connlimit_reserve(connlimit));
-    assert_int_equal(connection_begin(c), 0);
+    assert_int_equal(connection_begin(&connections, fd, &peer, &waiting), CONNECTION_BEGUN);
+    assert_null(waiting);
     return client;
 }
 

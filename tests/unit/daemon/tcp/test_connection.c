@@ -74,11 +74,13 @@ static void a_connection_answers_what_its_client_has_sent_when_it_begins(void **
 
     (void)state;
     assert_int_equal(send(client, "hello", 5, 0), 5);
-    c = new_connection();
+    set_limits(0, 0);
+    c = new_waiting_connection();
     assert_true(readable(last_accepted, PATIENCE_MS));
-    assert_int_equal(connlimit_open(connlimit), 0);
+    assert_int_equal(stats.tcp_accepted, 0);
+    set_limits(1, 0);
     assert_true(connlimit_reserve(connlimit));
-    assert_int_equal(connection_begin(c), 0);
+    assert_int_equal(connection_begin_waiting(c), CONNECTION_BEGUN);
     assert_int_equal(stats.tcp_accepted, 1);
     assert_int_equal(stats.tcp_echoes, 1);
     assert_int_equal(stats.tcp_octets, 5);
@@ -99,7 +101,7 @@ static enum connection_outcome outcome_of(const char *source, int *client)
 
     *client = connect_from(source);
     fd = accept_client(&peer);
-    outcome = connection_new(&connections, fd, &peer, &c);
+    outcome = connection_begin(&connections, fd, &peer, &c);
     error = errno;
     assert_null(c);
     assert_int_equal(open_descriptors(), before + 1);
@@ -168,15 +170,13 @@ static void without_memory_for_a_connection_nothing_is_left_behind(void **state)
 /* A shared descriptor makes the loop use its epoll set, where adding can fail. */
 static void a_connection_that_cannot_be_watched_gives_its_slot_back(void **state)
 {
-    int shared = open_listener(), client = connect_client();
-    struct connection *c = new_connection();
+    int shared = open_listener(), client;
     struct loop_io io;
 
     (void)state;
     assert_int_equal(loop_add_shared(&loop, &io, shared, 0, NULL), 0);
-    assert_true(connlimit_reserve(connlimit));
     SCRIPT(epoll_ctl_script, -ENOSPC);
-    assert_int_equal(connection_begin(c), -1);
+    assert_int_equal(outcome_of("127.0.0.1", &client), CONNECTION_NO_MEMORY);
     assert_int_equal(errno, ENOSPC);
     assert_int_equal(connlimit_open(connlimit), 0);
     assert_int_equal(stats.tcp_accepted, 0);
@@ -188,9 +188,11 @@ static void a_connection_that_cannot_be_watched_gives_its_slot_back(void **state
 static void a_client_that_has_left_before_it_got_a_slot_is_discarded(void **state)
 {
     int client = connect_client();
-    struct connection *c = new_connection();
+    struct connection *c;
 
     (void)state;
+    set_limits(0, 0);
+    c = new_waiting_connection();
     assert_true(connection_recheck(c));
     assert_int_equal(write(client, "x", 1), 1);
     assert_true(connection_recheck(c));
@@ -198,7 +200,7 @@ static void a_client_that_has_left_before_it_got_a_slot_is_discarded(void **stat
     assert_true(readable(last_accepted, PATIENCE_MS));
     assert_false(connection_recheck(c));
     client = connect_client();
-    c = new_connection();
+    c = new_waiting_connection();
     close(client);
     assert_true(readable(last_accepted, PATIENCE_MS));
     assert_false(connection_recheck(c));
@@ -209,9 +211,11 @@ static void a_client_that_comes_to_be_denied_before_it_got_a_slot_is_discarded(v
 {
     struct prefix_set *set = deny("127.0.0.1");
     int client = connect_client();
-    struct connection *c = new_connection();
+    struct connection *c;
 
     (void)state;
+    set_limits(0, 0);
+    c = new_waiting_connection();
     connections_set_access(&connections, &(struct acl){.set = set});
     assert_false(connection_recheck(c));
     assert_int_equal(stats.tcp_denied, 1);
@@ -463,7 +467,8 @@ static void the_idle_timeout_is_shorter_when_slots_are_scarce(void **state)
     assert_int_equal(open_connections(), 4);
     for (unsigned i = 5; i < 8; i++)
         clients[i] = open_client();
-    turn(2);
+    assert_int_equal(open_connections(), 7);
+    pass_time(&loop, SECOND);
     assert_int_equal(open_connections(), 4);
     assert_int_equal(stats.tcp_idle, 4);
     for (unsigned i = 0; i < 8; i++)
