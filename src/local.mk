@@ -28,9 +28,9 @@ libdaemon_sources = \
     src/daemon/admission/ratelimit.c src/daemon/admission/ratelimit.h \
     src/daemon/admission/rules.c src/daemon/admission/rules.h \
     src/daemon/admission/verdict.h \
+    src/daemon/conf/compare.c src/daemon/conf/compare.h \
     src/daemon/conf/conf.c src/daemon/conf/conf.h \
-    src/daemon/conf/conf_text.c src/daemon/conf/conf_text.h \
-    src/daemon/conf/conf_value.c src/daemon/conf/conf_value.h \
+    src/daemon/conf/parse.c src/daemon/conf/parse.h \
     src/daemon/os/landlock.c src/daemon/os/landlock.h \
     src/daemon/os/privileges.c src/daemon/os/privileges.h \
     src/daemon/os/sandbox.c src/daemon/os/sandbox.h \

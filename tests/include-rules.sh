@@ -27,7 +27,7 @@ tools/stream       probe net common
 reserved='
 <(poll|sys/epoll|sys/select)\.h>                    net/loop.h common/log.c probe/probe.c probe/tcp_stream.c probe/link_udp.c
 \<(p?poll|p?select|epoll_[a-z0-9]+)\(               net/loop.c common/log.c probe/probe.c
-<confuse\.h>                                        daemon/conf/conf.c
+<confuse\.h>                                        daemon/conf/parse.c
 <systemd/                                           daemon/os/service_manager.c
 <seccomp\.h>                                        daemon/os/seccomp.c
 <jansson\.h>                                        report/json.c

@@ -19,6 +19,7 @@
 #include "common/log.h"
 #include "common/util.h"
 #include "daemon/admission/connlimit.h"
+#include "daemon/conf/compare.h"
 #include "daemon/endpoints.h"
 #include "daemon/os/privileges.h"
 #include "daemon/os/sandbox.h"

@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "daemon/conf/conf.h"
+#include "daemon/conf/compare.h"
 
 #define MUST(condition) ((condition) ? (void)0 : abort())
 

@@ -41,6 +41,7 @@ unit_tests += \
     tests/unit/daemon/admission/test_ratelimit \
     tests/unit/daemon/admission/test_rules
 unit_tests += \
+    tests/unit/daemon/conf/test_compare \
     tests/unit/daemon/conf/test_conf
 unit_tests += \
     tests/unit/daemon/os/test_privileges \

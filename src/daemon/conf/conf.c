@@ -1,498 +1,362 @@
 /* SPDX-License-Identifier: ISC */
 #include "daemon/conf/conf.h"
 
-#include "common/util.h"
-#include "daemon/conf/conf_text.h"
-#include "daemon/conf/conf_value.h"
-
-#include <confuse.h>
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
-/* A file goes through three steps. text_survey() finds what libConfuse does not tell, and leaves a
- * text that libConfuse parses without complaint into strings. take_values() turns those, and the
- * defaults of keys not named, into the values of struct conf. Values that are wrong are noted with
- * the line that the survey found, so that every error of a file is reported at once. */
+#include "common/util.h"
+#include "daemon/conf/parse.h"
 
-#define MANY 1000000
-#define DAY  86400
+#define LIST_MAX     256    /* values of a list */
+#define PREFIXES_MAX 250000 /* values of a list of prefixes */
+#define AT(member)   offsetof(struct conf, member)
 
-#define CHANGE_MAX 200 /* octets of a value that is told of a change */
-
-struct key {
-    struct text_key text;
-    enum value_kind kind;
-    size_t offset; /* in struct conf */
-    unsigned min, max;
-    bool needs_restart;
-    const char *defaults[3]; /* a NULL ends the list */
-};
-
-#define AT(member) offsetof(struct conf, member)
-
-/* The values are taken in this order, so a port precedes the addresses that it completes. */
 /* clang-format off */
-static const struct key keys[] = {
-    {{"user", TOP, 0}, USER, AT(user), 0, 0, true, {"nobody"}},
-    {{"group", TOP, 0}, GROUP, AT(group), 0, 0, true, {NULL}},
-    {{"workers", TOP, 0}, NUMBER, AT(workers), 0, 256, true, {"0"}},
-    {{"busy-poll", TOP, 0}, NUMBER, AT(busy_poll), 0, MANY, false, {"0"}},
-    {{"sandbox", TOP, 0}, BOOLEAN, AT(sandbox), 0, 0, true, {"true"}},
-    {{"drain-timeout", TOP, 0}, NUMBER, AT(drain_timeout), 0, DAY, false, {"30"}},
-    {{"log.target", LOG, 0}, TARGET, AT(log_target), 0, 0, false, {"auto"}},
-    {{"log.level", LOG, 0}, LEVEL, AT(log_level), 0, 0, false, {"info"}},
-    {{"tcp.enabled", TCP, 0}, BOOLEAN, AT(tcp.enabled), 0, 0, false, {"true"}},
-    {{"tcp.port", TCP, 0}, NUMBER, AT(tcp.port), 1, 65535, false, {"7"}},
-    {{"tcp.listen", TCP, TEXT_LIST_MAX}, LISTEN, AT(tcp.listen), 0, 0, false, {"0.0.0.0", "::"}},
-    {{"tcp.backlog", TCP, 0}, NUMBER, AT(tcp.backlog), 1, 65535, false, {"4096"}},
-    {{"tcp.max-connections", TCP, 0}, NUMBER, AT(tcp.max_connections), 0, MANY, false, {"0"}},
-    {{"tcp.max-connections-per-source", TCP, 0}, NUMBER, AT(tcp.max_connections_per_source),
-     0, MANY, false, {"0"}},
-    {{"tcp.idle-timeout", TCP, 0}, NUMBER, AT(tcp.idle_timeout), 0, DAY, false, {"600"}},
-    {{"udp.enabled", UDP, 0}, BOOLEAN, AT(udp.enabled), 0, 0, false, {"true"}},
-    {{"udp.port", UDP, 0}, NUMBER, AT(udp.port), 1, 65535, false, {"7"}},
-    {{"udp.listen", UDP, TEXT_LIST_MAX}, LISTEN, AT(udp.listen), 0, 0, false, {"0.0.0.0", "::"}},
-    {{"udp.reflect-tos", UDP, 0}, BOOLEAN, AT(udp.reflect_tos), 0, 0, false, {"true"}},
-    {{"udp.answer-broadcast", UDP, 0}, BOOLEAN, AT(udp.answer_broadcast), 0, 0, false, {"false"}},
-    {{"udp.refuse-source-ports", UDP, TEXT_LIST_MAX}, PORTS, AT(udp.refuse_source_ports), 0, 0, false, {"0-1023"}},
-    {{"access.allow", ACCESS, TEXT_LONG_MAX}, PREFIXES, AT(access.allow), 0, 0, false, {NULL}},
-    {{"access.deny", ACCESS, TEXT_LONG_MAX}, PREFIXES, AT(access.deny), 0, 0, false, {NULL}},
-    {{"limits.udp-rate", LIMITS, 0}, NUMBER, AT(limits.udp_rate), 0, MANY, false, {"5000"}},
-    {{"limits.udp-burst", LIMITS, 0}, NUMBER, AT(limits.udp_burst), 0, MANY, false, {"10000"}},
-    {{"limits.ipv4-prefix", LIMITS, 0}, NUMBER, AT(limits.ipv4_prefix), 1, 32, false, {"32"}},
-    {{"limits.ipv6-prefix", LIMITS, 0}, NUMBER, AT(limits.ipv6_prefix), 1, 128, false, {"64"}},
-    {{"limits.table-size", LIMITS, 0}, NUMBER, AT(limits.table_size), 1024, 16777216, false, {"65536"}},
-    {{"limits.exempt", LIMITS, TEXT_LONG_MAX}, PREFIXES, AT(limits.exempt), 0, 0, false, {"127.0.0.0/8", "::1"}},
+const struct conf_key conf_keys[] = {
+    {"user", CONF_USER, AT(user), true, 0, 0, {"nobody"}},
+    {"group", CONF_GROUP, AT(group), true, 0, 0, {NULL}},
+    {"workers", CONF_NUMBER, AT(workers), true, 0, 256, {"0"}},
+    {"busy-poll", CONF_NUMBER, AT(busy_poll), false, 0, 1000000, {"0"}},
+    {"sandbox", CONF_BOOLEAN, AT(sandbox), true, 0, 0, {"true"}},
+    {"drain-timeout", CONF_NUMBER, AT(drain_timeout), false, 0, 86400, {"30"}},
+    {"log.target", CONF_TARGET, AT(log_target), false, 0, 0, {"auto"}},
+    {"log.level", CONF_LEVEL, AT(log_level), false, 0, 0, {"info"}},
+    {"tcp.enabled", CONF_BOOLEAN, AT(tcp.enabled), false, 0, 0, {"true"}},
+    {"tcp.port", CONF_NUMBER, AT(tcp.port), false, 1, 65535, {"7"}},
+    {"tcp.listen", CONF_LISTEN, AT(tcp.listen), false, 0, 0, {"0.0.0.0", "::"}},
+    {"tcp.backlog", CONF_NUMBER, AT(tcp.backlog), false, 1, 65535, {"4096"}},
+    {"tcp.max-connections", CONF_NUMBER, AT(tcp.max_connections), false, 0, 1000000, {"0"}},
+    {"tcp.max-connections-per-source", CONF_NUMBER, AT(tcp.max_connections_per_source), false, 0, 1000000, {"0"}},
+    {"tcp.idle-timeout", CONF_NUMBER, AT(tcp.idle_timeout), false, 0, 86400, {"600"}},
+    {"udp.enabled", CONF_BOOLEAN, AT(udp.enabled), false, 0, 0, {"true"}},
+    {"udp.port", CONF_NUMBER, AT(udp.port), false, 1, 65535, {"7"}},
+    {"udp.listen", CONF_LISTEN, AT(udp.listen), false, 0, 0, {"0.0.0.0", "::"}},
+    {"udp.reflect-tos", CONF_BOOLEAN, AT(udp.reflect_tos), false, 0, 0, {"true"}},
+    {"udp.answer-broadcast", CONF_BOOLEAN, AT(udp.answer_broadcast), false, 0, 0, {"false"}},
+    {"udp.refuse-source-ports", CONF_PORTS, AT(udp.refuse_source_ports), false, 0, 0, {"0-1023"}},
+    {"access.allow", CONF_PREFIXES, AT(access.allow), false, 0, 0, {NULL}},
+    {"access.deny", CONF_PREFIXES, AT(access.deny), false, 0, 0, {NULL}},
+    {"limits.udp-rate", CONF_NUMBER, AT(limits.udp_rate), false, 0, 1000000, {"5000"}},
+    {"limits.udp-burst", CONF_NUMBER, AT(limits.udp_burst), false, 0, 1000000, {"10000"}},
+    {"limits.ipv4-prefix", CONF_NUMBER, AT(limits.ipv4_prefix), false, 1, 32, {"32"}},
+    {"limits.ipv6-prefix", CONF_NUMBER, AT(limits.ipv6_prefix), false, 1, 128, {"64"}},
+    {"limits.table-size", CONF_NUMBER, AT(limits.table_size), false, 1024, 16777216, {"65536"}},
+    {"limits.exempt", CONF_PREFIXES, AT(limits.exempt), false, 0, 0, {"127.0.0.0/8", "::1"}},
 };
 /* clang-format on */
+const size_t conf_key_count = COUNT(conf_keys);
 
-/* A configuration on its way from text to struct. */
 struct loader {
-    struct text text;
-    struct text_key names[COUNT(keys)];
+    struct parser parser;
+    struct setting settings[COUNT(conf_keys)]; /* of each key */
     struct conf *conf;
-    bool any_account;
+    bool any_account;            /* see struct conf_overrides */
+    unsigned lines[2][LIST_MAX]; /* of the addresses of tcp.listen and udp.listen */
+    char allowed[256];
 };
-
-_Static_assert(COUNT(keys) <= TEXT_KEYS_MAX, "struct text has room for every key");
-
-static void *member(const struct conf *conf, const struct key *key)
-{
-    return (char *)conf + key->offset;
-}
 
 /* ---- values ---- */
 
-struct item {
-    const struct key *key;
-    unsigned line; /* 0: a default */
-    const char *value;
-    void *at; /* the member of struct conf */
-};
+/* Each of these takes a value into `at`, a member of struct conf. They return NULL, or what is
+ * wrong with the value. */
 
-static void refuse(struct loader *loader, const struct item *item, const char *allowed)
+#define NO_MEMORY "out of memory"
+
+static const char *take_boolean(struct loader *loader, const struct conf_key *key,
+                                const char *value, void *at)
 {
-    char buf[TEXT_SHOW_MAX + 4];
+    static const char *const words[] = {"true", "yes", "on", "false", "no", "off"};
 
-    text_fail(&loader->text, item->line, "%s: value \"%s\": %s", item->key->text.name,
-              text_show(buf, item->value, strlen(item->value)), allowed);
-}
-
-/* Decimal digits only: no sign, space or fraction, and no leading zero, which C reads as octal. */
-static bool parse_digits(const char *text, size_t length, unsigned max, unsigned *number)
-{
-    unsigned long value = 0;
-
-    if (length == 0 || length > 9 || (text[0] == '0' && length > 1))
-        return false;
-    for (size_t i = 0; i < length; i++) {
-        if (text[i] < '0' || text[i] > '9')
-            return false;
-        value = value * 10 + (unsigned long)(text[i] - '0');
-    }
-    *number = (unsigned)value;
-    return value <= max;
-}
-
-static void take_boolean(struct loader *loader, const struct item *item)
-{
-    int value = cfg_parse_boolean(item->value);
-
-    *(bool *)item->at = value != cfg_false;
-    if (value != cfg_true && value != cfg_false)
-        refuse(loader, item, "must be true or false (or yes or no, on or off)");
-}
-
-static void take_number(struct loader *loader, const struct item *item)
-{
-    unsigned *number = item->at;
-    char allowed[TEXT_SHOW_MAX * 2];
-
-    if (parse_digits(item->value, strlen(item->value), item->key->max, number) &&
-        *number >= item->key->min)
-        return;
-    /* Something valid, so that addresses are still checked when their port is wrong. */
-    *number = item->key->min;
-    snprintf(allowed, sizeof allowed, "must be a decimal number from %u to %u%s", item->key->min,
-             item->key->max, item->value[0] == '0' ? ", without leading zeros" : "");
-    refuse(loader, item, allowed);
-}
-
-/* The default account may be missing: that matters only to a daemon that root starts. */
-static void take_account(struct loader *loader, const struct item *item)
-{
-    char **name = item->at;
-    bool check = item->line && !loader->any_account;
-
-    if (check && item->key->kind == USER && !getpwnam(item->value))
-        refuse(loader, item, "no such user: must be the name of one in passwd(5)");
-    if (check && item->key->kind == GROUP && !getgrnam(item->value))
-        refuse(loader, item, "no such group: must be the name of one in group(5)");
-    *name = strdup(item->value);
-    if (!*name)
-        text_fail(&loader->text, item->line, "%s: out of memory", item->key->text.name);
-}
-
-static void take_address(struct loader *loader, const struct item *item)
-{
-    struct conf_listen *listen = item->at, grown = *listen;
-    unsigned port =
-        item->key->text.section == TCP ? loader->conf->tcp.port : loader->conf->udp.port;
-    struct addr addr;
-
-    if (addr_parse(item->value, (uint16_t)port, &addr) < 0) {
-        refuse(loader, item,
-               errno == ENODEV   ? "there is no such network interface on this host"
-               : errno == ERANGE ? "the port must be a number from 1 to 65535"
-                                 : "must be an IPv4 or IPv6 address, with a port or without, as in "
-                                   "\"192.0.2.1\", \"[2001:db8::1]:7007\", \"fe80::1%eth0\"");
-        return;
-    }
-    /* Only bind(2) would tell, with EINVAL. */
-    if (addr.sa.sa_family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&addr.in6.sin6_addr) &&
-        addr.in6.sin6_scope_id == 0) {
-        refuse(loader, item,
-               "a link-local address must name its interface, as in \"fe80::1%eth0\"");
-        return;
-    }
-    if (addr.sa.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&addr.in6.sin6_addr)) {
-        refuse(loader, item, "an IPv4 address in IPv6 clothes: write it as IPv4");
-        return;
-    }
-    for (size_t i = 0; i < listen->count; i++) {
-        if (addr_overlap(&listen->addr[i], &addr)) {
-            refuse(loader, item, "must not repeat or overlap another address of the list");
-            return;
+    (void)loader, (void)key;
+    for (size_t i = 0; i < COUNT(words); i++) {
+        if (strcasecmp(value, words[i]) == 0) {
+            *(bool *)at = i < 3;
+            return NULL;
         }
     }
-    grown.addr = realloc(listen->addr, (listen->count + 1) * sizeof addr);
-    if (!grown.addr) {
-        text_fail(&loader->text, item->line, "%s: out of memory", item->key->text.name);
-        return;
-    }
-    grown.addr[grown.count++] = addr;
-    *listen = grown;
+    return "must be true or false (or yes or no, on or off)";
 }
 
-static void take_ports(struct loader *loader, const struct item *item)
+/* A leading zero, which means octal to many programs, is refused. */
+static bool parse_decimal(const char *text, unsigned min, unsigned max, unsigned *number)
 {
-    struct conf_ports *ports = item->at;
-    size_t first_length = strcspn(item->value, "-");
-    const char *dash = item->value[first_length] == '-' ? item->value + first_length : NULL;
-    unsigned first = 0, last;
-    bool ok = parse_digits(item->value, first_length, 65535, &first);
+    uint64_t value;
 
-    last = first;
-    if (ok && dash)
-        ok = parse_digits(dash + 1, strlen(dash + 1), 65535, &last) && first <= last;
-    if (!ok) {
-        refuse(loader, item,
-               "must be a port or a rising range from 0 to 65535, as in \"7\", \"0-1023\"");
-        return;
+    if ((text[0] == '0' && text[1] != '\0') || !parse_number(text, max, &value) || value < min)
+        return false;
+    *number = (unsigned)value;
+    return true;
+}
+
+static const char *take_number(struct loader *loader, const struct conf_key *key, const char *value,
+                               void *at)
+{
+    if (parse_decimal(value, key->min, key->max, at))
+        return NULL;
+    snprintf(loader->allowed, sizeof loader->allowed, "must be a decimal number from %u to %u%s",
+             key->min, key->max, value[0] == '0' && value[1] ? ", without leading zeros" : "");
+    return loader->allowed;
+}
+
+/* The default account may be missing: only a daemon that root starts needs it. */
+static const char *take_account(struct loader *loader, const struct conf_key *key,
+                                const char *value, void *at)
+{
+    char **name = at;
+
+    if (loader->parser.line && !loader->any_account) {
+        if (key->kind == CONF_USER && !getpwnam(value))
+            return "no such user: must be the name of one in passwd(5)";
+        if (key->kind == CONF_GROUP && !getgrnam(value))
+            return "no such group: must be the name of one in group(5)";
     }
-    for (unsigned port = first; port <= last; port++)
+    free(*name);
+    *name = strdup(value);
+    return *name ? NULL : NO_MEMORY;
+}
+
+static const char *take_target(struct loader *loader, const struct conf_key *key, const char *value,
+                               void *at)
+{
+    (void)loader, (void)key;
+    return log_target_parse(value, at) == 0 ? NULL : "must be auto, stderr, journal or syslog";
+}
+
+static const char *take_level(struct loader *loader, const struct conf_key *key, const char *value,
+                              void *at)
+{
+    (void)loader, (void)key;
+    return log_level_parse(value, at) == 0 ? NULL : "must be error, warning, notice, info or debug";
+}
+
+/* Port 0 stands for the protocol's port, which may come later in the file. */
+static const char *take_address(struct loader *loader, const struct conf_key *key,
+                                const char *value, void *at)
+{
+    struct conf_listen *listen = at;
+    struct addr addr, *grown;
+
+    (void)key;
+    if (addr_parse(value, 0, &addr) < 0)
+        return errno == ENODEV   ? "there is no such network interface on this host"
+               : errno == ERANGE ? "the port must be a number from 1 to 65535"
+                                 : "must be an IPv4 or IPv6 address, with a port or without, as in "
+                                   "\"192.0.2.1\", \"[2001:db8::1]:7007\", \"fe80::1%eth0\"";
+    if (addr.sa.sa_family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&addr.in6.sin6_addr) &&
+        addr.in6.sin6_scope_id == 0)
+        return "a link-local address must name its interface, as in \"fe80::1%eth0\"";
+    if (addr.sa.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&addr.in6.sin6_addr))
+        return "is an IPv4 address in IPv6 form: write it as IPv4";
+    grown = reallocarray(listen->addr, listen->count + 1, sizeof addr);
+    if (!grown)
+        return NO_MEMORY;
+    loader->lines[listen == &loader->conf->udp.listen][listen->count] = loader->parser.line;
+    grown[listen->count++] = addr;
+    listen->addr = grown;
+    return NULL;
+}
+
+static const char *take_ports(struct loader *loader, const struct conf_key *key, const char *value,
+                              void *at)
+{
+    struct conf_ports *ports = at;
+    size_t length = strcspn(value, "-");
+    char first[6] = "";
+    unsigned low, high;
+
+    (void)loader, (void)key;
+    memcpy(first, value, length < sizeof first ? length : 0);
+    if (!parse_decimal(first, 0, 65535, &low) ||
+        !parse_decimal(value[length] ? value + length + 1 : first, low, 65535, &high))
+        return "must be a port or a rising range from 0 to 65535, as in \"7\", \"0-1023\"";
+    for (unsigned port = low; port <= high; port++)
         ports->bits[port / 8] |= (uint8_t)(1U << port % 8);
+    return NULL;
 }
 
-static void take_prefix(struct loader *loader, const struct item *item)
+static const char *take_prefix(struct loader *loader, const struct conf_key *key, const char *value,
+                               void *at)
 {
-    struct conf_prefixes *prefixes = item->at;
-    char allowed[TEXT_SHOW_MAX * 2], meant[PREFIX_STRLEN];
+    struct conf_prefixes *prefixes = at;
+    size_t count = prefixes->count;
+    char meant[PREFIX_STRLEN];
     struct prefix prefix;
+    int error = prefix_parse(value, &prefix) < 0 ? errno : 0;
 
-    if (prefix_parse(item->value, &prefix) == 0) {
-        prefixes->list[prefixes->count++] = prefix;
-    } else if (errno == EDOM) {
-        snprintf(allowed, sizeof allowed,
+    (void)key;
+    if (error == EDOM) {
+        snprintf(loader->allowed, sizeof loader->allowed,
                  "the address has bits set beyond the prefix: \"%s\" contains it",
                  prefix_print(&prefix, meant));
-        refuse(loader, item, allowed);
-    } else {
-        refuse(loader, item,
-               errno == ERANGE ? "a prefix has at most 32 bits of an IPv4 address and 128 of an "
+        return loader->allowed;
+    }
+    if (error != 0)
+        return error == ERANGE ? "a prefix has at most 32 bits of an IPv4 address and 128 of an "
                                  "IPv6 address"
                                : "must be an address or a prefix, as in \"192.0.2.1\", "
-                                 "\"192.0.2.0/24\", \"2001:db8::/32\"");
+                                 "\"192.0.2.0/24\", \"2001:db8::/32\"";
+    /* The room doubles whenever the count is a power of two. */
+    if ((count & (count - 1)) == 0) {
+        struct prefix *grown = reallocarray(prefixes->list, count ? 2 * count : 1, sizeof prefix);
+
+        if (!grown)
+            return NO_MEMORY;
+        prefixes->list = grown;
+    }
+    prefixes->list[prefixes->count++] = prefix;
+    return NULL;
+}
+
+static const char *(*const takers[])(struct loader *, const struct conf_key *, const char *,
+                                     void *) = {
+    [CONF_BOOLEAN] = take_boolean, [CONF_NUMBER] = take_number, [CONF_USER] = take_account,
+    [CONF_GROUP] = take_account,   [CONF_TARGET] = take_target, [CONF_LEVEL] = take_level,
+    [CONF_LISTEN] = take_address,  [CONF_PORTS] = take_ports,   [CONF_PREFIXES] = take_prefix};
+
+static const unsigned list_max[] = {
+    [CONF_LISTEN] = LIST_MAX, [CONF_PORTS] = LIST_MAX, [CONF_PREFIXES] = PREFIXES_MAX};
+
+/* The list in the file replaces the default. */
+static void empty_list(enum conf_kind kind, void *at)
+{
+    struct conf_listen *listen = at;
+    struct conf_prefixes *prefixes = at;
+
+    if (kind == CONF_LISTEN) {
+        free(listen->addr);
+        *listen = (struct conf_listen){0};
+    } else if (kind == CONF_PREFIXES) {
+        free(prefixes->list);
+        *prefixes = (struct conf_prefixes){0};
+    } else if (kind == CONF_PORTS) {
+        *(struct conf_ports *)at = (struct conf_ports){0};
     }
 }
 
-/* False without memory, which has been reported. */
-static bool reserve_prefixes(struct loader *loader, const struct item *item, size_t count)
+static const char *take(struct parser *parser, struct setting *setting, const char *value)
 {
-    struct conf_prefixes *prefixes = item->at;
+    struct loader *loader = container_of(parser, struct loader, parser);
+    const struct conf_key *key = &conf_keys[setting - loader->settings];
+    void *at = (char *)loader->conf + key->offset;
 
-    prefixes->list = calloc(count ? count : 1, sizeof *prefixes->list);
-    if (!prefixes->list)
-        text_fail(&loader->text, item->line, "%s: out of memory", item->key->text.name);
-    return prefixes->list != NULL;
-}
-
-static void take_value(struct loader *loader, const struct item *item)
-{
-    switch (item->key->kind) {
-    case BOOLEAN:
-        take_boolean(loader, item);
-        break;
-    case NUMBER:
-        take_number(loader, item);
-        break;
-    case USER:
-    case GROUP:
-        take_account(loader, item);
-        break;
-    case TARGET:
-        if (log_target_parse(item->value, item->at) < 0)
-            refuse(loader, item, "must be auto, stderr, journal or syslog");
-        break;
-    case LEVEL:
-        if (log_level_parse(item->value, item->at) < 0)
-            refuse(loader, item, "must be error, warning, notice, info or debug");
-        break;
-    case LISTEN:
-        take_address(loader, item);
-        break;
-    case PORTS:
-        take_ports(loader, item);
-        break;
-    case PREFIXES:
-        take_prefix(loader, item);
-        break;
-    }
-}
-
-static void take_defaults(struct loader *loader, struct item *item)
-{
-    for (size_t i = 0; item->key->defaults[i]; i++) {
-        item->value = item->key->defaults[i];
-        take_value(loader, item);
-    }
-}
-
-static void take_found(struct loader *loader, struct item *item, const struct text_found *found,
-                       cfg_t *section)
-{
-    for (size_t i = 0; i < found->count; i++) {
-        item->line = found->lines[i];
-        item->value = cfg_getnstr(section, text_leaf(&item->key->text), (unsigned)i);
-        if (item->value)
-            take_value(loader, item);
-        else
-            text_fail(&loader->text, item->line, "%s: libConfuse lost a value",
-                      item->key->text.name);
-    }
-}
-
-static void take_values(struct loader *loader, cfg_t *cfg)
-{
-    for (size_t i = 0; i < COUNT(keys); i++) {
-        const struct key *key = &keys[i];
-        const struct text_found *found = &loader->text.found[i];
-        cfg_t *section =
-            key->text.section == TOP ? cfg : cfg_getsec(cfg, section_names[key->text.section]);
-        struct item item = {.key = key, .line = found->line, .at = member(loader->conf, key)};
-
-        if (key->kind == LISTEN)
-            ((struct conf_listen *)item.at)->is_default = !found->line;
-        if (key->kind == PREFIXES &&
-            !reserve_prefixes(loader, &item, found->line ? found->count : COUNT(key->defaults)))
-            continue;
-        if (found->line)
-            take_found(loader, &item, found, section);
-        else
-            take_defaults(loader, &item);
-    }
+    if (value)
+        return takers[key->kind](loader, key, value, at);
+    empty_list(key->kind, at);
+    return NULL;
 }
 
 /* ---- the whole ---- */
 
-/* text_survey() has said what there is to say. */
-static void be_quiet(cfg_t *cfg, const char *format, va_list args)
-{
-    (void)cfg;
-    (void)format;
-    (void)args;
-}
-
-/* Every value is a string to libConfuse: its numbers are octal after a 0, and wrap. */
-static cfg_t *parse(const char *text)
-{
-    cfg_opt_t options[SECTION_COUNT][COUNT(keys) + SECTION_COUNT];
-    size_t used[SECTION_COUNT] = {0};
-    cfg_t *cfg;
-
-    for (size_t i = 0; i < COUNT(keys); i++) {
-        cfg_opt_t scalar = CFG_STR(text_leaf(&keys[i].text), NULL, CFGF_NODEFAULT);
-        cfg_opt_t list = CFG_STR_LIST(text_leaf(&keys[i].text), NULL, CFGF_NODEFAULT);
-        enum section s = keys[i].text.section;
-
-        options[s][used[s]++] = keys[i].text.list_max > 0 ? list : scalar;
-    }
-    for (enum section s = LOG; s < SECTION_COUNT; s++) {
-        options[s][used[s]] = (cfg_opt_t)CFG_END();
-        options[TOP][used[TOP]++] = (cfg_opt_t)CFG_SEC(section_names[s], options[s], CFGF_NONE);
-    }
-    options[TOP][used[TOP]] = (cfg_opt_t)CFG_END();
-    cfg = cfg_init(options[TOP], CFGF_NONE);
-    if (!cfg)
-        return NULL;
-    cfg_set_error_function(cfg, be_quiet);
-    if (cfg_parse_buf(cfg, text) != CFG_SUCCESS) {
-        cfg_free(cfg);
-        return NULL;
-    }
-    return cfg;
-}
-
-/* Where the file names the key whose value is the member at `at`. */
-static const struct text_found *found_at(const struct loader *loader, size_t at)
+/* The setting whose value is that member of struct conf. */
+static struct setting *setting_at(struct loader *loader, size_t offset)
 {
     size_t i = 0;
 
-    while (keys[i].offset != at)
+    while (conf_keys[i].offset != offset)
         i++;
-    return &loader->text.found[i];
+    return &loader->settings[i];
 }
 
-/* With a port from the command line, addresses that differed by nothing else become one. */
-static void finish_listen(struct loader *loader, enum section section, struct conf_listen *listen,
-                          bool enabled, unsigned port)
+/* Give addresses their ports. `port`, unless 0, goes to all of them, and those that it makes equal
+ * become one. */
+static void finish_listen(struct loader *loader, bool is_udp, unsigned port)
 {
-    const struct text_found *found =
-        found_at(loader, section == TCP ? AT(tcp.listen) : AT(udp.listen));
-    const struct text_found *found_port =
-        found_at(loader, section == TCP ? AT(tcp.port) : AT(udp.port));
+    struct conf *conf = loader->conf;
+    struct conf_listen *listen = is_udp ? &conf->udp.listen : &conf->tcp.listen;
+    struct setting *list = setting_at(loader, is_udp ? AT(udp.listen) : AT(tcp.listen));
+    struct setting *default_port = setting_at(loader, is_udp ? AT(udp.port) : AT(tcp.port));
+    unsigned own_port = is_udp ? conf->udp.port : conf->tcp.port;
     size_t kept = 0;
+    char buf[ADDR_STRLEN];
 
-    listen->line = found->line ? found->line : found_port->line;
-    if (enabled && found->line && found->count == 0)
-        text_fail(&loader->text, found->line,
-                  "%s.listen: value {}: at least one address must be given while %s is enabled",
-                  section_names[section], section_names[section]);
-    for (size_t i = 0; port && i < listen->count; i++) {
+    listen->line = list->line ? list->line : default_port->line;
+    listen->is_default = !list->line;
+    loader->parser.line = list->line;
+    if (list->line && list->count == 0 && (is_udp ? conf->udp.enabled : conf->tcp.enabled))
+        parse_fail_value(&loader->parser, list, PARSE_EMPTY,
+                         "an enabled protocol must have an address at least");
+    for (size_t i = 0; i < listen->count; i++) {
         struct addr addr = listen->addr[i];
-        bool repeated = false;
+        bool equal = false, overlap = false;
 
-        addr_set_port(&addr, (uint16_t)port);
+        if (port || addr_port(&addr) == 0)
+            addr_set_port(&addr, (uint16_t)(port ? port : own_port));
         for (size_t j = 0; j < kept; j++) {
-            if (addr_equal(&listen->addr[j], &addr)) {
-                repeated = true;
-            } else if (addr_overlap(&listen->addr[j], &addr)) {
-                text_fail(&loader->text, found->line,
-                          "%s.listen: addresses overlap once all have port %u",
-                          section_names[section], port);
-            }
+            equal |= addr_equal(&listen->addr[j], &addr);
+            overlap |= addr_overlap(&listen->addr[j], &addr);
         }
-        if (!repeated)
+        loader->parser.line = loader->lines[is_udp][i];
+        if (overlap && !(port && equal))
+            parse_fail_value(&loader->parser, list, addr_print(&addr, buf),
+                             "must not repeat or overlap another address of the list");
+        else if (!overlap)
             listen->addr[kept++] = addr;
     }
-    if (port)
-        listen->count = kept;
+    listen->count = kept;
 }
 
 static void finish(struct loader *loader, const struct conf_overrides *overrides)
 {
     struct conf *conf = loader->conf;
-    unsigned port = overrides ? overrides->port : 0;
+    struct setting *tcp = setting_at(loader, AT(tcp.enabled));
+    struct setting *udp = setting_at(loader, AT(udp.enabled));
+    struct setting *last = tcp->line > udp->line ? tcp : udp;
 
-    if (!conf->tcp.enabled && !conf->udp.enabled) {
-        unsigned tcp = found_at(loader, AT(tcp.enabled))->line;
-        unsigned udp = found_at(loader, AT(udp.enabled))->line;
-
-        text_fail(&loader->text, tcp > udp ? tcp : udp,
-                  "%s.enabled: value \"false\": tcp is off and udp is off, and one must be on",
-                  section_names[tcp > udp ? TCP : UDP]);
-    }
-    finish_listen(loader, TCP, &conf->tcp.listen, conf->tcp.enabled, port);
-    finish_listen(loader, UDP, &conf->udp.listen, conf->udp.enabled, port);
-    if (port)
-        conf->tcp.port = conf->udp.port = port;
+    loader->parser.line = last->line;
+    if (!conf->tcp.enabled && !conf->udp.enabled)
+        parse_fail_value(&loader->parser, last, "false",
+                         "tcp is off and udp is off, and one must be on");
+    finish_listen(loader, false, overrides ? overrides->port : 0);
+    finish_listen(loader, true, overrides ? overrides->port : 0);
+    if (overrides && overrides->port)
+        conf->tcp.port = conf->udp.port = overrides->port;
     if (overrides && overrides->log_level >= 0)
         conf->log_level = (enum log_level)overrides->log_level;
 }
 
-/* libConfuse 3.3 and its scanner crash or end the process for want of memory. Much the most that
- * they take is for lists, the shortest value of which, `"",`, comes to a hundred octets; nobody
- * else here takes any meanwhile. */
-static bool has_memory_for(const char *text)
-{
-    void *memory = malloc((1 << 20) + strlen(text) * 32);
-
-    free(memory);
-    return memory != NULL;
-}
-
 static void load(struct loader *loader, const struct conf_overrides *overrides)
 {
-    const char *text;
-    char nothing[] = "";
-    cfg_t *cfg;
+    struct parser *parser = &loader->parser;
 
-    for (size_t i = 0; i < COUNT(keys); i++)
-        loader->names[i] = keys[i].text;
-    loader->text.keys = loader->names;
-    loader->text.key_count = COUNT(keys);
-    if (loader->text.path)
-        text_read(&loader->text);
-    if (loader->text.errors)
-        return;
-    if (loader->text.path)
-        text_survey(&loader->text);
-    text = loader->text.path ? loader->text.chars : nothing;
-    if (!has_memory_for(text)) {
-        text_fail(&loader->text, 0, "out of memory");
-        return;
+    parser->settings = loader->settings;
+    parser->setting_count = COUNT(conf_keys);
+    parser->take = take;
+    for (size_t i = 0; i < COUNT(conf_keys); i++) {
+        struct setting *setting = &loader->settings[i];
+        const char *wrong;
+
+        setting->name = conf_keys[i].name;
+        setting->list_max = conf_keys[i].kind < COUNT(list_max) ? list_max[conf_keys[i].kind] : 0;
+        for (const char *const *value = conf_keys[i].defaults; *value; value++) {
+            wrong = take(parser, setting, *value);
+            if (wrong)
+                parse_fail_value(parser, setting, *value, wrong);
+        }
     }
-    cfg = parse(text);
-    if (!cfg) {
-        text_fail(&loader->text, 0, "libConfuse cannot parse it");
-        return;
-    }
-    take_values(loader, cfg);
+    if (parser->path)
+        parse_file(parser);
     finish(loader, overrides);
-    cfg_free(cfg);
 }
 
-static void report_errors(const struct text *text, conf_report *report, void *context)
+static void report_errors(const struct parser *parser, conf_report *report, void *context)
 {
-    const char *path = text->path ? text->path : "built-in defaults";
-    char line[4096 + TEXT_MESSAGE_MAX];
+    const char *path = parser->path ? parser->path : "built-in defaults";
+    char line[4096 + PARSE_MESSAGE_MAX], number[16];
 
-    for (size_t i = 0; i < text->errors && i < TEXT_ERRORS_MAX; i++) {
-        const struct text_error *error = &text->error[i];
-
-        if (error->line)
-            snprintf(line, sizeof line, "%s:%u: %s", path, error->line, error->message);
-        else
-            snprintf(line, sizeof line, "%s: %s", path, error->message);
+    for (size_t i = 0; i < parser->errors && i < PARSE_ERRORS_MAX; i++) {
+        snprintf(number, sizeof number, ":%u", parser->error[i].line);
+        snprintf(line, sizeof line, "%s%s: %s", path, parser->error[i].line ? number : "",
+                 parser->error[i].message);
         report(context, line);
     }
-    if (text->errors > TEXT_ERRORS_MAX) {
+    if (parser->errors > PARSE_ERRORS_MAX) {
         snprintf(line, sizeof line, "%s: and %zu more errors", path,
-                 text->errors - TEXT_ERRORS_MAX);
+                 parser->errors - PARSE_ERRORS_MAX);
         report(context, line);
     }
 }
@@ -509,16 +373,15 @@ struct conf *conf_load(const char *path, const struct conf_overrides *overrides,
         free(conf);
         return NULL;
     }
-    loader->text.path = path;
+    loader->parser.path = path;
     loader->conf = conf;
     loader->any_account = overrides && overrides->any_account;
     load(loader, overrides);
-    report_errors(&loader->text, report, context);
-    if (loader->text.errors) {
+    report_errors(&loader->parser, report, context);
+    if (loader->parser.errors) {
         conf_free(conf);
         conf = NULL;
     }
-    text_free(&loader->text);
     free(loader);
     return conf;
 }
@@ -537,34 +400,7 @@ void conf_free(struct conf *conf)
     free(conf);
 }
 
-/* ---- comparing ---- */
-
-/* A list may be of any length, and what a line of a log shows of it is not. */
-static const char *shorten(char *text)
+bool conf_ports_has(const struct conf_ports *ports, uint16_t port)
 {
-    if (!text)
-        return "?";
-    if (strlen(text) > CHANGE_MAX)
-        strcpy(text + CHANGE_MAX - 3, "...");
-    return text;
-}
-
-size_t conf_compare(const struct conf *before, const struct conf *after, conf_change *each,
-                    void *context)
-{
-    size_t changes = 0;
-
-    for (size_t i = 0; i < COUNT(keys); i++) {
-        char *old = value_print(keys[i].kind, member(before, &keys[i]));
-        char *new = value_print(keys[i].kind, member(after, &keys[i]));
-
-        /* Without memory for the text, a change that may be none is the lesser evil. */
-        if (!old || !new || strcmp(old, new) != 0) {
-            changes++;
-            each(context, keys[i].text.name, shorten(old), shorten(new), keys[i].needs_restart);
-        }
-        free(old);
-        free(new);
-    }
-    return changes;
+    return ports->bits[port / 8] >> port % 8 & 1;
 }

@@ -10,7 +10,7 @@
 #include "common/log.h"
 #include "common/prefix.h"
 
-/* The configuration: text in, one immutable struct out. The only user of libConfuse. */
+/* The configuration: a file's text in, one immutable struct out. The only user of libConfuse. */
 
 /* A set of ports: bit (port % 8) of octet (port / 8). */
 struct conf_ports {
@@ -19,11 +19,10 @@ struct conf_ports {
 
 /* Where one protocol is served. */
 struct conf_listen {
-    struct addr *addr; /* ports filled in; no two of them overlap */
+    struct addr *addr; /* with their ports; no two of them overlap */
     size_t count;
-    unsigned line;   /* of the file, for an error when a socket is opened: the list's, else the
-                        port's, else 0 */
-    bool is_default; /* not named by the file: an address family this host lacks is no error */
+    unsigned line; /* of the list in the file, else of the port, else 0: for an error of bind(2) */
+    bool is_default; /* the file names no address: a family that this host lacks is no error */
 };
 
 struct conf_prefixes {
@@ -50,19 +49,18 @@ struct conf_udp {
     struct conf_ports refuse_source_ports;
 };
 
-/* Who may be served. */
 struct conf_access {
     struct conf_prefixes allow;
     struct conf_prefixes deny;
 };
 
-/* How much one source may have. */
+/* Limits of one source. */
 struct conf_limits {
-    unsigned udp_rate;  /* datagrams a second; 0, here and below: no limit */
-    unsigned udp_burst; /* and at once */
+    unsigned udp_rate;  /* datagrams a second; 0: no limit */
+    unsigned udp_burst; /* datagrams at once; 0: no limit */
     unsigned ipv4_prefix;
     unsigned ipv6_prefix;
-    unsigned table_size;
+    unsigned table_size; /* sources that are remembered */
     struct conf_prefixes exempt;
 };
 
@@ -81,35 +79,51 @@ struct conf {
     struct conf_limits limits;
 };
 
-/* What the command line says over the file. */
-struct conf_overrides {
-    unsigned port;    /* 0: none; else every address of both protocols is served on it */
-    int log_level;    /* -1: none */
-    bool any_account; /* do not look up user and group: the sandbox keeps us from it */
+enum conf_kind {
+    CONF_BOOLEAN,
+    CONF_NUMBER,
+    CONF_USER,
+    CONF_GROUP,
+    CONF_TARGET,
+    CONF_LEVEL,
+    CONF_LISTEN,
+    CONF_PORTS,
+    CONF_PREFIXES
 };
 
-/* Told of each error in turn: "FILE:LINE: message", or "FILE: message" where no line is to blame;
- * ready to print, without newline. */
+struct conf_key {
+    const char *name; /* with its section, as in "tcp.port" */
+    enum conf_kind kind;
+    size_t offset; /* of the value in struct conf */
+    bool needs_restart;
+    unsigned min, max;       /* of a number */
+    const char *defaults[3]; /* values as a file has them; NULL ends them */
+};
+
+/* Every key. */
+extern const struct conf_key conf_keys[];
+extern const size_t conf_key_count;
+
+/* What the command line sets, whatever the file says. */
+struct conf_overrides {
+    unsigned port;    /* of every address of both protocols; 0: as the file says */
+    int log_level;    /* -1: as the file says */
+    bool any_account; /* do not look up user and group: the sandbox does not let us */
+};
+
+/* Is given each error in turn: "FILE:LINE: message", or "FILE: message" where no line is to blame.
+ * The message is printable and has no newline. */
 typedef void conf_report(void *context, const char *message);
 
-/* Read, check and return a configuration, with defaults for what it does not name; NULL if there
- * was any error, every one of which has been reported in the order of lines (beyond the first few
- * dozen only their number). `path` NULL stands for an empty file, `overrides` NULL for none. The
- * caller ends it with conf_free(). */
+/* Read and check a configuration; a key that is not in the file has its default. Returns NULL if
+ * there was an error. Errors are reported in the order of lines; beyond the first hundred only
+ * their number is. `path` NULL stands for an empty file, `overrides` NULL for none. The caller
+ * frees the result with conf_free(). */
 struct conf *conf_load(const char *path, const struct conf_overrides *overrides,
                        conf_report *report, void *context);
 
 /* NULL is allowed. */
 void conf_free(struct conf *conf);
-
-/* Told of a key that differs, with both values as text, cut short, and whether it takes effect only
- * at a restart. */
-typedef void conf_change(void *context, const char *key, const char *before, const char *after,
-                         bool needs_restart);
-
-/* Compare two configurations key by key. Returns how many differ. */
-size_t conf_compare(const struct conf *before, const struct conf *after, conf_change *each,
-                    void *context);
 
 bool conf_ports_has(const struct conf_ports *ports, uint16_t port);
 

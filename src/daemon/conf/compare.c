@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: ISC */
-#include "daemon/conf/conf_value.h"
+#include "daemon/conf/compare.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-#include "daemon/conf/conf.h"
-
-bool conf_ports_has(const struct conf_ports *ports, uint16_t port)
-{
-    return ports->bits[port / 8] >> port % 8 & 1;
-}
+#define TEXT_MAX 200 /* octets of a value that are shown */
 
 static void print_ports(FILE *out, const struct conf_ports *ports)
 {
@@ -46,7 +42,42 @@ static void print_prefixes(FILE *out, const struct conf_prefixes *prefixes)
         fprintf(out, "%s %s", i ? "," : "", prefix_print(&prefixes->list[i], buf));
 }
 
-char *value_print(enum value_kind kind, const void *at)
+static void print_value(FILE *out, enum conf_kind kind, const void *at)
+{
+    switch (kind) {
+    case CONF_BOOLEAN:
+        fputs(*(const bool *)at ? "true" : "false", out);
+        break;
+    case CONF_NUMBER:
+        fprintf(out, "%u", *(const unsigned *)at);
+        break;
+    case CONF_USER:
+    case CONF_GROUP:
+        fputs(*(char *const *)at ? *(char *const *)at : "the user's own", out);
+        break;
+    case CONF_TARGET:
+        fputs(log_target_name(*(const enum log_target *)at), out);
+        break;
+    case CONF_LEVEL:
+        fputs(log_level_name(*(const enum log_level *)at), out);
+        break;
+    case CONF_LISTEN:
+    case CONF_PORTS:
+    case CONF_PREFIXES:
+        fputs("{", out);
+        if (kind == CONF_LISTEN)
+            print_listen(out, at);
+        else if (kind == CONF_PORTS)
+            print_ports(out, at);
+        else
+            print_prefixes(out, at);
+        fputs(" }", out);
+        break;
+    }
+}
+
+/* Returns allocated text, NULL without memory. */
+static char *value_text(const struct conf *conf, const struct conf_key *key)
 {
     char *text = NULL;
     size_t size;
@@ -54,42 +85,38 @@ char *value_print(enum value_kind kind, const void *at)
 
     if (!out)
         return NULL;
-    switch (kind) {
-    case BOOLEAN:
-        fputs(*(const bool *)at ? "true" : "false", out);
-        break;
-    case NUMBER:
-        fprintf(out, "%u", *(const unsigned *)at);
-        break;
-    case USER:
-    case GROUP:
-        fputs(*(char *const *)at ? *(char *const *)at : "the user's own", out);
-        break;
-    case TARGET:
-        fputs(log_target_name(*(const enum log_target *)at), out);
-        break;
-    case LEVEL:
-        fputs(log_level_name(*(const enum log_level *)at), out);
-        break;
-    case LISTEN:
-        fputs("{", out);
-        print_listen(out, at);
-        fputs(" }", out);
-        break;
-    case PORTS:
-        fputs("{", out);
-        print_ports(out, at);
-        fputs(" }", out);
-        break;
-    case PREFIXES:
-        fputs("{", out);
-        print_prefixes(out, at);
-        fputs(" }", out);
-        break;
-    }
+    print_value(out, key->kind, (const char *)conf + key->offset);
     if (fclose(out) != 0) {
         free(text);
         return NULL;
     }
     return text;
+}
+
+static const char *shorten(char *text)
+{
+    if (!text)
+        return "?";
+    if (strlen(text) > TEXT_MAX)
+        strcpy(text + TEXT_MAX - 3, "...");
+    return text;
+}
+
+size_t conf_compare(const struct conf *before, const struct conf *after, conf_change *each,
+                    void *context)
+{
+    size_t changes = 0;
+
+    for (size_t i = 0; i < conf_key_count; i++) {
+        const struct conf_key *key = &conf_keys[i];
+        char *old = value_text(before, key), *new = value_text(after, key);
+
+        if (!old || !new || strcmp(old, new) != 0) {
+            changes++;
+            each(context, key->name, shorten(old), shorten(new), key->needs_restart);
+        }
+        free(old);
+        free(new);
+    }
+    return changes;
 }

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: ISC */
+#ifndef ECHOD_DAEMON_CONF_PARSE_H
+#define ECHOD_DAEMON_CONF_PARSE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* A file in the syntax of libConfuse as a series of values, and every error in it. The only user of
+ * libConfuse. */
+
+#define PARSE_VALUE_MAX   255 /* octets of a value */
+#define PARSE_ERRORS_MAX  100 /* errors that are reported one by one */
+#define PARSE_MESSAGE_MAX 512
+#define PARSE_OPTIONS_MAX 32 /* keys of a section, and sections */
+
+/* A key that may stand in the file. */
+struct setting {
+    const char *name;      /* with its section, as in "tcp.port" */
+    unsigned list_max;     /* values of a list; 0: the key has a single value */
+    unsigned line;         /* of the first value in the file; 0: the file does not set the key */
+    unsigned count;        /* values of a list in the file */
+    struct parser *parser; /* this and the rest: private */
+    bool ignored;
+    long slot;
+};
+
+struct parser {
+    const char *path;
+    struct setting *settings; /* those of a section stand together */
+    size_t setting_count;
+    /* Called with each value that the file gives to a key, and with NULL when a statement that sets
+     * the key begins. Returns NULL, or what is wrong with the value. */
+    const char *(*take)(struct parser *parser, struct setting *setting, const char *value);
+    unsigned line; /* of that value */
+    size_t errors;
+    struct {
+        unsigned line; /* 0: no line is to blame */
+        char message[PARSE_MESSAGE_MAX];
+    } error[PARSE_ERRORS_MAX]; /* the first errors, in the order of lines */
+    char *text;                /* this and the rest: private */
+    bool cut;
+    unsigned unknown_line;
+    char *unknown_value;
+    unsigned section_ends[PARSE_OPTIONS_MAX];
+};
+
+/* Read the file at parser->path and take its values. Every error of meaning is noted; an error of
+ * syntax is the last. What the caller has not set in *parser and its settings must be 0. */
+void parse_file(struct parser *parser);
+
+/* Note an error. */
+void parse_fail(struct parser *parser, unsigned line, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Note what is wrong with a value on parser->line. A value of PARSE_EMPTY is shown as "{}". */
+#define PARSE_EMPTY "\1"
+void parse_fail_value(struct parser *parser, const struct setting *setting, const char *value,
+                      const char *why);
+
+#endif
