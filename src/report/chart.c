@@ -221,10 +221,25 @@ static void lay_out(struct layout *layout, const struct bar bars[], unsigned row
     layout->bar = layout->columns > rest ? layout->columns - rest : 0;
 }
 
+/* In a column of six characters. */
+static const char *percent(const struct bar *bar, const struct layout *layout,
+                           char text[static DECIMAL_SIZE])
+{
+    double value = 100 * (double)bar->count / (double)layout->total;
+
+    if (bar->count > 0 && value < 0.005)
+        return "<0.01";
+    if (bar->count < layout->total && value >= 99.995)
+        return ">99.99";
+    snprintf(text, DECIMAL_SIZE, "%.2f", value);
+    return text;
+}
+
 static void put_bar(FILE *out, const struct layout *layout, const struct bar *bar)
 {
     char marks[MAX_LINE] = "";
     char line[2 * MAX_LINE];
+    char text[DECIMAL_SIZE];
     double part = (double)bar->count / (double)layout->largest;
     unsigned length = (unsigned)(part * layout->bar + 0.5);
     int n;
@@ -236,8 +251,7 @@ static void put_bar(FILE *out, const struct layout *layout, const struct bar *ba
     n = snprintf(line, sizeof line, "%-*s  %-*s %*" PRIu64, RANGE, bar->range, (int)layout->bar,
                  marks, (int)layout->count, bar->count);
     if (layout->percent)
-        snprintf(line + n, sizeof line - (size_t)n, "  %6.2f%%",
-                 100 * (double)bar->count / (double)layout->total);
+        snprintf(line + n, sizeof line - (size_t)n, "  %6s%%", percent(bar, layout, text));
     fprintf(out, "%.*s\n", (int)layout->columns, line);
 }
 
@@ -352,6 +366,7 @@ void chart_progress(FILE *out, const struct probe *probe, uint64_t now, unsigned
     struct line line = {.out = out, .left = columns};
     double rest = remaining(probe, now, elapsed);
     char text[CHART_TIME];
+    char decimal[DECIMAL_SIZE];
 
     put_part(&line, "%s", put_span(elapsed, text));
     put_part(&line, "%" PRIu64 " sent", counters->sent);
@@ -361,9 +376,10 @@ void chart_progress(FILE *out, const struct probe *probe, uint64_t now, unsigned
         put_part(&line, "%.*f/s", rate < 99.95 ? 1 : 0, rate);
     }
     if (chart_decided(probe) > 0)
-        put_part(&line, "%.2f%% lost", report_loss(chart_decided(probe), counters->received));
+        put_part(&line, "%s%% lost",
+                 report_loss_text(chart_decided(probe), counters->received, 3, decimal));
     if (probe->rtt.count > 0)
-        put_part(&line, "rtt %.3f ms", rtt_mean(&probe->rtt) / 1e6);
+        put_part(&line, "rtt %s ms", print_milliseconds(rtt_mean(&probe->rtt), decimal));
     /* A year is as good as for ever, and fits into an integer. */
     if (rest >= 0 && rest < 365 * 86400.0 * (double)SECOND)
         put_part(&line, "remaining %s", put_span((uint64_t)rest, text));

@@ -106,7 +106,7 @@ static struct state *state_of(struct report *report)
 /* With its last line end, and in one piece: jansson writes token by token. Takes the object. */
 static void put_object(const struct report *report, json_t *object, size_t flags)
 {
-    char *text = json_dumps(object, flags | JSON_REAL_PRECISION(10));
+    char *text = json_dumps(object, flags | JSON_REAL_PRECISION(15));
 
     json_decref(object);
     if (text) {

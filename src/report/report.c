@@ -54,6 +54,12 @@ double report_loss(uint64_t sent, uint64_t received)
     return sent == 0 ? 0 : 100.0 * (double)(sent - received) / (double)sent;
 }
 
+const char *report_loss_text(uint64_t sent, uint64_t received, unsigned digits,
+                             char text[static DECIMAL_SIZE])
+{
+    return print_percent(sent - received, sent > 0 ? sent : 1, digits, text);
+}
+
 unsigned report_counters(const struct probe *probe, struct report_counter list[REPORT_COUNTERS])
 {
     const struct probe_counters *counters = &probe->counters;
@@ -80,16 +86,24 @@ unsigned report_counters(const struct probe *probe, struct report_counter list[R
 
 void report_times(FILE *out, const struct rtt *rtt)
 {
-    fprintf(out, "min/avg/max/mdev = %.3f/%.3f/%.3f/%.3f ms", (double)rtt->min / 1e6,
-            rtt_mean(rtt) / 1e6, (double)rtt->max / 1e6, rtt_mdev(rtt) / 1e6);
+    char min[DECIMAL_SIZE];
+    char avg[DECIMAL_SIZE];
+    char max[DECIMAL_SIZE];
+    char mdev[DECIMAL_SIZE];
+
+    fprintf(out, "min/avg/max/mdev = %s/%s/%s/%s ms", print_milliseconds((double)rtt->min, min),
+            print_milliseconds(rtt_mean(rtt), avg), print_milliseconds((double)rtt->max, max),
+            print_milliseconds(rtt_mdev(rtt), mdev));
 }
 
 void report_status(const struct report *report)
 {
     const struct probe *probe = report->probe;
+    char text[DECIMAL_SIZE];
 
-    fprintf(report->err, "%" PRIu64 "/%" PRIu64 " packets, %.0f%% loss", probe->counters.received,
-            probe->counters.sent, report_loss(probe->counters.sent, probe->counters.received));
+    fprintf(report->err, "%" PRIu64 "/%" PRIu64 " packets, %s%% loss", probe->counters.received,
+            probe->counters.sent,
+            report_loss_text(probe->counters.sent, probe->counters.received, 2, text));
     if (probe->rtt.count > 0) {
         fputs(", ", report->err);
         report_times(report->err, &probe->rtt);

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "common/decimal.h"
 #include "probe/probe.h"
 
 /* What users and programs see of a run: results on `out`, troubles on `err`. Numbers come from the
@@ -62,6 +63,10 @@ int report_finish(struct report *report);
 
 /* Percent of the probes sent that were not received. */
 double report_loss(uint64_t sent, uint64_t received);
+
+/* The same as text, see print_percent(). */
+const char *report_loss_text(uint64_t sent, uint64_t received, unsigned digits,
+                             char text[static DECIMAL_SIZE]);
 
 /* Counters that users may want to know, in the order of the summary. */
 struct report_counter {

@@ -6,6 +6,8 @@
 #include <sys/ioctl.h>
 #include <sys/time.h>
 
+#include "common/decimal.h"
+#include "common/util.h"
 #include "report/chart.h"
 
 /* Headers of UDP and IP, for the size on the wire. */
@@ -17,18 +19,24 @@
 
 #define HISTOGRAM_ROWS 20
 
-static double milliseconds(double ns)
-{
-    return ns / 1e6;
-}
-
 /* Three significant digits are what a round trip is good for. */
 static void put_time(FILE *out, uint64_t ns)
 {
-    double ms = milliseconds((double)ns);
-    int digits = ms < 0.9995 ? 3 : ms < 9.995 ? 2 : ms < 99.95 ? 1 : 0;
+    double ms = (double)ns / MILLISECOND;
+    unsigned decimals = ms < 0.9995 ? 3 : ms < 9.995 ? 2 : ms < 99.95 ? 1 : 0;
+    char text[DECIMAL_SIZE];
 
-    fprintf(out, "%.*f ms", digits, ms);
+    fprintf(out, "%s ms", print_decimal(ms, decimals, text));
+}
+
+/* "0.022/0.054 ms" */
+static void put_times_of(FILE *out, const double times[], unsigned count)
+{
+    char text[DECIMAL_SIZE];
+
+    for (unsigned i = 0; i < count; i++)
+        fprintf(out, "%s%s", i > 0 ? "/" : "", print_milliseconds(times[i], text));
+    fputs(" ms", out);
 }
 
 /* "localhost (127.0.0.1)", or the address alone for anybody but the peer and where names are not
@@ -249,14 +257,15 @@ static void put_counters(const struct report *report, uint64_t elapsed)
     struct report_counter list[REPORT_COUNTERS];
     unsigned count = report_counters(probe, list);
     FILE *out = report->out;
+    char text[DECIMAL_SIZE];
 
     fprintf(out, "%" PRIu64 " packets transmitted, %" PRIu64 " received", counters->sent,
             counters->received);
     for (unsigned i = 0; i < count; i++)
         if (list[i].value > 0)
             fprintf(out, ", +%" PRIu64 " %s", list[i].value, list[i].text);
-    fprintf(out, ", %g%% packet loss, time %" PRIu64 "ms\n",
-            report_loss(counters->sent, counters->received), elapsed / 1000000);
+    fprintf(out, ", %s%% packet loss, time %" PRIu64 "ms\n",
+            report_loss_text(counters->sent, counters->received, 6, text), elapsed / MILLISECOND);
 }
 
 static void put_times(const struct report *report)
@@ -264,6 +273,7 @@ static void put_times(const struct report *report)
     const struct rtt *rtt = &report->probe->rtt;
     const struct rtt *connect = &report->probe->connect;
     FILE *out = report->out;
+    char text[DECIMAL_SIZE];
 
     if (rtt->count > 0) {
         fputs("rtt ", out);
@@ -271,36 +281,40 @@ static void put_times(const struct report *report)
         fputs(connect->count == 1 ? ", " : "\n", out);
     }
     if (connect->count == 1) {
-        fprintf(out, "connect %.3f ms\n", milliseconds((double)connect->min));
+        fprintf(out, "connect %s ms\n", print_milliseconds((double)connect->min, text));
     } else if (connect->count > 1) {
         fputs("connect ", out);
         report_times(out, connect);
         fputc('\n', out);
     }
     if (rtt->count > 1) {
-        fprintf(out, "p50/p90/p99/p99.9 = %.3f/%.3f/%.3f/%.3f ms, jitter %.3f ms",
-                milliseconds((double)rtt_quantile(rtt, 0.5)),
-                milliseconds((double)rtt_quantile(rtt, 0.9)),
-                milliseconds((double)rtt_quantile(rtt, 0.99)),
-                milliseconds((double)rtt_quantile(rtt, 0.999)), milliseconds(rtt_jitter(rtt)));
+        const double times[] = {(double)rtt_quantile(rtt, 0.5), (double)rtt_quantile(rtt, 0.9),
+                                (double)rtt_quantile(rtt, 0.99), (double)rtt_quantile(rtt, 0.999)};
+
+        fputs("p50/p90/p99/p99.9 = ", out);
+        put_times_of(out, times, COUNT(times));
+        fprintf(out, ", jitter %s ms", print_milliseconds(rtt_jitter(rtt), text));
         if (rtt->variations > 0)
-            fprintf(out, ", ipdv %.3f ms", milliseconds(rtt_ipdv(rtt)));
+            fprintf(out, ", ipdv %s ms", print_milliseconds(rtt_ipdv(rtt), text));
         fputc('\n', out);
     }
 }
 
 static void put_source_port(FILE *out, const struct probe_link *link)
 {
-    fprintf(out, "source port %u: %" PRIu64 " sent, %" PRIu64 " received, %g%% loss",
+    char text[DECIMAL_SIZE];
+
+    fprintf(out, "source port %u: %" PRIu64 " sent, %" PRIu64 " received, %s%% loss",
             (unsigned)link->port, link->sent, link->received,
-            report_loss(link->sent, link->received));
-    if (link->rtt.count > 0)
-        fprintf(out, ", min/p50/p90/p99/max = %.3f/%.3f/%.3f/%.3f/%.3f ms",
-                milliseconds((double)link->rtt.min),
-                milliseconds((double)rtt_quantile(&link->rtt, 0.5)),
-                milliseconds((double)rtt_quantile(&link->rtt, 0.9)),
-                milliseconds((double)rtt_quantile(&link->rtt, 0.99)),
-                milliseconds((double)link->rtt.max));
+            report_loss_text(link->sent, link->received, 6, text));
+    if (link->rtt.count > 0) {
+        const double times[] = {(double)link->rtt.min, (double)rtt_quantile(&link->rtt, 0.5),
+                                (double)rtt_quantile(&link->rtt, 0.9),
+                                (double)rtt_quantile(&link->rtt, 0.99), (double)link->rtt.max};
+
+        fputs(", min/p50/p90/p99/max = ", out);
+        put_times_of(out, times, COUNT(times));
+    }
     fputc('\n', out);
 }
 
@@ -332,10 +346,13 @@ static void put_worst(FILE *out, const struct probe *probe)
     }
     fputs("worst source ports:", out);
     for (unsigned i = 0; i < count; i++) {
-        fprintf(out, "%s %u (%g%% loss", i > 0 ? "," : "", (unsigned)worst[i]->port,
-                report_loss(worst[i]->sent, worst[i]->received));
+        char text[DECIMAL_SIZE];
+
+        fprintf(out, "%s %u (%s%% loss", i > 0 ? "," : "", (unsigned)worst[i]->port,
+                report_loss_text(worst[i]->sent, worst[i]->received, 6, text));
         if (worst[i]->rtt.count > 0)
-            fprintf(out, ", p99 %.3f ms", milliseconds((double)rtt_quantile(&worst[i]->rtt, 0.99)));
+            fprintf(out, ", p99 %s ms",
+                    print_milliseconds((double)rtt_quantile(&worst[i]->rtt, 0.99), text));
         fputc(')', out);
     }
     fputc('\n', out);
@@ -354,15 +371,19 @@ static void text_summary(struct report *report, uint64_t elapsed)
 {
     const struct probe *probe = report->probe;
     FILE *out = report->out;
+    char text[DECIMAL_SIZE];
 
     clear_progress(report);
     fprintf(out, "\n--- %s echo-probe statistics ---\n", report->host);
     put_counters(report, elapsed);
     put_times(report);
     if (probe->settings.window > 0 && elapsed > 0)
-        fprintf(out, "%.0f echoes/s\n", (double)probe->counters.received * 1e9 / (double)elapsed);
+        fprintf(
+            out, "%s echoes/s\n",
+            print_decimal((double)probe->counters.received * SECOND / (double)elapsed, 0, text));
     if (report->cpu >= 0)
-        fprintf(out, "%.2f us of CPU time an echo in process %ld\n", report->cpu, report->pid);
+        fprintf(out, "%s us of CPU time an echo in process %ld\n",
+                print_decimal(report->cpu, 2, text), report->pid);
     if (report->sources)
         put_sources(report);
     if (report->histogram) {

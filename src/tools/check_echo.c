@@ -167,12 +167,13 @@ static void set_alarm(uint64_t ns)
 static int resolve_in_time(const struct check_options *options, struct addr list[RESOLVE_MAX])
 {
     char why[RESOLVE_WHY];
+    char seconds[DECIMAL_SIZE];
     bool numeric;
     int count;
 
     snprintf(too_late, sizeof too_late,
-             "ECHO UNKNOWN - %.100s: the name service has not answered within %g s\n",
-             options->host, (double)options->limit / SECOND);
+             "ECHO UNKNOWN - %.100s: the name service has not answered within %s s\n",
+             options->host, print_seconds(options->limit, seconds));
     too_late_size = strlen(too_late);
     signal(SIGALRM, give_up);
     set_alarm(options->limit);
@@ -284,14 +285,15 @@ static void put_count(uint64_t count, const char *what)
 static void put_text(const struct check *check, const struct threshold_result *result)
 {
     const struct probe_counters *counters = &check->probe.counters;
+    char text[DECIMAL_SIZE];
 
     if (check->interrupted)
         printf("interrupted, ");
     else if (check->failed || check->closed || (counters->received == 0 && !is_wrong(counters)))
         printf("%s, ", reason(check));
     if (result->rta >= 0)
-        printf("rta %.3fms, ", result->rta / MILLISECOND);
-    printf("lost %.4g%%", result->loss);
+        printf("rta %sms, ", print_milliseconds(result->rta, text));
+    printf("lost %s%%", threshold_loss(result, 4, text));
     put_count(counters->corrupt, "corrupt");
     put_count(counters->truncated, "truncated");
     put_count(counters->wrong_source, "from a wrong source");
@@ -306,6 +308,7 @@ static void put_details(const struct check *check)
     const struct rtt *rtt = &probe->rtt;
     struct report_counter list[REPORT_COUNTERS];
     unsigned count = report_counters(probe, list);
+    char text[DECIMAL_SIZE];
 
     printf("%s to %s\n", check->options->ops->name, check->peer);
     printf("%" PRIu64 " sent, %" PRIu64 " received", probe->counters.sent,
@@ -316,7 +319,7 @@ static void put_details(const struct check *check)
     if (rtt->count > 0) {
         fputs("rtt ", stdout);
         report_times(stdout, rtt);
-        printf(", jitter %.3f ms\n", rtt_jitter(rtt) / MILLISECOND);
+        printf(", jitter %s ms\n", print_milliseconds(rtt_jitter(rtt), text));
     }
 }
 
@@ -326,9 +329,8 @@ static enum threshold_state put_result(const struct check *check)
     const struct probe *probe = &check->probe;
     const struct threshold_result result = {
         .rta = probe->counters.received > 0 ? rtt_mean(&probe->rtt) : -1,
-        .loss = probe->counters.sent > 0
-                    ? report_loss(probe->counters.sent, probe->counters.received)
-                    : 100};
+        .sent = probe->counters.sent,
+        .lost = probe->counters.sent - probe->counters.received};
     enum threshold_state state = judge(check, &result);
 
     printf("ECHO %s - %s: ", threshold_state_name(state), options->host);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/decimal.h"
 #include "common/util.h"
 #include "probe/probe.h"
 #include "probe/resolve.h"
@@ -250,11 +251,12 @@ static void put_statistics(struct tests *tests)
     const struct probe_counters *counters = &tests->probe.counters;
     size_t size = tests->options->settings.size;
     uint64_t lost = counters->sent - counters->received;
+    char text[DECIMAL_SIZE];
 
     puts("---");
     if (lost > 0)
-        printf("Warning: %" PRIu64 " message(s) lost (%" PRIu64 " %%)\n", lost,
-               100 * lost / counters->sent);
+        printf("Warning: %" PRIu64 " message(s) lost (%s %%)\n", lost,
+               print_percent(lost, counters->sent, 2, text));
     put_statistic("Minimum time", tests->rtt.min, size);
     put_statistic("Maximum time", tests->rtt.max, size);
     put_statistic("Average time", (uint64_t)rtt_mean(&tests->rtt), size);
@@ -269,12 +271,14 @@ static void put_timeouts(const struct tests *tests)
     uint64_t known = counters->received + counters->refused + counters->errors + counters->corrupt +
                      counters->truncated + counters->wrong_source;
 
+    char text[DECIMAL_SIZE];
+
     if (counters->sent <= known)
         return;
     put_target(tests->options);
-    fprintf(stderr, "Timeout: %" PRIu64 " of %" PRIu64 " tests had no echo after %g s\n",
+    fprintf(stderr, "Timeout: %" PRIu64 " of %" PRIu64 " tests had no echo after %s s\n",
             counters->sent - known, counters->sent,
-            (double)tests->options->settings.timeout / (double)SECOND);
+            print_seconds(tests->options->settings.timeout, text));
 }
 
 static int finish(struct tests *tests)

@@ -25,9 +25,23 @@ bool threshold_parse(const char *text, struct threshold *threshold)
     return *p == '\0' || (p[0] == '%' && p[1] == '\0');
 }
 
+/* In hundredths of a percent. */
+static double loss(const struct threshold_result *result)
+{
+    return result->sent > 0 ? THRESHOLD_ALL_LOST * (double)result->lost / (double)result->sent
+                            : THRESHOLD_ALL_LOST;
+}
+
 static bool reached(const struct threshold_result *result, const struct threshold *threshold)
 {
-    return result->rta >= (double)threshold->rta || 100 * result->loss >= threshold->loss;
+    return result->rta >= (double)threshold->rta || loss(result) >= threshold->loss;
+}
+
+const char *threshold_loss(const struct threshold_result *result, unsigned digits,
+                           char text[static DECIMAL_SIZE])
+{
+    return result->sent > 0 ? print_percent(result->lost, result->sent, digits, text)
+                            : print_percent(1, 1, digits, text);
 }
 
 enum threshold_state threshold_judge(const struct threshold_result *result,
@@ -42,12 +56,14 @@ enum threshold_state threshold_judge(const struct threshold_result *result,
 void threshold_performance(FILE *out, const struct threshold_result *result,
                            const struct threshold *warning, const struct threshold *critical)
 {
+    char text[DECIMAL_SIZE];
+
     /* By the guidelines U is a value that could not be determined. */
     if (result->rta < 0)
         fputs("rta=U", out);
     else
-        fprintf(out, "rta=%.3fms", result->rta / MILLISECOND);
-    fprintf(out, ";%.3f;%.3f;0; pl=%.4g%%;%g;%g;0;100", (double)warning->rta / MILLISECOND,
-            (double)critical->rta / MILLISECOND, result->loss, warning->loss / 100.0,
-            critical->loss / 100.0);
+        fprintf(out, "rta=%sms", print_milliseconds(result->rta, text));
+    fprintf(out, ";%.3f;%.3f;0; pl=%s%%;%g;%g;0;100", (double)warning->rta / MILLISECOND,
+            (double)critical->rta / MILLISECOND, threshold_loss(result, 4, text),
+            warning->loss / 100.0, critical->loss / 100.0);
 }

@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "common/decimal.h"
+
 /* What the monitoring-plugins guidelines ask of a check of round trips: states, thresholds and
  * performance data. */
 
@@ -29,9 +31,14 @@ bool threshold_parse(const char *text, struct threshold *threshold);
 
 /* What was measured. */
 struct threshold_result {
-    double rta;  /* nanoseconds; < 0: nothing came back */
-    double loss; /* percent */
+    double rta;    /* nanoseconds; < 0: nothing came back */
+    uint64_t sent; /* probes */
+    uint64_t lost; /* of those; all, if none could be sent */
 };
+
+/* The loss in percent, see print_percent(). */
+const char *threshold_loss(const struct threshold_result *result, unsigned digits,
+                           char text[static DECIMAL_SIZE]);
 
 enum threshold_state threshold_judge(const struct threshold_result *result,
                                      const struct threshold *warning,

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/decimal.h"
 #include "net/socket.h"
 
 /* No buffer holds all that can be under way to the peer and back, so both streams are digested. The
@@ -240,11 +241,12 @@ static void say_why_it_ended(const struct tcp_run *tcp)
 {
     const struct stream_run *run = &tcp->run;
     char peer[ADDR_STRLEN];
+    char text[DECIMAL_SIZE];
 
     addr_print(&run->settings->peer, peer);
     if (tcp->timed_out)
-        stream_run_say(run, "%s sent nothing back for %.3g s, and did not end the connection", peer,
-                       (double)run->settings->timeout / (double)SECOND);
+        stream_run_say(run, "%s sent nothing back for %s s, and did not end the connection", peer,
+                       print_seconds(run->settings->timeout, text));
     else if (tcp->error == ECONNRESET || tcp->error == EPIPE)
         stream_run_say(run, "%s reset the connection", peer);
     else if (tcp->error != 0)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/decimal.h"
 #include "probe/datagram.h"
 
 /* Two of the largest datagrams: there is always room to read on. */
@@ -190,9 +191,11 @@ static void send_line(struct udp_run *udp)
 
 static void lose_line(struct udp_run *udp)
 {
+    char text[DECIMAL_SIZE];
+
     udp->count.lost++;
-    stream_run_say(&udp->run, "line %" PRIu64 " did not come back within %.3g s",
-                   udp->current.number, (double)udp->run.settings->timeout / (double)SECOND);
+    stream_run_say(&udp->run, "line %" PRIu64 " did not come back within %s s", udp->current.number,
+                   print_seconds(udp->run.settings->timeout, text));
     drop_line(udp);
 }
 

@@ -292,6 +292,49 @@ static void one_reply_is_enough_for_statistics(void **state)
                   "rtt min/avg/max/mdev = 1.000/1.000/1.000/0.000 ms\n");
 }
 
+static void loss_is_0_or_100_percent_only_if_all_or_none_came_back(void **state)
+{
+    static const struct {
+        uint64_t sent;
+        uint64_t received;
+        const char *summary;
+        const char *status;
+    } cases[] = {
+        {1200000, 1199999, "0.0000833333", "0.000083"},
+        {1200000, 1, "99.99992", "99.99992"},
+        {3, 1, "66.6667", "67"},
+        {20000000, 1, "99.999995", "99.999995"},
+        {4, 3, "25", "25"},
+        {7, 0, "100", "100"},
+        {7, 7, "0", "0"},
+    };
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char line[200];
+
+        f->probe.counters =
+            (struct probe_counters){.sent = cases[i].sent, .received = cases[i].received};
+        report_summary(&f->report, 0);
+        snprintf(line, sizeof line, " received, %s%% packet loss, ", cases[i].summary);
+        assert_non_null(strstr(text_of(f->report.out, &f->out), line));
+        EVENT(f, .kind = PROBE_STATUS);
+        snprintf(line, sizeof line, " packets, %s%% loss", cases[i].status);
+        assert_non_null(strstr(text_of(f->report.err, &f->err), line));
+    }
+}
+
+static void a_time_that_is_not_zero_is_not_printed_as_zero(void **state)
+{
+    struct fixture *f = *state;
+
+    rtt_add(&f->probe.rtt, 400);
+    EVENT(f, .kind = PROBE_RECEIVED, .seq = 1, .size = 56, .time = 40);
+    ASSERT_OUT(f, "56 bytes from 127.0.0.1: udp_seq=1 time=0.00004 ms\n");
+    EVENT(f, .kind = PROBE_STATUS);
+    ASSERT_ERR(f, "0/0 packets, 0% loss, min/avg/max/mdev = 0.0004/0.0004/0.0004/0.000 ms\n");
+}
+
 static void summary_names_every_trouble(void **state)
 {
     struct fixture *f = *state;
@@ -600,6 +643,8 @@ int main(void)
         TEST(summary_of_a_clean_run),
         TEST(without_successive_replies_there_is_no_ipdv),
         TEST(one_reply_is_enough_for_statistics),
+        TEST(loss_is_0_or_100_percent_only_if_all_or_none_came_back),
+        TEST(a_time_that_is_not_zero_is_not_printed_as_zero),
         TEST(summary_names_every_trouble),
         TEST(summary_of_a_connection_that_ended_early),
         TEST(summary_of_nothing_does_not_divide_by_zero),

@@ -62,7 +62,8 @@ static void states_begin_at_their_thresholds(void **state)
     (void)state;
     for (size_t i = 0; i < COUNT(cases); i++) {
         const struct threshold_result result = {.rta = cases[i].ms * MILLISECOND,
-                                                .loss = cases[i].loss};
+                                                .sent = 1000,
+                                                .lost = (uint64_t)(10 * cases[i].loss + 0.5)};
 
         assert_int_equal(threshold_judge(&result, &warning, &critical), cases[i].expected);
     }
@@ -71,7 +72,7 @@ static void states_begin_at_their_thresholds(void **state)
 static void nothing_at_all_is_critical(void **state)
 {
     const struct threshold never = {.rta = THRESHOLD_MAX_RTA, .loss = THRESHOLD_ALL_LOST};
-    const struct threshold_result nothing = {.rta = -1, .loss = 0};
+    const struct threshold_result nothing = {.rta = -1, .sent = 1};
 
     (void)state;
     assert_int_equal(threshold_judge(&nothing, &never, &never), STATE_CRITICAL);
@@ -87,10 +88,10 @@ static void states_have_their_names_and_statuses(void **state)
     assert_int_equal(STATE_UNKNOWN, 3);
 }
 
-static void assert_performance(double rta, double loss, const struct threshold *from,
-                               const char *expected)
+static void assert_performance(double rta, uint64_t sent, uint64_t lost,
+                               const struct threshold *from, const char *expected)
 {
-    const struct threshold_result result = {.rta = rta, .loss = loss};
+    const struct threshold_result result = {.rta = rta, .sent = sent, .lost = lost};
     char *text = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
@@ -107,11 +108,11 @@ static void performance_data_is_that_of_check_icmp(void **state)
     const struct threshold fine = {.rta = 1500, .loss = 25};
 
     (void)state;
-    assert_performance(9000, 0, &warning, "rta=0.009ms;100.000;200.000;0; pl=0%;20;40;0;100");
-    assert_performance(12345678, 100.0 / 3, &warning,
+    assert_performance(9000, 5, 0, &warning, "rta=0.009ms;100.000;200.000;0; pl=0%;20;40;0;100");
+    assert_performance(12345678, 3, 1, &warning,
                        "rta=12.346ms;100.000;200.000;0; pl=33.33%;20;40;0;100");
-    assert_performance(0, 20, &fine, "rta=0.000ms;0.002;200.000;0; pl=20%;0.25;40;0;100");
-    assert_performance(-1, 100, &warning, "rta=U;100.000;200.000;0; pl=100%;20;40;0;100");
+    assert_performance(0, 5, 1, &fine, "rta=0.000ms;0.002;200.000;0; pl=20%;0.25;40;0;100");
+    assert_performance(-1, 0, 0, &warning, "rta=U;100.000;200.000;0; pl=100%;20;40;0;100");
 }
 
 int main(void)
