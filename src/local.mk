@@ -8,6 +8,7 @@ libcommon_sources = \
     src/common/decimal.c src/common/decimal.h \
     src/common/hash.c src/common/hash.h \
     src/common/log.c src/common/log.h \
+    src/common/mask.c src/common/mask.h \
     src/common/prefix.c src/common/prefix.h \
     src/common/reply_ttl.h \
     src/common/unix_dgram.c src/common/unix_dgram.h \

@@ -10,6 +10,7 @@
 
 #include "common/clock.h"
 #include "common/decimal.h"
+#include "common/mask.h"
 #include "common/util.h"
 
 /* getopt_long(3) returns the index in the table plus this for each long name. */
@@ -25,11 +26,15 @@
 void cli_refuse(const struct cli *cli, const char *format, ...)
 {
     va_list args;
+    char *message;
+    int length;
 
-    fputs(cli->prefix, stderr);
     va_start(args, format);
-    vfprintf(stderr, format, args);
+    length = vasprintf(&message, format, args);
     va_end(args);
+    fputs(cli->prefix, stderr);
+    if (length >= 0)
+        print_masked(stderr, message, (size_t)length, cli->masked ? cli->masked : "");
     fprintf(stderr, "\n%s", cli->hint);
     exit(cli->refused);
 }

@@ -44,6 +44,7 @@ struct cli_option {
 
 struct cli {
     const char *prefix;  /* begins each message: "echo-probe: " */
+    const char *masked;  /* characters that messages must not have, see mask.h; NULL: none */
     const char *hint;    /* the lines after it: "Try 'echo-probe --help'.\n" */
     const char *version; /* without the end of the line */
     const char *usage;   /* the help before the options */
@@ -67,7 +68,8 @@ cli_take cli_take_seconds;  /* decimal seconds; min, max and what is stored are 
 cli_take cli_take_help;     /* print the help and exit */
 cli_take cli_take_version;  /* print the version and exit */
 
-/* Say this on standard error, then the hint, and exit. */
+/* Say this on standard error, with all that could steer a terminal masked, then the hint, and exit.
+ */
 __attribute__((format(printf, 2, 3))) _Noreturn void cli_refuse(const struct cli *cli,
                                                                 const char *format, ...);
 

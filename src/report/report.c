@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "common/mask.h"
 #include "common/util.h"
 
 /* ---- the kinds ---- */
@@ -184,9 +185,11 @@ void report_error(FILE *out, const struct probe *probe, const struct addr *peer,
     char address[ADDR_STRLEN];
 
     fputs(strerror(error), out);
-    if (source)
-        fprintf(out, ": -I %s",
-                how->source.len != 0 ? addr_print_host(&how->source, address) : how->device);
+    if (source) {
+        fputs(": -I ", out);
+        print_masked_text(out, how->source.len != 0 ? addr_print_host(&how->source, address)
+                                                    : how->device);
+    }
     fprintf(out, "%s%s\n", hint[0] != '\0' ? ": " : "", hint);
 }
 
@@ -210,7 +213,9 @@ void report_closed(const struct report *report, const struct probe_event *event)
 void report_failure(const struct report *report, const struct probe_event *event)
 {
     if (event->text) {
-        fprintf(report->err, "echo-probe: %s\n", event->text);
+        fputs("echo-probe: ", report->err);
+        print_masked_text(report->err, event->text);
+        fputc('\n', report->err);
         return;
     }
     if (event->from) {

@@ -7,6 +7,7 @@
 #include <sys/time.h>
 
 #include "common/decimal.h"
+#include "common/mask.h"
 #include "common/util.h"
 #include "report/chart.h"
 
@@ -78,9 +79,10 @@ static void text_start(struct report *report)
     char address[ADDR_STRLEN];
     size_t size = report->probe->settings.size;
 
-    fprintf(report->out, "PROBE %s (%s) port %u %s %zu", report->host,
-            addr_print_host(report->peer, address), (unsigned)addr_port(report->peer),
-            report->ops->name, size);
+    fputs("PROBE ", report->out);
+    print_masked_text(report->out, report->host);
+    fprintf(report->out, " (%s) port %u %s %zu", addr_print_host(report->peer, address),
+            (unsigned)addr_port(report->peer), report->ops->name, size);
     if (report->ops->type == SOCK_DGRAM)
         fprintf(report->out, "(%zu)",
                 size + (report->peer->sa.sa_family == AF_INET ? HEADERS_IPV4 : HEADERS_IPV6));
@@ -116,15 +118,11 @@ static void put_verdict(const struct report *report, const struct probe_event *e
     }
 }
 
-/* What a stranger sent must not steer the terminal. */
 static void put_message(FILE *out, const uint8_t *octets, size_t size)
 {
     fputs(" \"", out);
-    for (size_t i = 0; octets && i < size; i++)
-        if (octets[i] >= ' ' && octets[i] < 0x7f && octets[i] != '"' && octets[i] != '\\')
-            fputc(octets[i], out);
-        else
-            fprintf(out, "\\x%02x", octets[i]);
+    if (octets)
+        print_masked(out, octets, size, "\"\\");
     fputc('"', out);
 }
 
@@ -374,7 +372,9 @@ static void text_summary(struct report *report, uint64_t elapsed)
     char text[DECIMAL_SIZE];
 
     clear_progress(report);
-    fprintf(out, "\n--- %s echo-probe statistics ---\n", report->host);
+    fputs("\n--- ", out);
+    print_masked_text(out, report->host);
+    fputs(" echo-probe statistics ---\n", out);
     put_counters(report, elapsed);
     put_times(report);
     if (probe->settings.window > 0 && elapsed > 0)

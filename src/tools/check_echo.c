@@ -11,6 +11,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "common/mask.h"
 #include "common/util.h"
 #include "probe/probe.h"
 #include "probe/resolve.h"
@@ -98,13 +99,16 @@ static const struct cli_option table[] = {
     {'h', "help", NULL, "print this help and exit", .take = cli_take_help},
 };
 
-/* Without a bar, behind which a monitor expects performance data. */
+/* A monitor takes what is behind a bar for performance data. */
+#define MASKED "|"
+
 #define USAGE                                                                                      \
     "Usage: check_echo -H HOST [-p PORT] [-w RTA,PL%] [-c RTA,PL%] [-n PACKETS]\n"                 \
     "           [-t SECONDS] [-s SIZE] [-4] [-6] [--tcp] [--udp] [-v] [-V] [-h]\n"
 
 static const struct cli cli = {
     .prefix = "ECHO UNKNOWN - ",
+    .masked = MASKED,
     .hint = USAGE,
     .version = "check_echo (" PACKAGE_NAME ") " PACKAGE_VERSION,
     .usage = USAGE "Check an echo service (RFC 862), every octet that comes back included.\n\n",
@@ -140,10 +144,16 @@ static void check_size(struct check_options *options, int family)
         options->settings.size = client_size(&cli, options->size, options->ops, family);
 }
 
+static void put_masked(const char *text)
+{
+    print_masked(stdout, text, strlen(text), MASKED);
+}
+
 /* ---- the time limit while names are resolved ---- */
 
 /* What the handler says: written before the signal can come. */
-static char too_late[200];
+#define LONGEST_HOST 100
+static char too_late[4 * LONGEST_HOST + 100];
 static size_t too_late_size;
 
 static void give_up(int signal)
@@ -163,25 +173,38 @@ static void set_alarm(uint64_t ns)
     setitimer(ITIMER_REAL, &timer, NULL);
 }
 
+static void write_too_late(const struct check_options *options)
+{
+    FILE *out = fmemopen(too_late, sizeof too_late, "w");
+    char text[DECIMAL_SIZE];
+
+    if (!out)
+        return;
+    fputs(cli.prefix, out);
+    print_masked(out, options->host, strnlen(options->host, LONGEST_HOST), MASKED);
+    fprintf(out, ": the name service has not answered within %s s\n",
+            print_seconds(options->limit, text));
+    fclose(out);
+    too_late_size = strlen(too_late);
+}
+
 /* The name service may take longer than the whole check may. */
 static int resolve_in_time(const struct check_options *options, struct addr list[RESOLVE_MAX])
 {
     char why[RESOLVE_WHY];
-    char seconds[DECIMAL_SIZE];
     bool numeric;
     int count;
 
-    snprintf(too_late, sizeof too_late,
-             "ECHO UNKNOWN - %.100s: the name service has not answered within %s s\n",
-             options->host, print_seconds(options->limit, seconds));
-    too_late_size = strlen(too_late);
+    write_too_late(options);
     signal(SIGALRM, give_up);
     set_alarm(options->limit);
     count = resolve(options->host, options->port, options->family, options->ops->type, list,
                     &numeric, why);
     set_alarm(0);
     if (count < 0) {
-        printf("%s%s\n", cli.prefix, why);
+        fputs(cli.prefix, stdout);
+        put_masked(why);
+        putchar('\n');
         exit(STATE_UNKNOWN);
     }
     return count;
@@ -310,7 +333,9 @@ static void put_details(const struct check *check)
     unsigned count = report_counters(probe, list);
     char text[DECIMAL_SIZE];
 
-    printf("%s to %s\n", check->options->ops->name, check->peer);
+    printf("%s to ", check->options->ops->name);
+    put_masked(check->peer);
+    putchar('\n');
     printf("%" PRIu64 " sent, %" PRIu64 " received", probe->counters.sent,
            probe->counters.received);
     for (unsigned i = 0; i < count; i++)
@@ -333,7 +358,9 @@ static enum threshold_state put_result(const struct check *check)
         .lost = probe->counters.sent - probe->counters.received};
     enum threshold_state state = judge(check, &result);
 
-    printf("ECHO %s - %s: ", threshold_state_name(state), options->host);
+    printf("ECHO %s - ", threshold_state_name(state));
+    put_masked(options->host);
+    fputs(": ", stdout);
     put_text(check, &result);
     putchar('|');
     threshold_performance(stdout, &result, &options->warning, &options->critical);

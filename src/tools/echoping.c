@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "common/decimal.h"
+#include "common/mask.h"
 #include "common/util.h"
 #include "probe/probe.h"
 #include "probe/resolve.h"
@@ -195,7 +196,11 @@ static void put_trouble(const struct probe_event *event)
 
 static void put_target(const struct test_options *options)
 {
-    fprintf(stderr, "echoping: %s port %s: ", options->host, options->port);
+    fputs("echoping: ", stderr);
+    print_masked_text(stderr, options->host);
+    fputs(" port ", stderr);
+    print_masked_text(stderr, options->port);
+    fputs(": ", stderr);
 }
 
 static bool on_event(void *context, const struct probe_event *event)
@@ -349,7 +354,9 @@ int main(int argc, char *argv[])
     count =
         resolve(options.host, options.port, options.family, options.ops->type, list, &numeric, why);
     if (count < 0) {
-        fprintf(stderr, "echoping: %s\n", why);
+        fputs("echoping: ", stderr);
+        print_masked_text(stderr, why);
+        fputc('\n', stderr);
         return EXIT_FAILURE;
     }
     check_size(&options, list[0].sa.sa_family);

@@ -9,6 +9,7 @@ functional_tests = \
     tests/functional/guard.py \
     tests/functional/json_output.py \
     tests/functional/manual.py \
+    tests/functional/masking.py \
     tests/functional/mtu.py \
     tests/functional/overload.py \
     tests/functional/probe.py \
