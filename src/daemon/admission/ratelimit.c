@@ -75,30 +75,34 @@ static uint64_t hash(const struct ratelimit *limit, const struct prefix *prefix)
 
 /* ---- life ---- */
 
+/* The budget of a network that is `larger` bits larger than a source: four times as much for every
+ * 8 bits, so 2^(larger/4) times. */
 static struct level new_level(const struct ratelimit_params *params, unsigned length,
-                              unsigned budgets)
+                              unsigned larger)
 {
+    static const uint64_t fourth_roots[] = {1024, 1218, 1448, 1722}; /* 1024 * 2^(n/4) */
     uint64_t interval = TICKS_PER_SECOND / params->rate;
+    uint64_t share = (interval * 1024 / fourth_roots[larger % 4]) >> larger / 4;
 
-    return (struct level){.length = length,
-                          .interval = interval / budgets,
-                          .depth = params->burst * interval - interval / budgets};
+    return (struct level){
+        .length = length, .interval = share, .depth = params->burst * interval - share};
 }
 
 static void set_levels(struct ratelimit *limit, const struct ratelimit_params *params)
 {
-    static const unsigned lengths[] = {64, 56, 48, 32};
-    unsigned budgets = 1, before = params->v6_length;
+    static const unsigned networks[] = {64, 56, 48, 32};
 
-    limit->v4 = new_level(params, params->v4_length, 1);
-    limit->v6[0] = new_level(params, params->v6_length, 1);
+    limit->v4 = new_level(params, params->v4_length, 0);
+    limit->v6[0] = new_level(params, params->v6_length, 0);
     limit->v6_levels = 1;
-    for (size_t i = 0; i < COUNT(lengths); i++) {
-        if (lengths[i] >= params->v6_length)
-            continue;
-        budgets *= before == 48 ? 16 : 4;
-        before = lengths[i];
-        limit->v6[limit->v6_levels++] = new_level(params, lengths[i], budgets);
+    for (size_t i = 0; i < COUNT(networks); i++) {
+        struct level level = {.interval = 0};
+
+        if (networks[i] < params->v6_length)
+            level = new_level(params, networks[i], params->v6_length - networks[i]);
+        /* 0: more than a datagram in each tick, which no link carries. */
+        if (level.interval > 0)
+            limit->v6[limit->v6_levels++] = level;
     }
 }
 

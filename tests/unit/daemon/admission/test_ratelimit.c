@@ -231,24 +231,43 @@ static void the_parts_of_an_ipv6_network_share_a_larger_budget(void **state)
     ratelimit_free(limit);
 }
 
-static void networks_grow_from_whatever_one_source_is(void **state)
+/* The source may have any length: 2^(n/4) budgets for a network that is n bits larger. */
+static void every_8_bits_of_a_network_allow_four_times_as_much(void **state)
+{
+    static const struct {
+        unsigned v6_length, octet, networks, answered;
+    } cases[] = {{48, 6, 100, 50},     {48, 4, 1000, 16 * 50},   {16, 2, 1000, 50},
+                 {72, 7, 256, 4 * 50}, {68, 7, 256, 2 * 50},     {66, 7, 256, 70},
+                 {65, 7, 256, 59},     {67, 7, 256, 84},         {80, 8, 1000, 16 * 50},
+                 {60, 6, 256, 2 * 50}, {128, 14, 400, 400 * 50}, {96, 10, 400, 256 * 50}};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct ratelimit_params params = usual;
+        struct ratelimit *limit;
+
+        params.size = 65536;
+        params.v6_length = cases[i].v6_length;
+        limit = new_limit(&params);
+        assert_int_equal(spread(limit, "2001:db8::1", cases[i].octet, cases[i].networks, 50),
+                         cases[i].answered);
+        ratelimit_free(limit);
+    }
+}
+
+/* 4^12 times a rate of a million: not even a tick for each. */
+static void a_network_with_more_than_any_link_carries_has_no_limit(void **state)
 {
     struct ratelimit_params params = usual;
     struct ratelimit *limit;
 
     (void)state;
-    params.v6_length = 48;
-    limit = new_limit(&params);
-    assert_int_equal(spread(limit, "2001:db8::1", 6, 100, 50), 50);
-    assert_int_equal(spread(limit, "2001:db9::1", 4, 1000, 50), 16 * 50);
-    ratelimit_free(limit);
+    params.size = 65536;
     params.v6_length = 128;
+    params.rate = 1000000;
+    params.burst = 1;
     limit = new_limit(&params);
-    assert_int_equal(spread(limit, "2001:db8::1", 14, 1000, 50), 4 * 50);
-    ratelimit_free(limit);
-    params.v6_length = 16;
-    limit = new_limit(&params);
-    assert_int_equal(spread(limit, "2001::", 2, 1000, 50), 50);
+    assert_int_equal(spread(limit, "2001:db8::1", 2, 200, 2), 200);
     ratelimit_free(limit);
 }
 
@@ -487,7 +506,8 @@ int main(void)
         cmocka_unit_test(one_in_sixteen_slips_through_beyond_the_rate),
         cmocka_unit_test(slips_of_all_sources_together_do_not_exceed_the_rate),
         cmocka_unit_test(the_parts_of_an_ipv6_network_share_a_larger_budget),
-        cmocka_unit_test(networks_grow_from_whatever_one_source_is),
+        cmocka_unit_test(every_8_bits_of_a_network_allow_four_times_as_much),
+        cmocka_unit_test(a_network_with_more_than_any_link_carries_has_no_limit),
         cmocka_unit_test(a_flood_of_strangers_restores_nobodys_budget),
         cmocka_unit_test(a_full_table_answers_no_more_than_its_size_times_a_budget),
         cmocka_unit_test(a_full_table_leaves_the_innocent_what_is_left),
