@@ -7,7 +7,7 @@ import time
 
 
 def processes_of(root):
-    """The process `root` and those that descend from it, as {pid: fields of its stat from the state on}."""
+    """The process `root` and its descendants: {pid: fields of /proc/PID/stat, beginning with the state}."""
     found = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -25,8 +25,8 @@ def processes_of(root):
 
 
 class Group:
-    """A control group of the servers, which accounts for every process of theirs, ended ones too. Where none can be made, `path`
-    is None, and their trees of processes are asked instead."""
+    """A control group for the servers. It counts the CPU time of all their processes, even of those that have ended. If none can
+    be made, `path` is None, and the CPU time of each process is read instead."""
 
     def __init__(self):
         self.path = None
@@ -51,7 +51,7 @@ class Group:
             (self.path / "cgroup.procs").write_text("0", "ascii")
 
     def cpu(self, root):
-        """Seconds of CPU time so far: only differences mean anything."""
+        """Seconds of CPU time so far; only the difference of two values has a meaning."""
         if not self.path:
             return cpu_of_tree(root)
         words = (self.path / self.file).read_text("ascii").split()
@@ -64,18 +64,18 @@ class Group:
             try:
                 self.path.rmdir()
                 break
-            except OSError:  # What was killed is still ending.
+            except OSError:  # A killed process is still ending.
                 time.sleep(0.02)
         self.path = None
 
 
 def cpu_of_tree(root):
-    """Seconds of CPU time of a process, its threads, its descendants and those that they waited for."""
+    """Seconds of CPU time of a process, its threads, its descendants, and the ended children that these waited for."""
     tick = os.sysconf("SC_CLK_TCK")
     total = 0.0
     for pid, stat in processes_of(root).items():
         total += (int(stat[13]) + int(stat[14])) / tick  # cutime, cstime
-        try:  # In nanoseconds where the kernel keeps them, or else in ticks.
+        try:  # Nanoseconds if the kernel counts them, otherwise ticks.
             threads = pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat")
             own = sum(int(path.read_text("ascii").split()[0]) for path in threads) / 1e9
         except (OSError, IndexError):
@@ -85,13 +85,13 @@ def cpu_of_tree(root):
 
 
 def resident(root):
-    """Octets of memory that a process and its descendants have, exactly."""
+    """Octets of resident memory of a process and its descendants, not rounded."""
     return sum(int(line.split()[1]) * 1024 for pid in processes_of(root)
                for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines() if line.startswith("Rss:"))
 
 
 def settled_cpu(group, root):
-    """The CPU time once it has stopped to grow, or after a second."""
+    """The CPU time when it has stopped growing, or after a second."""
     before = group.cpu(root)
     for _ in range(50):
         time.sleep(0.02)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* The fastest way to ask a UDP echo service that we know: one connected socket, `window` datagrams
- * under way, sendmmsg(2) and recvmmsg(2) and nothing else; what comes back is not even looked at.
- * Prints echoes a second.
+/* The fastest UDP echo client that we know: one connected socket, `window` datagrams in flight,
+ * only sendmmsg(2) and recvmmsg(2). It does not look at the replies. Prints echoes a second.
  *
  *   bare PORT WINDOW SECONDS      to 127.0.0.1, 64 octets each */
 #include <poll.h>
@@ -18,7 +17,7 @@ int main(int argc, char *argv[])
     static struct mmsghdr messages[MOST];
     struct sockaddr_in peer = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
-    int window, under_way = 0;
+    int window, in_flight = 0;
     double start, end;
     long received = 0;
 
@@ -39,18 +38,18 @@ int main(int argc, char *argv[])
     while (seconds() < end) {
         struct pollfd readable = {.fd = fd, .events = POLLIN};
         int sent =
-            under_way < window ? sendmmsg(fd, messages, (unsigned)(window - under_way), 0) : 0;
+            in_flight < window ? sendmmsg(fd, messages, (unsigned)(window - in_flight), 0) : 0;
         int got;
 
         if (sent > 0)
-            under_way += sent;
-        /* What is lost is made up for after a while. */
+            in_flight += sent;
+        /* After 10 ms without a reply those in flight count as lost. */
         if (poll(&readable, 1, 10) == 0)
-            under_way = 0;
+            in_flight = 0;
         got = recvmmsg(fd, messages, MOST, 0, NULL);
         if (got > 0) {
             received += got;
-            under_way = under_way > got ? under_way - got : 0;
+            in_flight = in_flight > got ? in_flight - got : 0;
         }
     }
     printf("%.0f\n", (double)received / (seconds() - start));

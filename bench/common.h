@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* What the programs of this folder share. */
+/* Functions that several programs of this folder use. */
 #ifndef BENCH_COMMON_H
 #define BENCH_COMMON_H
 
@@ -17,7 +17,7 @@ static inline _Noreturn void fail(const char *what)
     exit(1);
 }
 
-/* A decimal argument; whatever is not one, or out of bounds, ends the program. */
+/* A decimal argument. The program ends if it is no number or out of range. */
 static inline long number(const char *text, long least, long most)
 {
     char *end = NULL;
@@ -43,8 +43,8 @@ static inline double seconds(void)
     return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-/* A socket of this type, which may have SOCK_NONBLOCK, on every IPv4 address; it listens if it can.
- */
+/* A socket of this type, which may include SOCK_NONBLOCK, bound to the port on every IPv4 address.
+ * A stream socket listens. */
 static inline int bound(int type, const char *port)
 {
     struct sockaddr_in here = {

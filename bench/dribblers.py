@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""How long a client waits for its first echo while others hold every connection that echod may have, and dribble an octet a
+"""How long a new client waits for its first echo while other clients hold all connections that echod allows, and send an octet a
 second on each:
 
-    bench/dribblers.py BUILD [CONNECTIONS]      19000 if not said; as root, for the descriptors
+    bench/dribblers.py BUILD [CONNECTIONS]      19000 by default; as root, because it needs many descriptors
 """
 
 import os
@@ -16,11 +16,11 @@ import threading
 import time
 
 PORT = 20000 + os.getpid() % 10000
-SOURCES = 200  # addresses of 127/8, so that no single one is to blame
+SOURCES = 200  # addresses of 127/8, so that no source has many connections
 
 
 def dribble(clients, ended):
-    """Every connection gets an octet a second, and those that were closed are opened again, as an attacker would."""
+    """Sends an octet a second on every connection, and opens again those that echod has closed, as an attacker would."""
     while not ended.is_set():
         begin = time.monotonic()
         for number, client in enumerate(clients):
@@ -43,7 +43,7 @@ def connect(number):
     return client
 
 
-def newcomer():
+def new_client():
     """Seconds to connect and have an octet echoed."""
     begin = time.monotonic()
     with socket.create_connection(("127.0.0.1", PORT), timeout=60) as client:
@@ -70,8 +70,8 @@ def main(build, connections=19000):
                 dribbler = threading.Thread(target=dribble, args=(clients, ended))
                 dribbler.start()
                 time.sleep(3)
-                waits = sorted(newcomer() for _ in range(50) if not time.sleep(0.1))
-                print(f"{connections} dribbling connections: a newcomer's first echo after {waits[25] * 1000:.0f} ms "
+                waits = sorted(new_client() for _ in range(50) if not time.sleep(0.1))
+                print(f"{connections} slow connections: first echo of a new client after {waits[25] * 1000:.0f} ms "
                       f"(median of 50), {waits[-1] * 1000:.0f} ms at most")
             finally:
                 ended.set()

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: ISC */
-/* The least that an echo can cost: plain system calls, with no guard, no limits and no features.
+/* The least that an echo can cost: plain system calls, without checks, limits or features.
  *
  *   floor PORT HOW [SIZE]
  *
  * TCP: one        one connection after the other, blocking
  *      many       epoll_wait(2), then a read of up to SIZE octets and a write
- *      drain      the same, and again until nothing is left to be read
+ *      drain      the same, but reads and writes until nothing is left to read
  *      splice     epoll_wait(2), then splice(2) through a pipe of SIZE octets
  * UDP: datagram   one at a time
  *      datagrams  recvmmsg(2) and sendmmsg(2), with room for SIZE octets in each
  *
- * Serves until it is killed. Writing blocks: the client must read while it writes. */
+ * Serves until it is killed. Writes block, so a client must read while it writes. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -28,10 +28,10 @@
 
 static char octets[LARGEST];
 static size_t size = 262144;
-static int through[2];
+static int splice_pipe[2];
 
-/* Whether all of it was sent. */
-static bool give_back(int fd, ssize_t length)
+/* False if not everything could be sent. */
+static bool send_back(int fd, ssize_t length)
 {
     for (ssize_t sent = 0, n; sent < length; sent += n) {
         n = send(fd, octets + sent, (size_t)(length - sent), MSG_NOSIGNAL);
@@ -41,13 +41,13 @@ static bool give_back(int fd, ssize_t length)
     return true;
 }
 
-/* These return whether there may be more to come. */
+/* These return false if the connection must be closed. */
 
 static bool echo_once(int fd)
 {
     ssize_t got = recv(fd, octets, size, 0);
 
-    return got > 0 && give_back(fd, got);
+    return got > 0 && send_back(fd, got);
 }
 
 static bool echo_all(int fd)
@@ -55,7 +55,7 @@ static bool echo_all(int fd)
     ssize_t got;
 
     while ((got = recv(fd, octets, size, MSG_DONTWAIT)) > 0) {
-        if (!give_back(fd, got))
+        if (!send_back(fd, got))
             return false;
     }
     return got < 0 && errno == EAGAIN;
@@ -63,27 +63,27 @@ static bool echo_all(int fd)
 
 static void open_pipe(void)
 {
-    if (pipe(through) != 0 || fcntl(through[0], F_SETPIPE_SZ, (int)size) < 0)
+    if (pipe(splice_pipe) != 0 || fcntl(splice_pipe[0], F_SETPIPE_SZ, (int)size) < 0)
         fail("pipe");
 }
 
 static bool echo_spliced(int fd)
 {
-    ssize_t got = splice(fd, NULL, through[1], NULL, size, SPLICE_F_MOVE);
+    ssize_t got = splice(fd, NULL, splice_pipe[1], NULL, size, SPLICE_F_MOVE);
 
     for (ssize_t sent = 0, n; sent < got; sent += n) {
-        n = splice(through[0], NULL, fd, NULL, (size_t)(got - sent), SPLICE_F_MOVE);
+        n = splice(splice_pipe[0], NULL, fd, NULL, (size_t)(got - sent), SPLICE_F_MOVE);
         if (n <= 0) {
-            close(through[0]);
-            close(through[1]);
-            open_pipe(); /* The rest is nobody's. */
+            close(splice_pipe[0]);
+            close(splice_pipe[1]);
+            open_pipe(); /* The rest belonged to this client. */
             return false;
         }
     }
     return got > 0;
 }
 
-static void watch(int epoll, int fd)
+static void add_to_epoll(int epoll, int fd)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
 
@@ -91,12 +91,12 @@ static void watch(int epoll, int fd)
         fail("epoll_ctl");
 }
 
-static void serve(int listener, bool (*echo)(int fd))
+static void serve_with_epoll(int listener, bool (*echo)(int fd))
 {
     struct epoll_event events[EVENTS];
     int epoll = epoll_create1(0);
 
-    watch(epoll, listener);
+    add_to_epoll(epoll, listener);
     for (;;) {
         int count = epoll_wait(epoll, events, EVENTS, -1);
 
@@ -107,13 +107,13 @@ static void serve(int listener, bool (*echo)(int fd))
                 if (!echo(fd))
                     close(fd);
             } else if ((fd = accept(listener, NULL, NULL)) >= 0) {
-                watch(epoll, fd);
+                add_to_epoll(epoll, fd);
             }
         }
     }
 }
 
-static void one(int listener)
+static void one_by_one(int listener)
 {
     for (;;) {
         int fd = accept(listener, NULL, NULL);
@@ -125,21 +125,21 @@ static void one(int listener)
     }
 }
 
-static void many(int listener)
+static void read_once(int listener)
 {
-    serve(listener, echo_once);
+    serve_with_epoll(listener, echo_once);
 }
 
-static void drain(int listener)
+static void read_until_empty(int listener)
 {
-    serve(listener, echo_all);
+    serve_with_epoll(listener, echo_all);
 }
 
 static void spliced(int listener)
 {
     signal(SIGPIPE, SIG_IGN);
     open_pipe();
-    serve(listener, echo_spliced);
+    serve_with_epoll(listener, echo_spliced);
 }
 
 static void datagram(int fd)
@@ -177,7 +177,7 @@ static void datagrams(int fd)
         for (int sent = 0, n; sent < count; sent += n) {
             n = sendmmsg(fd, messages + sent, (unsigned)(count - sent), 0);
             if (n <= 0)
-                n = 1; /* An error is about the first; the others may pass. */
+                n = 1; /* The error concerns the first message only. */
         }
     }
 }
@@ -188,9 +188,9 @@ int main(int argc, char *argv[])
         const char *name;
         int type;
         void (*serve)(int fd);
-    } ways[] = {{"one", SOCK_STREAM, one},          {"many", SOCK_STREAM, many},
-                {"drain", SOCK_STREAM, drain},      {"splice", SOCK_STREAM, spliced},
-                {"datagram", SOCK_DGRAM, datagram}, {"datagrams", SOCK_DGRAM, datagrams}};
+    } ways[] = {{"one", SOCK_STREAM, one_by_one},         {"many", SOCK_STREAM, read_once},
+                {"drain", SOCK_STREAM, read_until_empty}, {"splice", SOCK_STREAM, spliced},
+                {"datagram", SOCK_DGRAM, datagram},       {"datagrams", SOCK_DGRAM, datagrams}};
 
     if (argc == 4)
         size = (size_t)number(argv[3], 1, LARGEST);

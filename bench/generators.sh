@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: ISC
-# Echo-probe as a load generator, which verifies every octet, against a loop of bare system calls that looks at nothing: echoes a
-# second from the same echod over loopback, in turn, and the median of their ratios.
+# Compares echo-probe, which verifies every octet, with a loop of bare system calls that verifies nothing. Both load the same echod
+# over loopback in turn. Prints their echoes a second, and the median of the ratios.
 #
 #   bench/generators.sh BUILD [ROUNDS]
 set -eu

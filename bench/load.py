@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""What loads a server: echo-probe, which verifies every echo, and bench/storm.c, which makes thousands of clients."""
+"""The load on a server: echo-probe, which verifies every echo, and bench/storm.c, which makes thousands of clients."""
 
 import json
 import subprocess
@@ -14,11 +14,11 @@ class Mode:
     title: str
     protocol: str
     options: tuple  # of echo-probe
-    floors: tuple  # words of bench/floor.c, for each that might be the best
+    floors: tuple  # arguments of bench/floor.c, one for each loop that might be the best
     size: int = 64
-    idle: int = 0  # connections that are open besides and silent
-    per_kib: bool = False  # the cost is ns a KiB, not us an echo
-    one_core: bool = False  # the server shares that of the load
+    idle: int = 0  # further connections that are open and silent
+    per_kib: bool = False  # the cost is in ns a KiB, not in us an echo
+    one_core: bool = False  # server and load run on the same core
 
     @property
     def unit(self):
@@ -30,7 +30,7 @@ def links(count, window=1):
 
 
 def start_probe(options, mode, duration, *more, core=None, host=HOST, first=()):
-    """An echo-probe under way; `more` are options of its own besides those of the mode, `first` words before its name."""
+    """Starts an echo-probe. `more` are options beside those of the mode; `first` is a command that starts echo-probe."""
     command = ["taskset", "-c", str(options.cores[1] if core is None else core), *first, str(options.build / "src/echo-probe"),
                "-f", "--json", "-W", "0.2" if mode.protocol == "udp" else "2", "-s", str(mode.size), "--duration", str(duration),
                *mode.options, *more, mode.protocol, host, str(PORT)]
@@ -38,7 +38,7 @@ def start_probe(options, mode, duration, *more, core=None, host=HOST, first=()):
 
 
 def end_probe(process, duration):
-    """The JSON document of an echo-probe, in which every echo is right."""
+    """Waits for an echo-probe and returns its JSON document. Trouble if an echo was wrong."""
     with process:
         try:
             out, err = process.communicate(timeout=duration + PATIENCE)
@@ -60,8 +60,8 @@ def probed(options, mode, duration, *more, **place):
 
 
 class Storm:
-    """Clients of bench/storm.c, which are there until the end of the with block; `seconds` is what they waited for, and
-    `echoes`, after the block, how many datagrams came back."""
+    """Clients of bench/storm.c, which exist until the end of the with block. `seconds` is the time until all were served;
+    `echoes`, after the block, is the number of datagrams that came back."""
 
     def __init__(self, options, *words):
         self.process = subprocess.Popen(["taskset", "-c", str(options.cores[1]), options.storm, HOST, str(PORT), *map(str, words)],

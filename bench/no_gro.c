@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* LD_PRELOAD it: a C library on whose kernel there is no UDP_GRO. */
+/* For LD_PRELOAD: setsockopt(2) behaves as on a kernel without UDP_GRO. */
 #include <errno.h>
 #include <netinet/udp.h>
 #include <sys/syscall.h>

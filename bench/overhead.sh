@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: ISC
-# What the guard and the sandbox cost: CPU time an echo of an echod that has both and one that has neither, over loopback, in
-# turn, and the median of their ratios. On one core (taskset -c 0), as waking another costs many times what is measured.
+# What admission (access list, rate limits, loop detection) and the sandbox cost. Loads in turn, over loopback, an echod with both
+# and an echod without them, and prints the median ratio of their CPU time for an echo. Run it on one core (taskset -c 0): waking
+# another core takes many times what is measured.
 #
 #   bench/overhead.sh BUILD [ROUNDS]
 set -eu
@@ -21,7 +22,7 @@ start() { # PORT NAME CONFIGURATION
     until "$build/src/echo-probe" -q -c 1 udp 127.0.0.1 "$1" >/dev/null 2>&1; do sleep 0.1; done
 }
 
-# So that every datagram is judged by the list and charged to its source, and none refused.
+# Every datagram is looked up in the access list and counted for its source, and none is refused.
 start $port with 'access { deny = { "192.0.2.0/24", "2001:db8::/32" } }
 limits { udp-rate = 1000000 udp-burst = 1000000 exempt = {} }'
 start $((port + 1)) without 'sandbox = false
@@ -40,5 +41,5 @@ for mode in "udp 1" "udp 64" "tcp 1"; do
         ratios+=("$(awk -v a="$with" -v b="$without" 'BEGIN { printf "%.3f", a / b }')")
     done
     printf '%s\n' "${ratios[@]}" | sort -n |
-        sed -n "$(((rounds + 1) / 2))s/^/$mode under way: with guard and sandbox, median of $rounds: /p"
+        sed -n "$(((rounds + 1) / 2))s/^/$mode in flight: with admission and sandbox, median of $rounds: /p"
 done

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* An echo server as one writes it with libev, to compare with: TCP and UDP over IPv4, until it
- * is killed.
+/* A plain echo server with libev, to compare with: TCP and UDP over IPv4. Serves until it is
+ * killed.
  *
  *   peer_ev PORT */
 #include <errno.h>
@@ -12,7 +12,7 @@
 
 #define SIZE 65536
 
-/* `pending` are octets that the client has not taken yet; nothing is read until it has. */
+/* `pending`: octets that the socket did not accept yet. Nothing is read while there are any. */
 struct client {
     ev_io io;
     char *pending;
@@ -21,7 +21,7 @@ struct client {
 
 static char octets[SIZE];
 
-static void drop(struct ev_loop *loop, struct client *client)
+static void close_client(struct ev_loop *loop, struct client *client)
 {
     ev_io_stop(loop, &client->io);
     close(client->io.fd);
@@ -29,23 +29,24 @@ static void drop(struct ev_loop *loop, struct client *client)
     free(client);
 }
 
-static void await(struct ev_loop *loop, struct client *client, int events)
+static void wait_for(struct ev_loop *loop, struct client *client, int events)
 {
     ev_io_stop(loop, &client->io);
     ev_io_set(&client->io, client->io.fd, events);
     ev_io_start(loop, &client->io);
 }
 
-static void keep(struct ev_loop *loop, struct client *client, const char *from, size_t length)
+static void write_later(struct ev_loop *loop, struct client *client, const char *from,
+                        size_t length)
 {
     client->pending = malloc(length);
     if (client->pending == NULL) {
-        drop(loop, client);
+        close_client(loop, client);
         return;
     }
     memcpy(client->pending, from, length);
     client->length = length;
-    await(loop, client, EV_WRITE);
+    wait_for(loop, client, EV_WRITE);
 }
 
 static void flush_pending(struct ev_loop *loop, struct client *client)
@@ -54,7 +55,7 @@ static void flush_pending(struct ev_loop *loop, struct client *client)
 
     if (sent < 0) {
         if (errno != EAGAIN)
-            drop(loop, client);
+            close_client(loop, client);
         return;
     }
     client->length -= (size_t)sent;
@@ -64,7 +65,7 @@ static void flush_pending(struct ev_loop *loop, struct client *client)
     }
     free(client->pending);
     client->pending = NULL;
-    await(loop, client, EV_READ);
+    wait_for(loop, client, EV_READ);
 }
 
 static void on_client(struct ev_loop *loop, ev_io *io, int events)
@@ -79,15 +80,16 @@ static void on_client(struct ev_loop *loop, ev_io *io, int events)
 
     if (got <= 0) {
         if (got == 0 || errno != EAGAIN)
-            drop(loop, client);
+            close_client(loop, client);
         return;
     }
     ssize_t sent = send(io->fd, octets, (size_t)got, MSG_NOSIGNAL);
 
     if (sent < 0 && errno != EAGAIN)
-        drop(loop, client);
+        close_client(loop, client);
     else if (sent < got)
-        keep(loop, client, octets + (sent < 0 ? 0 : sent), (size_t)(got - (sent < 0 ? 0 : sent)));
+        write_later(loop, client, octets + (sent < 0 ? 0 : sent),
+                    (size_t)(got - (sent < 0 ? 0 : sent)));
 }
 
 static void on_listener(struct ev_loop *loop, ev_io *io, int events)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* An echo server as one writes it with libuv, to compare with: TCP and UDP over IPv4, until it
- * is killed.
+/* A plain echo server with libuv, to compare with: TCP and UDP over IPv4. Serves until it is
+ * killed.
  *
  *   peer_uv PORT */
 #include <signal.h>
@@ -16,11 +16,11 @@ struct pending {
     char octets[];
 };
 
-/* Callbacks of one loop never overlap, and what could not be written at once is copied: one buffer
- * does for all. */
+/* One buffer for all clients: callbacks of one loop never overlap, and octets that could not be
+ * written at once are copied. */
 static char octets[SIZE];
 
-static void check(int status, const char *what)
+static void must(int status, const char *what)
 {
     if (status < 0) {
         fprintf(stderr, "%s: %s\n", what, uv_strerror(status));
@@ -40,7 +40,7 @@ static void on_closed(uv_handle_t *handle)
     free(handle);
 }
 
-static void drop(uv_stream_t *stream)
+static void close_client(uv_stream_t *stream)
 {
     if (!uv_is_closing((uv_handle_t *)stream))
         uv_close((uv_handle_t *)stream, on_closed);
@@ -54,7 +54,7 @@ static void on_written(uv_write_t *request, int status)
 
     free(request->data);
     if (status < 0)
-        drop(stream);
+        close_client(stream);
     else
         uv_read_start(stream, give_buffer, on_read);
 }
@@ -65,7 +65,7 @@ static void write_later(uv_stream_t *stream, const char *from, size_t length)
     uv_buf_t rest;
 
     if (pending == NULL) {
-        drop(stream);
+        close_client(stream);
         return;
     }
     memcpy(pending->octets, from, length);
@@ -74,7 +74,7 @@ static void write_later(uv_stream_t *stream, const char *from, size_t length)
     uv_read_stop(stream);
     if (uv_write(&pending->request, stream, &rest, 1, on_written) < 0) {
         free(pending);
-        drop(stream);
+        close_client(stream);
     }
 }
 
@@ -84,13 +84,13 @@ static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buffer)
     int sent;
 
     if (got < 0)
-        drop(stream);
+        close_client(stream);
     if (got <= 0)
         return;
     all = uv_buf_init(buffer->base, (unsigned)got);
     sent = uv_try_write(stream, &all, 1);
     if (sent < 0 && sent != UV_EAGAIN)
-        drop(stream);
+        close_client(stream);
     else if (sent < got)
         write_later(stream, buffer->base + (sent < 0 ? 0 : sent),
                     (size_t)(got - (sent < 0 ? 0 : sent)));
@@ -104,7 +104,7 @@ static void on_connection(uv_stream_t *listener, int status)
         return;
     uv_tcp_init(listener->loop, client);
     if (uv_accept(listener, (uv_stream_t *)client) < 0 || uv_tcp_nodelay(client, 1) < 0)
-        drop((uv_stream_t *)client);
+        close_client((uv_stream_t *)client);
     else
         uv_read_start((uv_stream_t *)client, give_buffer, on_read);
 }
@@ -133,12 +133,12 @@ int main(int argc, char *argv[])
         return 64;
     }
     signal(SIGPIPE, SIG_IGN);
-    check(uv_ip4_addr("0.0.0.0", (int)number(argv[1], 1, 65535), &here), "address");
-    check(uv_tcp_init(loop, &listener), "tcp");
-    check(uv_tcp_bind(&listener, (struct sockaddr *)&here, 0), "bind");
-    check(uv_listen((uv_stream_t *)&listener, 4096, on_connection), "listen");
-    check(uv_udp_init(loop, &datagrams), "udp");
-    check(uv_udp_bind(&datagrams, (struct sockaddr *)&here, UV_UDP_REUSEADDR), "bind");
-    check(uv_udp_recv_start(&datagrams, give_buffer, on_datagram), "receive");
+    must(uv_ip4_addr("0.0.0.0", (int)number(argv[1], 1, 65535), &here), "address");
+    must(uv_tcp_init(loop, &listener), "tcp");
+    must(uv_tcp_bind(&listener, (struct sockaddr *)&here, 0), "bind");
+    must(uv_listen((uv_stream_t *)&listener, 4096, on_connection), "listen");
+    must(uv_udp_init(loop, &datagrams), "udp");
+    must(uv_udp_bind(&datagrams, (struct sockaddr *)&here, UV_UDP_REUSEADDR), "bind");
+    must(uv_udp_recv_start(&datagrams, give_buffer, on_datagram), "receive");
     return uv_run(loop, UV_RUN_DEFAULT);
 }

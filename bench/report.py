@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: ISC
-"""What bench/run found, as medians, a table and a chart."""
+"""The results of bench/run as medians, a table and a chart."""
 
 import shutil
 import statistics
 import subprocess
 
-NOISY = 0.10  # Spread from which a figure is marked.
-LOSSY = 0.001  # Share of echoes lost from which it is told.
+NOISY = 0.10  # A figure with a larger spread is marked.
+LOSSY = 0.001  # A larger share of lost echoes is reported.
 
 
 def spread(values):
@@ -18,7 +18,7 @@ def spread(values):
 
 
 def summary_of(measured):
-    """{server: figures} of one mode; a ratio is of the costs of one round."""
+    """{server: figures} of one mode. A ratio compares the costs of one round."""
     reference = measured.get("echod", [])
     figures = {}
     for name, values in measured.items():
@@ -26,7 +26,7 @@ def summary_of(measured):
         if not costs:
             continue
         ratios = [value["cost"] / base["cost"] for value, base in zip(values, reference) if value and base]
-        # Echod's own ratio is always 1: what it varies by is its cost.
+        # Echod's own ratio is always 1, so its spread is that of its cost.
         varied = spread(costs if name == "echod" else ratios)
         figures[name] = {"cost": statistics.median(costs), "ratio": statistics.median(ratios) if ratios else None,
                          "spread": varied, "rounds": len(costs), "lost": sum(value["lost"] for value in values if value),
@@ -36,7 +36,7 @@ def summary_of(measured):
 
 
 def remarks(summaries):
-    """Notes of what varied much, and of who lost echoes."""
+    """Notes on figures with a large spread, and on servers that lost echoes."""
     every = [(f"{mode}, {name}", figure) for mode, figures in summaries.items() for name, figure in figures.items()]
     noisy = [f"{what} {figure['spread'] * 100:.0f} %" for what, figure in every if figure["spread"] > NOISY]
     lossy = [f"{what} {figure['lost']}" for what, figure in every if figure["lost"] > LOSSY * figure["echoes"]]
@@ -55,7 +55,7 @@ def cell_of(mode, name, figure):
 
 
 def throughput_of(name, figures):
-    """Of echod in MB/s, of the others as a ratio to it."""
+    """The throughput: of echod in MB/s, of other servers as a ratio to that."""
     ours = figures.get("echod", {}).get("mb_per_s")
     if not ours or name not in figures:
         return "-"
@@ -63,7 +63,7 @@ def throughput_of(name, figures):
 
 
 def columns(modes, names, summaries):
-    """Lines of these columns only, so that they are no longer than a page is wide."""
+    """The table of these columns only, so that it fits a page."""
     rows = [("", names)]
     for mode in modes:
         rows.append((mode.title, [cell_of(mode, name, summaries[mode.name].get(name)) for name in names]))
@@ -75,14 +75,14 @@ def columns(modes, names, summaries):
 
 
 def table(modes, names, summaries):
-    legend = ("CPU time of the server an echo, as a ratio to echod's: median, (spread), ! where over "
-              f"{NOISY * 100:.0f} %; for echod the cost itself")
+    legend = ("CPU time of the server for an echo: of echod itself, of the others as a ratio to echod; median, (spread), ! if over "
+              f"{NOISY * 100:.0f} %")
     blocks = [names[:5], names[5:]]
     return "\n".join([legend, *(line.rstrip() for block in blocks if block for line in ["", *columns(modes, block, summaries)])])
 
 
 def bounds_table(rows, found):
-    """Each figure with its bound, and ! where the bound is not kept."""
+    """Each figure with its bound, marked ! if the bound is not kept."""
     width = max(len(row.title) for row in rows.values())
     lines = [f"{'':{width}}{'median':>16}{'(spread)':>10}{'bound':>14}", ""]
     for key, row in rows.items():
@@ -97,7 +97,7 @@ def bounds_table(rows, found):
 
 
 def draw(path, modes, names, summaries):
-    """The ratios as bars, SVG or PNG by the file's name. Returns why it could not, or None."""
+    """Draws the ratios as bars, SVG or PNG by the file's name. Returns None, or why it could not."""
     if not shutil.which("gnuplot"):
         return f"{path} was not drawn: needs gnuplot"
     rows = ["mode " + " ".join(f'"{name}"' for name in names)]
@@ -110,7 +110,7 @@ def draw(path, modes, names, summaries):
     script = f"""\
 set terminal {terminal} size 1200,500
 set output '{quoted}'
-set title 'CPU time of the server an echo, as a ratio to echod (less is better)'
+set title 'CPU time of the server for an echo, as a ratio to echod (less is better)'
 set style data histogram
 set style histogram clustered gap 1
 set style fill solid 0.8

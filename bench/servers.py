@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""The servers that are compared: which there are, how they are built and configured, and one of them running."""
+"""The servers that are compared: how they are found, built, configured and run."""
 
 import os
 import pathlib
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from accounts import processes_of
 from stage import FIRST, HOST, PATIENCE, PORT, SOURCE, Trouble
 
-# The guard judges and charges every datagram, and refuses none.
+# Every datagram is looked up in the access list and counted for its source, and none is refused.
 ECHOD_CONF = """\
 workers = 1
 access { deny = { "192.0.2.0/24", "2001:db8::/32" } }
@@ -47,9 +47,9 @@ XINETD_CONF = XINETD_SERVICE.format(type="stream", protocol="tcp", wait="no") + 
 
 @dataclass
 class Server:
-    """`command` gives the words for a mode; CONFIG and LOG among them become files. A server that `forks` has a process for
-    each client and takes no part with thousands of them; one that is `wide` may run on the core of the load, too, and one that
-    is `first` runs before whatever else the machine does."""
+    """`command` returns the words of the command line for a mode; CONFIG and LOG among them become files. A server that `forks`
+    starts a process for each client and is not measured with thousands of clients. A `wide` server may also run on the core of the
+    load. A `first` server has real-time priority."""
     name: str
     command: object
     configuration: str = ""
@@ -79,14 +79,14 @@ def packaged(folder, package, program):
 
 
 def fetch(options):
-    """Unpack what is missing beside the build, and say so."""
+    """Downloads the missing servers, and says so."""
     missing = [package for package, program in {**INETDS, **OTHERS}.items() if not packaged(options.peers, package, program)]
     missing += [package for _, library, package in LIBRARIES.values()
                 if not (options.peers / package).exists() and not pathlib.Path("/usr/include", f"{library}.h").exists()]
     if not missing or options.no_fetch or not shutil.which("apt-get"):
         return
     print(f"fetching {', '.join(missing)} into {options.peers}", file=sys.stderr)
-    for package in missing:  # One that cannot be had leaves the others.
+    for package in missing:  # Each on its own, so that a failure does not affect the others.
         done = subprocess.run(["bash", str(SOURCE.parent / "tests/peers.sh"), str(options.peers), package],
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
         if done.returncode != 0:
@@ -116,7 +116,7 @@ def distributed(options):
 
 
 def compiled(options, name, *more):
-    """The path of a program of this folder, built with these arguments besides; Trouble if it cannot be."""
+    """Builds a program of this folder, with these further arguments, and returns its path. Trouble if that fails."""
     path = options.work / name
     command = [os.environ.get("CC", "cc"), "-O2", "-D_GNU_SOURCE", *shlex.split(os.environ.get("CFLAGS", "")), "-o", str(path),
                str(SOURCE / f"{name}.c"), *shlex.split(os.environ.get("LDFLAGS", "")), *more]
@@ -148,19 +148,19 @@ def event_driven(options):
 
 
 def prepare(options):
-    """Build what a run takes; the servers to compare with, and notes of those missing."""
+    """Builds what a run needs. Returns the servers to compare with, and notes on those that are missing."""
     options.floor, options.storm = compiled(options, "floor"), compiled(options, "storm")
     driven, unbuilt = event_driven(options)
     packaged, missing = distributed(options)
     return driven + packaged, unbuilt + missing
 
 
-# What bare loops are for: reading and writing, and splice(2), which never has the octets.
+# The two kinds of bare loops: those that read and write, and those that use splice(2), which copies nothing.
 LOOPS = ("floor", "splice")
 
 
 def loops(options, mode, column):
-    """The bare loops of which the best stands in this column."""
+    """The bare loops of this column, which shows the best of them."""
     return [Server(words, lambda _, w=words: [options.floor, str(PORT), *w.split()]) for words in mode.floors
             if words.startswith("splice") == (column == "splice")]
 
@@ -168,7 +168,7 @@ def loops(options, mode, column):
 # ---- One of them, running ----
 
 def bound(protocol):
-    """How many sockets have the port: UDP not connected (07), TCP listening (0A)."""
+    """How many sockets are bound to the port: UDP not connected (07), TCP listening (0A)."""
     state = "07" if protocol == "udp" else "0A"
     paths = [path for path in (pathlib.Path("/proc/net", name) for name in (protocol, protocol + "6")) if path.exists()]
     rows = [line.split() for path in paths for line in path.read_text("ascii").splitlines()[1:]]
@@ -176,7 +176,7 @@ def bound(protocol):
 
 
 class Running:
-    """A server that serves a mode until the end of the with block, from these sockets if there are any."""
+    """A server that runs until the end of the with block. It inherits `sockets`."""
 
     def __init__(self, server, mode, options, sockets=()):
         self.folder = pathlib.Path(tempfile.mkdtemp(dir=options.work))
@@ -193,7 +193,7 @@ class Running:
 
         def prepare():
             options.group.join()
-            if server.forks:  # Some inetds close all descriptors that there could be, for each client.
+            if server.forks:  # For each client some inetds close every descriptor up to the limit.
                 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
             for fd, socket in zip(inherited, sockets):
                 os.dup2(socket.fileno(), fd)

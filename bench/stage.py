@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Where measurements are made: namespaces of their own, one core for the server and one for the load, a control group."""
+"""The place of a measurement: new namespaces, one core for the server and one for the load, a control group."""
 
 import argparse
 import datetime
@@ -16,8 +16,8 @@ from accounts import Group
 SOURCE = pathlib.Path(__file__).resolve().parent
 HOSTS = ("198.51.100.1", "198.51.100.2")
 HOST, PORT = HOSTS[0], 7  # Of the loopback interface; openbsd-inetd answers no datagrams from 127.0.0.0/8.
-PATIENCE = 10  # Seconds for a server to start, or to answer at all.
-FIRST = ("chrt", "--fifo", "10")  # What follows runs before whatever else the machine does.
+PATIENCE = 10  # Seconds within which a server must start, or answer.
+FIRST = ("chrt", "--fifo", "10")  # Starts a command with real-time priority.
 INSIDE = "ECHOD_BENCH_INSIDE"
 
 
@@ -28,16 +28,16 @@ class Trouble(Exception):
 def parser_of(description):
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("build", nargs="?", default=".", type=pathlib.Path, help="where echod was built (.)")
-    parser.add_argument("--quick", action="store_true", help="under two minutes with the other one, and coarse")
-    parser.add_argument("--rounds", type=int, help="at most so many (5, quick 2)")
+    parser.add_argument("--quick", action="store_true", help="few, short measurements: run and bounds take two minutes")
+    parser.add_argument("--rounds", type=int, help="the most rounds (5, quick 2)")
     parser.add_argument("--duration", type=float, help="seconds of load a measurement (0.8, quick 0.15)")
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="every figure")
-    parser.add_argument("--no-fetch", action="store_true", help="leave out servers that are not there")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write every figure to FILE")
+    parser.add_argument("--no-fetch", action="store_true", help="leave out missing servers instead of downloading them")
     return parser
 
 
 def parsed(parser, budget, quick_budget):
-    """The options; no round or mode begins after so many seconds."""
+    """The options. No round or mode begins after `budget` seconds."""
     options = parser.parse_args()
     options.rounds = (2 if options.quick else 5) if options.rounds is None else options.rounds
     options.duration = (0.15 if options.quick else 0.8) if options.duration is None else options.duration
@@ -60,8 +60,8 @@ def chosen(words, known, what):
 
 
 def enter_namespaces():
-    """Run this again where port 7, /run and the ephemeral ports are its own, and every process ends with it. Without buckets
-    for connections in TIME_WAIT, which would take up the ports of those who come later."""
+    """Runs this program again in new namespaces, where port 7, /run and the ephemeral ports are free, and where every process ends
+    with it. Connections in TIME_WAIT are not kept, because they would use up the ports of later connections."""
     if os.geteuid() != 0:
         sys.exit(f"{sys.argv[0]}: namespaces, port 7 and echod's change of account need root: run it as root")
     prepare = ("mount -t tmpfs tmpfs /run && ip link set lo up && "
@@ -74,7 +74,7 @@ def enter_namespaces():
 
 
 def circumstances():
-    """When, where and by which command: what a figure is worth nothing without."""
+    """The date, the machine and the command, without which a figure is worth nothing."""
     model = next((line.split(":")[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text("utf-8").splitlines()
                   if line.startswith("model name")), platform.machine())
     return {"date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -84,7 +84,7 @@ def circumstances():
 
 
 def perform(options, prepare, measure):
-    """Call prepare(options) where the network is, then measure(options) in namespaces of its own."""
+    """Calls prepare(options) with access to the network, then measure(options) in new namespaces."""
     if INSIDE not in os.environ:
         prepare(options)
         enter_namespaces()
@@ -97,7 +97,7 @@ def perform(options, prepare, measure):
     with tempfile.TemporaryDirectory() as folder:
         options.work = pathlib.Path(folder)
         options.group = Group()
-        options.work.chmod(0o755)  # For echod, which is somebody else after its start.
+        options.work.chmod(0o755)  # echod changes its account after the start.
         try:
             measure(options)
         except Trouble as error:

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: ISC */
-/* Clients by the thousand, from several addresses of this host, faster than a script makes them.
+/* Thousands of clients, from several addresses of this host, faster than a script could make them.
  *
- *   storm ADDRESS PORT echo COUNT    connections at once, each of which has a message echoed
- *   storm ADDRESS PORT stall COUNT   connections that send all they can, and never read
- *   storm ADDRESS PORT flood SIZE    datagrams as fast as can be, to a socket that nobody reads
- *   storm ADDRESS PORT burst COUNT   datagrams, so many with each send(2), as segments of one
+ *   storm ADDRESS PORT echo COUNT    COUNT connections at once, with one echo on each
+ *   storm ADDRESS PORT stall COUNT   COUNT connections that send all they can and never read
+ *   storm ADDRESS PORT flood SIZE    datagrams as fast as possible, whose echoes are not read
+ *   storm ADDRESS PORT burst COUNT   datagrams, COUNT with each send(2), as segments of one packet
  *
- * Prints how many seconds it took until all connections were served, or stalled, or 0 when the
- * datagrams begin. Goes on with these, or holds the connections, until its standard input ends;
- * after a burst it prints how many were echoed. What fails, or comes back wrong, ends it. */
+ * Prints the seconds until all connections were served or stalled, or 0 before the first datagram.
+ * Holds the connections, or sends datagrams, until its standard input ends; after a burst it prints
+ * how many datagrams were echoed. It ends at once if a call fails or an echo is wrong. */
 #include <errno.h>
 #include <netinet/udp.h>
 #include <poll.h>
@@ -20,15 +20,15 @@
 #include "common.h"
 
 #define MOST          100000
-#define SOURCES       8 /* addresses of 127/8, each of which has its own ephemeral ports */
+#define SOURCES       8 /* addresses of 127/8; each has its own ephemeral ports */
 #define SIZE          64
 #define EVENTS        512
 #define BATCH         64
 #define PATIENCE      30000 /* milliseconds without any progress */
-#define LOST          10    /* milliseconds after which datagrams are made up for */
-#define WINDOW        256   /* datagrams under way */
+#define LOST          10    /* milliseconds after which datagrams in flight count as lost */
+#define WINDOW        256   /* datagrams in flight */
 #define MOST_SEGMENTS 64
-#define STALLED       200 /* milliseconds without progress that show that nobody takes any more */
+#define STALLED       200 /* milliseconds without progress after which all connections are full */
 
 static struct sockaddr_in server = {.sin_family = AF_INET};
 static char message[65536];
@@ -50,7 +50,7 @@ static void open_client(long index)
         fail("connect");
 }
 
-static void want(int fd, uint32_t events)
+static void wait_for(int fd, uint32_t events)
 {
     struct epoll_event event = {.events = events, .data.fd = fd};
 
@@ -58,7 +58,7 @@ static void want(int fd, uint32_t events)
         fail("epoll_ctl");
 }
 
-/* Whether this client has had its echo. */
+/* True when this client has received its echo. */
 static bool echoed(int fd, uint32_t events)
 {
     char back[SIZE];
@@ -66,16 +66,16 @@ static bool echoed(int fd, uint32_t events)
     if (events & EPOLLOUT) {
         if (send(fd, message, SIZE, MSG_NOSIGNAL) != SIZE)
             fail("send");
-        want(fd, EPOLLIN);
+        wait_for(fd, EPOLLIN);
         return false;
     }
     if (recv(fd, back, sizeof back, 0) != SIZE || memcmp(back, message, SIZE) != 0)
         fail("wrong echo");
-    want(fd, 0);
+    wait_for(fd, 0);
     return true;
 }
 
-static bool stuffed(int fd, uint32_t events)
+static bool send_only(int fd, uint32_t events)
 {
     if (send(fd, message, sizeof message, MSG_NOSIGNAL) < 0 && errno != EAGAIN)
         fail("send");
@@ -83,7 +83,7 @@ static bool stuffed(int fd, uint32_t events)
     return false;
 }
 
-/* Until each has been served, or for so many milliseconds none has made progress. */
+/* Returns how many were served: all, or fewer if none made progress for `patience` milliseconds. */
 static long serve_all(long count, bool (*serve)(int fd, uint32_t events), int patience)
 {
     struct epoll_event events[EVENTS];
@@ -122,7 +122,7 @@ static void flood(size_t size)
         sendmmsg(fd, batch, BATCH, 0);
 }
 
-/* How many came back, each of them as it was sent. */
+/* Returns how many datagrams came back, after checking each. */
 static long take_echoes(int fd)
 {
     static char back[sizeof message];
@@ -141,7 +141,7 @@ static long burst(long count)
 {
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
     int segment = count > 1 ? SIZE : 0, on = 1;
-    long under_way = 0, echoes = 0;
+    long in_flight = 0, echoes = 0;
 
     if (fd < 0 || connect(fd, (struct sockaddr *)&server, sizeof server) != 0 ||
         setsockopt(fd, SOL_UDP, UDP_SEGMENT, &segment, sizeof segment) != 0 ||
@@ -151,13 +151,13 @@ static long burst(long count)
         struct pollfd readable = {.fd = fd, .events = POLLIN};
         long back;
 
-        while (under_way + count <= WINDOW && send(fd, message, (size_t)count * SIZE, 0) > 0)
-            under_way += count;
+        while (in_flight + count <= WINDOW && send(fd, message, (size_t)count * SIZE, 0) > 0)
+            in_flight += count;
         if (poll(&readable, 1, LOST) == 0)
-            under_way = 0;
+            in_flight = 0;
         back = take_echoes(fd);
         echoes += back;
-        under_way = under_way > back ? under_way - back : 0;
+        in_flight = in_flight > back ? in_flight - back : 0;
     }
     return echoes;
 }
@@ -195,7 +195,7 @@ int main(int argc, char *argv[])
     if (strcmp(what, "echo") == 0 && serve_all(count, echoed, PATIENCE) < count)
         fail("not all were served");
     if (strcmp(what, "stall") == 0)
-        serve_all(count, stuffed, STALLED);
+        serve_all(count, send_only, STALLED);
     say(seconds() - start);
     while (read(0, &end, 1) > 0)
         ;

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: ISC
-# How much a busy machine inflates the round trips that echo-probe reports, with the times taken by the kernel and by the
-# program itself: the 99th percentiles over loopback with every core kept busy, in turn, and the median of their ratios.
+# How much longer round trips seem on a busy machine, with times of the kernel and with times of echo-probe itself. Every core is
+# busy. Prints the 99th percentiles over loopback, in turn, and the median of their ratios.
 #
-#   bench/timestamps.sh BUILD [ROUNDS]      as root: echod runs before all others, or its own waiting would be measured, too
+#   bench/timestamps.sh BUILD [ROUNDS]      as root: echod gets a higher priority, so that its own waiting is not measured
 set -eu
 build=$(cd "$1" && pwd)
 rounds=${2-5}
