@@ -20,8 +20,20 @@ bool parse_number(const char *text, uint64_t max, uint64_t *number)
     return true;
 }
 
-/* Without CMSG_NXTHDR: glibc's reads the length of the next header, so the room had to be zeroed.
- */
+const struct cmsghdr *next_control_message(const struct msghdr *message,
+                                           const struct cmsghdr *previous)
+{
+    const char *room = message->msg_control;
+    size_t end = message->msg_controllen;
+    size_t at =
+        previous ? (size_t)((const char *)previous - room) + CMSG_ALIGN(previous->cmsg_len) : 0;
+    const struct cmsghdr *next = (const struct cmsghdr *)(const void *)(room + at);
+
+    if (at > end || end - at < sizeof *next)
+        return NULL;
+    return next->cmsg_len >= sizeof *next && next->cmsg_len <= end - at ? next : NULL;
+}
+
 void add_control_message(struct msghdr *message, int level, int type, const void *data,
                          size_t length)
 {
@@ -30,7 +42,8 @@ void add_control_message(struct msghdr *message, int level, int type, const void
 
     c->cmsg_level = level;
     c->cmsg_type = type;
-    c->cmsg_len = CMSG_LEN(length);
+    /* Their types differ between C libraries. */
+    c->cmsg_len = (__typeof__(c->cmsg_len))CMSG_LEN(length);
     memcpy(CMSG_DATA(c), data, length);
-    message->msg_controllen += CMSG_SPACE(length);
+    message->msg_controllen += (__typeof__(message->msg_controllen))CMSG_SPACE(length);
 }

@@ -18,6 +18,12 @@
  * anything else or the number is more than `max`; *number is then unchanged. */
 bool parse_number(const char *text, uint64_t max, uint64_t *number);
 
+/* The control messages of msg_control in turn: the one after `previous`, or for NULL the first.
+ * NULL if no further one is there whole. For cmsg(3)'s macros: those of some C libraries do not
+ * compile without warnings, or want the room to be zeroed. */
+const struct cmsghdr *next_control_message(const struct msghdr *message,
+                                           const struct cmsghdr *previous);
+
 /* Append a control message (cmsg(3)) to msg_control, which has room for CMSG_SPACE(length) beyond
  * msg_controllen. */
 void add_control_message(struct msghdr *message, int level, int type, const void *data,

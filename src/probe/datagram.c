@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/util.h"
 #include "net/socket.h"
 
 size_t datagram_max(const struct addr *peer)
@@ -53,7 +54,9 @@ int datagram_prepare(int fd, struct addr *peer)
 
 uint64_t datagram_stamp(struct msghdr *msg)
 {
-    for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg))
+    const struct cmsghdr *cmsg = NULL;
+
+    while ((cmsg = next_control_message(msg, cmsg)) != NULL)
         if (cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SO_TIMESTAMPING) {
             struct scm_timestamping stamps;
 
@@ -66,7 +69,9 @@ uint64_t datagram_stamp(struct msghdr *msg)
 
 static const void *find_control(struct msghdr *msg, int type_v4, int type_v6)
 {
-    for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg))
+    const struct cmsghdr *cmsg = NULL;
+
+    while ((cmsg = next_control_message(msg, cmsg)) != NULL)
         if ((cmsg->cmsg_level == SOL_IP && cmsg->cmsg_type == type_v4) ||
             (cmsg->cmsg_level == SOL_IPV6 && cmsg->cmsg_type == type_v6))
             return CMSG_DATA(cmsg);

@@ -17,39 +17,34 @@ struct request_info {
     uint32_t dropped; /* datagrams that the kernel has dropped at the socket; 0: unknown */
 };
 
-/* True if the control message is of that kind, and not cut short. */
-static bool carries(const struct msghdr *request, const struct cmsghdr *c, int level, int type,
-                    size_t length)
+/* True if the control message is of that kind, and has that much data. */
+static bool carries(const struct cmsghdr *c, int level, int type, size_t length)
 {
-    const char *end = (const char *)request->msg_control + request->msg_controllen;
-
-    return c->cmsg_level == level && c->cmsg_type == type && c->cmsg_len >= CMSG_LEN(length) &&
-           (size_t)(end - (const char *)c) >= CMSG_LEN(length);
+    return c->cmsg_level == level && c->cmsg_type == type && c->cmsg_len >= CMSG_LEN(length);
 }
 
 static struct request_info read_control(const struct msghdr *request)
 {
     struct request_info info = {0};
-    /* CMSG_NXTHDR takes a pointer to non-const and changes nothing. */
-    struct msghdr *message = (struct msghdr *)(uintptr_t)request;
+    const struct cmsghdr *c = NULL;
 
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+    while ((c = next_control_message(request, c)) != NULL) {
         const void *data = CMSG_DATA(c);
 
-        if (carries(request, c, SOL_IP, IP_PKTINFO, sizeof *info.v4))
+        if (carries(c, SOL_IP, IP_PKTINFO, sizeof *info.v4))
             info.v4 = data;
-        else if (carries(request, c, SOL_IPV6, IPV6_PKTINFO, sizeof *info.v6))
+        else if (carries(c, SOL_IPV6, IPV6_PKTINFO, sizeof *info.v6))
             info.v6 = data;
-        else if (carries(request, c, SOL_IP, IP_TOS, sizeof(uint8_t)))
+        else if (carries(c, SOL_IP, IP_TOS, sizeof(uint8_t)))
             info.tos = *(const uint8_t *)data;
-        else if (carries(request, c, SOL_IPV6, IPV6_TCLASS, sizeof info.tos))
+        else if (carries(c, SOL_IPV6, IPV6_TCLASS, sizeof info.tos))
             memcpy(&info.tos, data, sizeof info.tos);
-        else if (carries(request, c, SOL_IP, IP_TTL, sizeof info.ttl) ||
-                 carries(request, c, SOL_IPV6, IPV6_HOPLIMIT, sizeof info.ttl))
+        else if (carries(c, SOL_IP, IP_TTL, sizeof info.ttl) ||
+                 carries(c, SOL_IPV6, IPV6_HOPLIMIT, sizeof info.ttl))
             memcpy(&info.ttl, data, sizeof info.ttl);
-        else if (carries(request, c, SOL_UDP, UDP_GRO, sizeof info.segment))
+        else if (carries(c, SOL_UDP, UDP_GRO, sizeof info.segment))
             memcpy(&info.segment, data, sizeof info.segment);
-        else if (carries(request, c, SOL_SOCKET, SO_RXQ_OVFL, sizeof info.dropped))
+        else if (carries(c, SOL_SOCKET, SO_RXQ_OVFL, sizeof info.dropped))
             memcpy(&info.dropped, data, sizeof info.dropped);
     }
     return info;

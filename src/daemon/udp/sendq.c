@@ -107,7 +107,8 @@ static int send_first_segment(const struct sendq *queue, int fd)
         data.iov_len = queue->segments[queue->next].segment;
     one.msg_hdr.msg_iov = &data;
     one.msg_hdr.msg_iovlen = 1;
-    one.msg_hdr.msg_controllen -= CMSG_SPACE(sizeof(uint16_t));
+    one.msg_hdr.msg_controllen -=
+        (__typeof__(one.msg_hdr.msg_controllen))CMSG_SPACE(sizeof(uint16_t));
     return sendmmsg(fd, &one, 1, 0);
 }
 

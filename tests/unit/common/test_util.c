@@ -51,12 +51,17 @@ static void control_messages_follow_one_another(void **state)
     add_control_message(&message, SOL_IP, IP_TOS, &value, sizeof value);
     add_control_message(&message, SOL_IPV6, IPV6_TCLASS, "x", 1);
     assert_int_equal(message.msg_controllen, sizeof room);
-    c = CMSG_FIRSTHDR(&message);
+    c = next_control_message(&message, NULL);
     assert_int_equal(c->cmsg_type, IP_TOS);
     assert_memory_equal(CMSG_DATA(c), &value, sizeof value);
-    c = CMSG_NXTHDR(&message, (struct cmsghdr *)(uintptr_t)c);
+    c = next_control_message(&message, c);
     assert_int_equal(c->cmsg_level, SOL_IPV6);
     assert_memory_equal(CMSG_DATA(c), "x", 1);
+    assert_null(next_control_message(&message, c));
+    message.msg_controllen = CMSG_LEN(sizeof(int)) - 1;
+    assert_null(next_control_message(&message, NULL));
+    message.msg_controllen = 0;
+    assert_null(next_control_message(&message, NULL));
 }
 
 int main(void)
