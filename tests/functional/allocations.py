@@ -41,7 +41,7 @@ def need_own_malloc():
         skip("the sanitizer has allocations of its own")
 
 
-@test("of a connection and its echo: that client may have to wait or go, nobody else does")
+@test("an allocation for a connection that fails costs no other client its echo, and leaks nothing")
 def _():
     need_own_malloc()
     with FaultyEchod(tcp="max-connections-per-source = 100") as echod, echod.connect() as bystander:
@@ -70,7 +70,7 @@ def _():
 
 
 for hosts_ in (("127.0.0.1", "::1"), ("127.0.0.1", "::1", "127.0.0.2")):
-    @test("of a reload" + (" that also opens sockets" if len(hosts_) > 2 else "") + ": it succeeds, or all stays as it was")
+    @test("an allocation that fails in a reload" + (" that opens sockets" if len(hosts_) > 2 else "") + " changes nothing, or does no harm")
     def _(hosts=hosts_):
         need_own_malloc()
         with FaultyEchod(top=RICH) as echod, echod.connect() as bystander:
@@ -109,7 +109,7 @@ for hosts_ in (("127.0.0.1", "::1"), ("127.0.0.1", "::1", "127.0.0.2")):
             wait_for(lambda: echod.faults.live == live, PATIENCE, f"{live} allocations to be left, not {echod.faults.live}")
 
 
-@test("under a limit of memory a reload succeeds, or all stays as it was")
+@test("under a limit of memory a reload succeeds, or changes nothing")
 def _():
     need_own_malloc()
     with FaultyEchod(top=SAME_USER) as echod:
@@ -131,7 +131,7 @@ def _():
         echod.check()
 
 
-@test("at start: it starts, or says why it does not")
+@test("a daemon whose allocation fails at the start starts all the same, or says why it does not")
 def _():
     need_own_malloc()
     started = 0

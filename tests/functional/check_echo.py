@@ -45,7 +45,7 @@ def rta(warning, critical, value=MS + "ms"):
 
 for kind, option in ((Udp, "--udp"), (Tcp, "--tcp")):
     for host in ("127.0.0.1", "::1"):
-        @test(f"{option} {host}: OK, with performance data as check_icmp writes it")
+        @test(f"{option} of an echo at {host} is OK, with performance data as check_icmp writes it")
         def _(kind=kind, option=option, host=host):
             with kind(host=host) as server:
                 done = run("-H", host, "-p", server.port, option, *PATIENT, "-w", "40000.5,20%", "-c", "50000,40%")
@@ -53,7 +53,7 @@ for kind, option in ((Udp, "--udp"), (Tcp, "--tcp")):
             assert len(set(re.findall(r"rta[ =](\d+\.\d+)ms", done.out))) == 1, "text and performance data differ"
 
 
-@test("the defaults: five datagrams, 100 ms and 10 % to warn, 500 ms and 50 % to be critical")
+@test("the defaults are five datagrams, 100 ms and 10 % to warn, 500 ms and 50 % to be critical")
 def _():
     sizes = []
     with Udp(lambda n, data: sizes.append(len(data)) or [data]) as server:
@@ -62,7 +62,7 @@ def _():
     done.expect(done.status, r"\|rta=.*;100\.000;500\.000;0; pl=.*;10;50;0;100$")
 
 
-@test("WARNING and CRITICAL by the round trip: also when it is just what was said")
+@test("a round trip that reaches a threshold is WARNING or CRITICAL")
 def _():
     with Udp() as server:
         expect(run("-H", "127.0.0.1", "-p", server.port, *PATIENT, "-w", "0,100%", "-c", "3600000,100%"), WARNING,
@@ -71,7 +71,7 @@ def _():
                rf"127\.0\.0\.1: rta {MS}ms, lost 0%", rta("0.000", "0.000") + "pl=0%;100;100;0;100")
 
 
-@test("WARNING and CRITICAL by loss: also when it is just what was said")
+@test("loss that reaches a threshold is WARNING or CRITICAL")
 def _():
     def check(warning, critical, state):
         with Udp(lambda n, data: [data] if n != 2 else []) as server:
@@ -83,7 +83,7 @@ def _():
     all_of(lambda: check("20.01", "100", OK), lambda: check("20", "20.01", WARNING), lambda: check("10", "20", CRITICAL))
 
 
-@test("CRITICAL without any reply, and the round trip is not known")
+@test("no reply at all is CRITICAL, and the round trip unknown")
 def _():
     with Udp(lambda n, data: []) as server:
         done = run("-H", "127.0.0.1", "-p", server.port, "-n", "3", "-t", "0.5", *LENIENT)
@@ -95,7 +95,7 @@ WRONG = {
     "truncated": lambda data: data[:-1],
 }
 for what, spoil in WRONG.items():
-    @test(f"CRITICAL by a reply that is {what}, whatever the thresholds")
+    @test(f"a reply that is {what} is CRITICAL, whatever the thresholds")
     def _(what=what, spoil=spoil):
         with Udp(lambda n, data: [spoil(data) if n == 3 else data]) as server:
             done = run("-H", "127.0.0.1", "-p", server.port, *PATIENT, *LENIENT)
@@ -103,14 +103,14 @@ for what, spoil in WRONG.items():
                rta("3600000.000", "3600000.000") + "pl=20%;90;100;0;100")
 
 
-@test("CRITICAL where all replies are wrong: said instead of a missing reply")
+@test("replies that are all wrong are CRITICAL, and not said to be missing")
 def _():
     with Udp(lambda n, data: [data[:20]]) as server:
         done = run("-H", "127.0.0.1", "-p", server.port, *PATIENT, *LENIENT)
     expect(done, CRITICAL, r"127\.0\.0\.1: lost 100%, 5 truncated", "rta=U;.*")
 
 
-@test("CRITICAL by a reply from another address")
+@test("a reply from another address is CRITICAL")
 def _():
     other = bound(socket.SOCK_DGRAM, "127.0.0.1")
     with other, Udp(lambda n, data: [(other, data) if n == 1 else data]) as server:
@@ -119,13 +119,13 @@ def _():
 
 
 for option in ("--udp", "--tcp"):
-    @test(f"{option}: CRITICAL and at once where nobody listens")
+    @test(f"{option} is CRITICAL at once where nobody listens")
     def _(option=option):
         done = run("-H", "127.0.0.1", "-p", closed_port(), option, *PATIENT)
         expect(done, CRITICAL, r"127\.0\.0\.1: connection refused, lost 100%", "rta=U;.* pl=100%;.*")
 
 
-@test("CRITICAL where a UDP service goes away amid the check, whatever the thresholds")
+@test("a UDP service that goes away during the check is CRITICAL, whatever the thresholds")
 def _():
     with bound(socket.SOCK_DGRAM, "127.0.0.1") as server:
         server.settimeout(probing.PATIENCE)
@@ -136,7 +136,7 @@ def _():
             running.read_until(rf"^ECHO CRITICAL - 127\.0\.0\.1: rta {MS}ms, lost \d+%, \d refused\|rta=")
 
 
-@test("CRITICAL where a TCP server closes or resets the connection")
+@test("a TCP server that closes or resets the connection is CRITICAL")
 def _():
     def end(server, connection, prepare):
         connection.sendall(server.take(connection, 56))
@@ -149,7 +149,7 @@ def _():
         expect(done, CRITICAL, rf"127\.0\.0\.1: connection {text} by the peer, rta {MS}ms, lost .*%", "rta=.*")
 
 
-@test("CRITICAL where a network cannot be reached")
+@test("a network that cannot be reached is CRITICAL")
 def _():
     done = run("-H", "192.0.2.1", prefix=without_network())
     expect(done, CRITICAL, r"192\.0\.2\.1: Network is unreachable, lost 100%", "rta=U;.*")
@@ -157,34 +157,34 @@ def _():
 
 # ---- time ----
 
-@test("-t ends what a TCP server does not accept")
+@test("-t ends the check of a TCP server that does not accept")
 def _():
     with Full() as server:
         expect(run("-H", "127.0.0.1", "-p", server.port, "--tcp", "-t", "0.5"), CRITICAL,
                r"127\.0\.0\.1: (no connection in time|Connection timed out), lost 100%", "rta=U;.*")
 
 
-@test("-t ends what a TCP server accepts and does not answer")
+@test("-t ends the check of a TCP server that accepts and does not answer")
 def _():
     with Tcp(Tcp.wait_end) as server:
         expect(run("-H", "127.0.0.1", "-p", server.port, "--tcp", "-t", "0.5"), CRITICAL,
                r"127\.0\.0\.1: no reply, lost 100%", "rta=U;.*")
 
 
-@test("-t ends it also where a server takes in less than is sent")
+@test("-t ends the check of a TCP server that reads less than is sent")
 def _():
     with Tcp(lambda server, connection: server.readable()) as server:
         expect(run("-H", "127.0.0.1", "-p", server.port, "--tcp", "-t", "0.5", "-s", "16777216"), CRITICAL,
                r"127\.0\.0\.1: no reply, lost 100%", "rta=U;.*")
 
 
-@test("-t makes room for all packets")
+@test("within -t all packets are sent, however many")
 def _():
     with Udp() as server:
         expect(run("-H", "127.0.0.1", "-p", server.port, "-n", "100", "-t", "4", *LENIENT), OK, rf".*: rta {MS}ms, lost 0%", "rta=.*")
 
 
-@test("the addresses of a name share the time: one that lets nobody in does not use up all of it")
+@test("the addresses of a name share the time of -t, so that one that lets nobody in leaves some to the next")
 def _():
     with Tcp(host="::1"), Tcp() as server, hosts("::1 two.test\n127.0.0.1 two.test\n") as prefix, Full("::1", server.port):
         done = run("-H", "two.test", "-p", server.port, "--tcp", "-t", "3", "-v", *LENIENT, prefix=prefix)
@@ -203,7 +203,7 @@ sys.exit(subprocess.call(sys.argv[1:]))
 """
 
 
-@test("UNKNOWN by -t where the name service does not answer")
+@test("a name service that does not answer within -t is UNKNOWN")
 def _():
     if THREAD_SANITIZED:
         skip("ThreadSanitizer holds the alarm back until the name service answers")
@@ -223,7 +223,7 @@ def _():
         expect(done, UNKNOWN, r"echo\.example: the name service has not answered within 0\.5 s")
 
 
-@test("UNKNOWN where it is interrupted")
+@test("a check that is interrupted is UNKNOWN")
 def _():
     asked = threading.Event()
     with Udp(lambda n, data: asked.set() or []) as server:
@@ -234,7 +234,7 @@ def _():
 
 # ---- options ----
 
-@test("-n and -s: so many packets of that size; long options mean the same")
+@test("-n is the number of packets and -s their size, and long options mean the same")
 def _():
     for packets, size in (("-n", "-s"), ("--packets", "--size")):
         sizes = []
@@ -244,7 +244,7 @@ def _():
         assert sizes == [1000] * 7, sizes
 
 
-@test("-v: more lines, after the one that counts")
+@test("-v adds lines after the one that monitoring reads")
 def _():
     with Udp(lambda n, data: [data, data] if n == 1 else [data]) as server:
         done = run("-H", "127.0.0.1", "-p", server.port, *PATIENT, *LENIENT, "-v")
@@ -260,7 +260,7 @@ def _():
         done.expect(UNKNOWN, rf"\AECHO UNKNOWN - host '{host}': .*\n\Z")
 
 
-@test("UNKNOWN for a name that is not found, on one line")
+@test("a name that is not found is UNKNOWN, on one line")
 def _():
     done = run("-H", "nosuch.invalid", prefix=without_network())
     done.expect(UNKNOWN, r"\AECHO UNKNOWN - host 'nosuch\.invalid': .*\n\Z")
@@ -285,7 +285,7 @@ REFUSED = [
 ]
 
 
-@test("UNKNOWN and the usage, on standard output, for what is not allowed")
+@test("options that are not allowed are UNKNOWN, with the usage on standard output")
 def _():
     for arguments, text in REFUSED:
         done = run(*arguments)
@@ -298,7 +298,7 @@ def _():
         expect_refusal(run(*arguments), text)
 
 
-@test("-V and -h: UNKNOWN, lest a check that only asks for help looks good")
+@test("-V and -h are UNKNOWN, so that a check that only asks for help does not look good")
 def _():
     for option in ("-V", "--version"):
         run(option).expect(UNKNOWN, r"\Acheck_echo \(echod\) \d+\.\d+.*\n\Z")
@@ -309,7 +309,7 @@ def _():
         assert len(done.out.splitlines()) <= 24 and max(map(len, done.out.splitlines())) <= 80, "not one screen"
 
 
-@test("UNKNOWN where the result cannot be written")
+@test("a result that cannot be written is UNKNOWN")
 def _():
     with Udp() as server, open("/dev/full", "w", encoding="ascii") as full:
         for arguments in ([], ["-z"], ["-n", 0], ["-h"], ["-V"]):

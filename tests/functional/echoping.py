@@ -37,7 +37,7 @@ def times(text, what="Elapsed time"):
 
 for kind, option in ((Udp, ["-u"]), (Tcp, [])):
     for host, brackets in (("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")):
-        @test(f"{kind.__name__} {host}: one elapsed time, and no statistics of a single test")
+        @test(f"one test over {kind.__name__} to {host} prints one elapsed time and no statistics")
         def _(kind=kind, option=option, host=host, brackets=brackets):
             with kind(host=host) as server:
                 run(*option, *PATIENT, f"{brackets}:{server.port}").expect(0, rf"\A{ELAPSED}\Z")
@@ -45,7 +45,7 @@ for kind, option in ((Udp, ["-u"]), (Tcp, [])):
 
 
 for count in (2, 5):
-    @test(f"-n {count}: as many elapsed times, and their statistics")
+    @test(f"-n {count} prints {count} elapsed times, and their statistics")
     def _(count=count):
         with Udp() as server:
             done = run("-u", "-n", count, *FAST, *PATIENT, "-s", "1000", f"127.0.0.1:{server.port}")
@@ -59,7 +59,7 @@ for count in (2, 5):
             assert abs(value - expected) < 2.1e-6, f"{what} {value}, not {expected}, in {done}"
 
 
-@test("TCP: each test has a connection of its own, whose set-up counts")
+@test("each test over TCP has a connection of its own, whose set-up counts")
 def _():
     connections = []
 
@@ -95,7 +95,7 @@ def echo_one(listener):
                 return clients
 
 
-@test("TCP: the time it takes to be let in counts")
+@test("the time until a TCP server accepts counts")
 def _():
     with Full() as full:
         waiting = connecting(full.port)
@@ -112,7 +112,7 @@ def _():
 
 # ---- what is sent ----
 
-@test("256 octets, or -s; with -f this character, after what tells replies apart")
+@test("-s is the number of octets, 256 by default, and -f the character that fills them after the first 16")
 def _():
     for arguments, size in (((), 256), (("-s", "1000"), 1000), (("--size", "17", "--fill", "A"), 17), (("-fA",), 256)):
         seen = []
@@ -122,7 +122,7 @@ def _():
         assert "A" not in str(arguments) or set(seen[0][16:]) == {ord("A")}, seen
 
 
-@test("-P: the type of service of what is sent")
+@test("-P is the type of service of what is sent")
 def _():
     for option, family in ((["-P", "0xa0"], socket.AF_INET), (["--type-of-service", "160"], socket.AF_INET6)):
         host = "127.0.0.1" if family == socket.AF_INET else "::1"
@@ -142,7 +142,7 @@ def _():
 
 # ---- tests that fail ----
 
-@test("lost tests have no elapsed time; the others do, and that is success")
+@test("lost tests have no elapsed time; one test that is not lost makes exit status 0")
 def _():
     with Udp(lambda n, data: [data] if n in (1, 4) else []) as server:
         done = run("-u", "-n", "4", *FAST, "-t", "1", f"127.0.0.1:{server.port}")
@@ -150,7 +150,7 @@ def _():
                 err=rf"\Aechoping: 127\.0\.0\.1 port {server.port}: Timeout: 2 of 4 tests had no echo after 1 s\n\Z")
 
 
-@test("status 1 where all are lost")
+@test("exit status 1 where all tests are lost")
 def _():
     with Udp(lambda n, data: []) as udp, Tcp(Tcp.wait_end) as tcp:
         for arguments, port in ((("-u", f"127.0.0.1:{udp.port}"), udp.port), (("--port", tcp.port, "127.0.0.1"), tcp.port)):
@@ -158,7 +158,7 @@ def _():
                 1, r"\A\Z", err=rf"\Aechoping: 127\.0\.0\.1 port {port}: Timeout: 2 of 2 tests had no echo after 0\.3 s\n\Z")
 
 
-@test("status 1 and the reason where nobody listens")
+@test("exit status 1 and the reason where nobody listens")
 def _():
     port = closed_port()
     for arguments in ((), ("-u",)):
@@ -166,7 +166,7 @@ def _():
             1, r"\A\Z", err=rf"\Aechoping: 127\.0\.0\.1 port {port}: Connection refused: .*\n\Z")
 
 
-@test("what is no echo is no success, and is named")
+@test("a reply that is no echo is exit status 1, and the message says what is wrong")
 def _():
     for answer, text in ((lambda n, data: [data[:-1] + b"\0"], "octet 255 of 256 that came back is wrong"),
                          (lambda n, data: [data[:100]], "only 100 octets came back")):
@@ -178,7 +178,7 @@ def _():
             1, r"\A\Z", err=r"\Aechoping: Strange server: the reply came from another address\n\Z")
 
 
-@test("a TCP server that closes or resets the connection, before and amid the echo")
+@test("a TCP server that closes or resets before or during the echo is exit status 1, and not called a timeout")
 def _():
     def end(server, connection, prepare, size):
         connection.sendall(server.take(connection, 256)[:size])
@@ -194,7 +194,7 @@ def _():
 
 # ---- the end ----
 
-@test("an interrupt ends it with what there is")
+@test("an interrupt ends the run with the statistics so far")
 def _():
     asked = threading.Event()
     with Udp(lambda n, data: [data] if n < 3 else asked.set() or []) as server:
@@ -203,7 +203,7 @@ def _():
             running.end(signal.SIGINT).expect(1, rf"\A({ELAPSED}){{2}}Interrupted by user\n---\nWarning: [^|]*{STATISTICS}\Z")
 
 
-@test("status 1 where the result cannot be written")
+@test("exit status 1 where the result cannot be written")
 def _():
     with Udp() as server, open("/dev/full", "w", encoding="ascii") as full:
         run("-u", *PATIENT, f"127.0.0.1:{server.port}", stdout=full).expect(1, err="cannot write to standard output")
@@ -222,7 +222,7 @@ def _():
                                 r"Try 'echoping --help'\.\n\Z")
 
 
-@test("what is not allowed is refused by name")
+@test("options and hosts that are not allowed are refused by name")
 def _():
     for arguments, text in (([], "HOST must be given"), (["x", "y"], "too many arguments: one HOST is allowed"),
                             (["-n", "0", "x"], "-n '0': a whole number from 1 to 100000 is allowed"),
@@ -246,7 +246,7 @@ def _():
         run(host, wrong).expect(1, r"\A\Z", err=rf"\Aechoping: host '{host}': .*\n\Z")
 
 
-@test("-V and --help")
+@test("-V prints the version, and --help the options")
 def _():
     for option in ("-V", "--version"):
         run(option).expect(0, r"\Aechoping \(echod\) \d+\.\d+.*\n\Z")

@@ -104,7 +104,7 @@ def new_connection(echod):
 
 
 for size in (10, 1400):
-    @test(f"TCP echoes flow while UDP is flooded with datagrams of {size} octets: one loop")
+    @test(f"TCP echoes flow while UDP is flooded with datagrams of {size} octets, with one worker")
     def _(size=size):
         with Echod(top="workers = 1") as echod, echod.connect() as s:
             with Flood(UDP_FLOOD, echod, size) as flood:
@@ -114,7 +114,7 @@ for size in (10, 1400):
             echod.check()
 
 
-@test("new TCP connections are let in while UDP is flooded: one loop")
+@test("new TCP connections are let in while UDP is flooded, with one worker")
 def _():
     with Echod(top="workers = 1") as echod:
         with Flood(UDP_FLOOD, echod, 100) as flood:
@@ -122,7 +122,7 @@ def _():
         note(f"{flood.amount} datagrams sent, {echod.counters()['udp_echoes']} echoed")
 
 
-@test("UDP echoes flow while TCP clients send without end: one loop")
+@test("UDP echoes flow while TCP clients send without end, with one worker")
 def _():
     with Echod(top="workers = 1") as echod, echod.datagrams() as s:
         with Flood(TCP_FIREHOSE, echod, 4) as flood:
@@ -130,7 +130,7 @@ def _():
         note(f"{int(flood.amount) / SPELL / 1e6:.0f} MB/s echoed meanwhile")
 
 
-@test("a client that sends without end does not starve the others: one loop")
+@test("a client that sends without end does not starve the others, with one worker")
 def _():
     with Echod(top="workers = 1") as echod, echod.connect() as s:
         with Flood(TCP_FIREHOSE, echod, 1) as flood:
@@ -138,7 +138,7 @@ def _():
         note(f"{int(flood.amount) / SPELL / 1e6:.0f} MB/s echoed meanwhile")
 
 
-@test("among two hundred quiet connections and a noisy one, each quiet one is served in turn: one loop")
+@test("among two hundred quiet connections and a noisy one, each quiet one is served in turn, with one worker")
 def _():
     with Echod(top="workers = 1") as echod:
         quiet = [echod.connect() for _ in range(200)]
@@ -152,7 +152,7 @@ def _():
             s.close()
 
 
-@test("a client that reconnects without end does not starve the others: one loop")
+@test("a client that reconnects without end does not starve the others, with one worker")
 def _():
     with Echod(top="workers = 1") as echod, echod.connect() as s, echod.datagrams() as udp:
         end = time.monotonic() + SPELL / 2

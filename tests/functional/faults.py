@@ -176,7 +176,7 @@ def _():
 
 for call_, row_ in TABLE.items():
     for error_ in row_.errors:
-        @test(f"{call_}: {error_ if error_ != 'SHORT' else 'less than there is'}")
+        @test(f"the daemon serves on while {call_}() {'fails with ' + error_ if error_ != 'SHORT' else 'does less than it could'}")
         def _(call=call_, error=error_, row=row_):
             where = busy(row.fresh)
             lost = where.load.lost

@@ -270,7 +270,7 @@ def _():
         check_text(done.out, server.port)
 
 
-@test("so they are on a terminal that cannot place its cursor, and on an unknown one")
+@test("on a terminal that cannot place its cursor, and on an unknown one, the lines are those without --graph")
 def _():
     for term in ("dumb", "no-such-terminal", "", None):
         with Udp() as server, Terminal("-c", 2, *GRAPH, "udp", "127.0.0.1", server.port, term=term) as terminal:

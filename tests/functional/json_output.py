@@ -86,23 +86,23 @@ def check_document(kind, protocol, *arguments):
     return found
 
 
-@test("a document of UDP")
+@test("a JSON document of a run over UDP follows the schema")
 def _():
     assert check_document(Udp, "udp")["connect_ns"] is None, "UDP does not connect"
 
 
-@test("a document of TCP tells how long connecting took")
+@test("a JSON document of TCP tells how long connecting took")
 def _():
     assert check_document(Tcp, "tcp")["connect_ns"]["min"] > 0, "it took no time"
 
 
-@test("a document of connections as probes")
+@test("a JSON document of --connect tells how long connecting took")
 def _():
     found = check_document(Tcp, "tcp", "--connect")
     assert found["configuration"]["connect"] and found["connect_ns"]["max"] > 0, found
 
 
-@test("a document with source ports")
+@test("a JSON document of --sources has the figures of each source port")
 def _():
     found = check_document(Udp, "udp", "--sources", 3)
     assert [source["sent"] for source in found["sources"]] == [2, 2, 1], found["sources"]
@@ -111,7 +111,7 @@ def _():
     assert found["rtt_ns"]["ipdv"] is not None and {source["rtt_ns"]["ipdv"] for source in found["sources"]} == {None}, found
 
 
-@test("a document of a refusal, of a name that is not found, and of a connection that is reset")
+@test("a JSON document tells of a refusal, of a name that is not found, and of a connection that is reset")
 def _():
     found = document("-c", 1, "tcp", "127.0.0.1", closed_port(), status=1, err="Connection refused")
     assert found["troubles"][0]["errno"] == "ECONNREFUSED", found["troubles"]
@@ -127,7 +127,7 @@ def _():
     assert found["troubles"][0]["event"] == "closed", found["troubles"]
 
 
-@test("a run that fails says so in both forms, also where it is quiet")
+@test("a run that fails says so as a document and as lines, also with -q")
 def _():
     refused = ("-q", "-c", 1, "tcp", "127.0.0.1", closed_port())
     unknown = ("-q", "-c", 1, "udp", "host.invalid")
@@ -138,7 +138,7 @@ def _():
         assert whole["troubles"] == last["troubles"] and len(last["troubles"]) == 1, (whole, last)
 
 
-@test("a connection that ends is told apart from one that is reset")
+@test("a line of JSON tells a connection that ends from one that is reset")
 def _():
     def end(server, connection):
         server.take(connection, 56)
@@ -168,7 +168,7 @@ def _():
             assert found["counters"]["sent"] > 0, found
 
 
-@test("an object for each reply, and the summary as the last")
+@test("--json-lines prints an object for each reply, and the summary as the last")
 def _():
     with Udp(lambda n, data: [data[:20]] if n == 2 else [data]) as server:
         events, last = lines("-c", 3, "-i", "0.01", *PATIENT, "udp", "127.0.0.1", server.port)
@@ -177,7 +177,7 @@ def _():
     assert last["counters"]["truncated"] == 1, last
 
 
-@test("a line is there as soon as its reply is")
+@test("--json-lines prints a line as soon as the reply is there")
 def _():
     with Udp() as server, Running("--json-lines", "-i", "1000", "udp", "127.0.0.1", server.port) as running:
         line = running.read_until(".")
@@ -185,7 +185,7 @@ def _():
     assert valid(line, "line")["event"] == "reply", line
 
 
-@test("the octets of a message are shown as they are")
+@test("the octets of a message are printed in hexadecimal")
 def _():
     with Udp(lambda n, data: [b"\xff\x00\x1b[31m"]) as server:
         events, _ = lines("-c", 1, *PATIENT, "-m", "hello!!", "udp", "127.0.0.1", server.port, status=1)
@@ -203,7 +203,7 @@ def misbehave(number, data):
     return [data]
 
 
-@test("the counters are those of the text")
+@test("the counters of document, lines and text are the same")
 def _():
     arguments = ("-c", 20, "-i", "0.002", *PATIENT, "udp", "127.0.0.1")
     with Udp(misbehave) as server:
@@ -224,7 +224,7 @@ def _():
         assert kinds.count(key) == whole[key] > 0, (key, kinds, whole)
 
 
-@test("probes that were still to be sent when the server hung up are counted")
+@test("probes that were not sent because the server hung up are counted")
 def _():
     def two(server, connection):
         for _ in range(2):
@@ -236,7 +236,7 @@ def _():
     assert counters["not_sent"] == 5 - counters["sent"] > 0, counters
 
 
-@test("the schema refuses what is not as it says")
+@test("the schema refuses documents that lack a member or have a wrong one")
 def _():
     with Udp() as server:
         arguments = ("-c", 2, "-i", "0.01", *PATIENT, "udp", "127.0.0.1", server.port)

@@ -122,14 +122,14 @@ def _():
                            rf"^limit: {mtu - HOSTS[host] + 1} bytes: too big, says {router} \(MTU {mtu}\)$")
 
 
-@test("the interface of this host is the limit")
+@test("the MTU of this host's interface is found to be the limit")
 def _():
     with path(near=1300):
         for host in HOSTS:
             expect(find(host), host, 1300, r"^limit: \d+ bytes: too big for the interface of this host \(MTU 1300\)$")
 
 
-@test("a black hole: large datagrams vanish without a word")
+@test("a black hole, where large datagrams vanish without a word, is found out")
 def _():
     # A veth interface takes no frame that is longer than its own MTU with the tag of a VLAN.
     with path(end=1400):
@@ -143,7 +143,7 @@ def _():
         all_of(*(functools.partial(search, *host) for host in HOSTS.items()))
 
 
-@test("a way back with a smaller MTU: the reply comes in fragments, and the result says both")
+@test("where the way back has a smaller MTU and the reply comes in fragments, the result says so")
 def _():
     with path(back="mtu 1300"):
         host = "198.51.100.2"
@@ -158,14 +158,14 @@ def _():
                                     r"^limit: 1001 bytes: the server sent back only 1000 bytes$")
 
 
-@test("-s limits the search")
+@test("-s limits the search for the MTU")
 def _():
     with path():
         find("198.51.100.2", "-s", 500).expect(0, r"^path MTU to \S+: at least 528, for 500 bytes of payload$",
                                                r"^limit: nothing larger was to be tried$")
 
 
-@test("over loopback the largest datagram there is comes back")
+@test("over loopback --mtu finds the largest datagram")
 def _():
     for host, largest in (("127.0.0.1", 65507), ("::1", 65527)):
         with Udp(host=host) as server:
@@ -174,19 +174,19 @@ def _():
                 0, rf"^path MTU to \S+: (at least )?\d+, for ({largest}|65488) bytes of payload$")
 
 
-@test("nobody listens: refused at once, exit status 1")
+@test("--mtu where nobody listens is refused at once, exit status 1")
 def _():
     run(*PATIENT, "--mtu", "udp", "127.0.0.1", closed_port()).expect(1, r"not found.* 16 bytes: Connection refused, says 127.0.0.1$")
 
 
-@test("nobody answers: filtered, exit status 1")
+@test("--mtu where nobody answers says that something filters, exit status 1")
 def _():
     with Udp(lambda n, data: []) as server:
         run("-W", "0.05", "--mtu", "udp", "127.0.0.1", server.port).expect(
             1, r"not found.*there is no echo service, or something filters its datagrams; 16 bytes: no reply")
 
 
-@test("no way there: an error, exit status 2")
+@test("--mtu without a route is an error, exit status 2")
 def _():
     need_ip()
     run(*PATIENT, "--mtu", "udp", "203.0.113.1").expect(2, r"not found.*Network is unreachable")

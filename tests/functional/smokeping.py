@@ -95,7 +95,7 @@ def check_complete(round_, name):
     assert all(0 < ping < 10 for ping in pings) and float(median) in pings, round_.said
 
 
-@test("UDP and TCP: the round trips come out")
+@test("SmokePing gets the round trips of UDP and TCP")
 def _():
     with Udp() as udp, Tcp() as tcp, Udp(host="::1") as udp6:
         round_ = Round(target("udp", udp, udp="yes"), target("tcp", tcp), target("udp6", udp6, udp="yes", host="::1", ipversion=6))
@@ -104,7 +104,7 @@ def _():
     assert "WARNING" not in round_.said, round_.said
 
 
-@test("every variable of the probe is taken")
+@test("every variable of SmokePing's probe is accepted")
 def _():
     seen = []
     with Udp(lambda n, data: seen.append(data) or [data]) as server:
@@ -114,7 +114,7 @@ def _():
     assert [len(data) for data in seen] == [100] * PINGS and set(seen[0][16:]) == {ord("A")}, seen
 
 
-@test("loss is loss")
+@test("SmokePing counts lost tests as loss")
 def _():
     def close_some(server, connection):
         count.append(1)
@@ -132,7 +132,7 @@ def _():
         assert (median == "U") == (lost == PINGS), round_.said
 
 
-@test("what is not echo is said to be not supported")
+@test("options of SmokePing's other probes are refused by name")
 def _():
     with Udp() as server:
         round_ = Round(target("discard", server, extraopts="-d"))

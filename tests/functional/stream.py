@@ -88,7 +88,7 @@ def pattern(size):
 
 # ---- TCP ----
 
-@test("TCP: files of 0 octets to 100 MB come back the same")
+@test("over TCP files of 0 octets to 100 MB come back the same")
 def _():
     with Tcp() as server:
         for size in (0, 1, 4095, 4096, 65536, 65537, 262144, 262145, 1000003):
@@ -100,7 +100,7 @@ def _():
             Done(done.stdout, done.stderr, done.returncode).expect(0, b"", SUMMARY_TCP.format(100000000))
 
 
-@test("TCP: from a regular file to a regular file")
+@test("over TCP a regular file goes to a regular file")
 def _():
     data = pattern(3000000)
     with Tcp() as server, tempfile.TemporaryDirectory(prefix="echo-probe-test-") as directory:
@@ -113,13 +113,13 @@ def _():
             assert file.read() == data
 
 
-@test("TCP over IPv6")
+@test("standard input comes back over TCP and IPv6")
 def _():
     with Tcp(host="::1") as server:
         run(b"hello\n", "tcp", server.port, host="::1").expect(0, b"hello\n")
 
 
-@test("TCP: a line typed goes out at once, and so does what has no end yet")
+@test("over TCP a line that is typed goes out at once, and so does a line that has no end yet")
 def _():
     with Tcp() as server, running("tcp", server.port) as process:
         for data in (b"one\n", b"\0\xff\r\n", b"no end"):
@@ -128,7 +128,7 @@ def _():
         end(process).expect(0, b"", r"\A14 bytes sent, 14 received")
 
 
-@test("TCP: on a terminal, until Ctrl-D")
+@test("over TCP what is typed on a terminal comes back, until Ctrl-D")
 def _():
     with Tcp() as server:
         master, slave = pty.openpty()
@@ -141,7 +141,7 @@ def _():
         os.close(master)
 
 
-@test("TCP: flags of standard input and output are as they were")
+@test("the file status flags of standard input and output stay as they were")
 def _():
     ours, theirs = socket.socketpair()
     with Tcp() as server, ours, theirs:
@@ -153,7 +153,7 @@ def _():
             end(process).expect(0, None)
 
 
-@test("TCP: a reader that is slow holds the sender back, and nothing is lost")
+@test("a slow reader of standard output holds the sender back over TCP, and nothing is lost")
 def _():
     taken = []
 
@@ -181,7 +181,7 @@ def _():
         end(process).expect(0, b"", SUMMARY_TCP.format(len(data)))
 
 
-@test("TCP: a server that reads all before it answers")
+@test("a TCP server that reads all before it answers gets all, and all comes back")
 def _():
     def handle(server, connection):
         data = b""
@@ -193,7 +193,7 @@ def _():
         run(pattern(5 << 20), "tcp", server.port).expect(0, pattern(5 << 20))
 
 
-@test("TCP: a wrong octet is noticed, and where")
+@test("a wrong octet from a TCP server is noticed, with its place")
 def _():
     def handle(server, connection):
         data = server.take(connection, 300000)
@@ -207,7 +207,7 @@ def _():
         assert len(done.out) == 300000
 
 
-@test("TCP: a wrong octet in a few, and octets in a wrong order")
+@test("a wrong octet in a short TCP stream is noticed, and octets in a wrong order")
 def _():
     for given, wrong in ((b"abc", b"abd"), (b"ab", b"ba"), (pattern(16), pattern(16)[8:] + pattern(16)[:8])):
         def handle(server, connection, given=given, wrong=wrong):
@@ -219,7 +219,7 @@ def _():
             run(given, "tcp", server.port).expect(1, wrong, r"first wrong byte is after byte 0$", r"different")
 
 
-@test("TCP: a greeting is no echo")
+@test("a TCP server that greets is found out: that is no echo")
 def _():
     def handle(server, connection):
         connection.sendall(b"220 hello\r\n")
@@ -231,7 +231,7 @@ def _():
         end(process).expect(1, b"x", r"first wrong byte is after byte 0$", r"11 bytes more came back than were sent$")
 
 
-@test("TCP: a server that closes early, and how much is missing")
+@test("where a TCP server closes early, the message says how much is missing")
 def _():
     def handle(server, connection):
         connection.sendall(server.take(connection, 10)[:4])
@@ -244,7 +244,7 @@ def _():
                             r"^echo-probe: 6 of the 10 bytes sent did not come back$")
 
 
-@test("TCP: a server that resets")
+@test("where a TCP server resets, the message says so")
 def _():
     def handle(server, connection):
         server.take(connection, 10)
@@ -254,7 +254,7 @@ def _():
         run(b"0123456789", "tcp", server.port).expect(1, b"", r"127\.0\.0\.1:\d+ reset the connection$", r"10 of the 10 bytes")
 
 
-@test("TCP: a server that ignores the end of the input: -W")
+@test("a TCP server that does not end the connection is given up after -W")
 def _():
     def handle(server, connection):
         connection.sendall(server.take(connection, 5))
@@ -265,7 +265,7 @@ def _():
         run(b"hello", "tcp", server.port, "-W", "1").expect(0, b"hello", r"did not end the connection$")
 
 
-@test("TCP: a server that says nothing: -W, and -w")
+@test("a TCP server that sends nothing back is given up after -W, or -w")
 def _():
     def handle(server, connection):
         server.wait_end(connection)
@@ -277,7 +277,7 @@ def _():
         run(b"hello", "tcp", server.port, "-w", "0.2").expect(1, b"", r"5 of the 5 bytes")
 
 
-@test("SIGINT and SIGTERM end it with the summary, SIGQUIT prints the figures so far")
+@test("SIGINT and SIGTERM end -m - with the summary, SIGQUIT prints the figures so far")
 def _():
     with Tcp() as tcp, Udp() as udp:
         for protocol, server, figures in (("tcp", tcp, r"3 bytes sent, 3 received"),
@@ -292,7 +292,7 @@ def _():
                     end(process, number).expect(0, b"", rf"\A{figures}")
 
 
-@test("SIGINT while octets are owed: exit status 1")
+@test("SIGINT while octets are missing is exit status 1")
 def _():
     def handle(server, connection):
         server.take(connection, 3)
@@ -305,7 +305,7 @@ def _():
         end(process, signal.SIGINT).expect(1, b"", r"2 of the 3 bytes sent did not come back$")
 
 
-@test("-q: no summary, but errors")
+@test("-q leaves out the summary, but not errors")
 def _():
     with Tcp() as server:
         done = run(b"x", "tcp", server.port, "-q")
@@ -316,7 +316,7 @@ def _():
         done.expect(1, b"", r"\Aecho-probe: line 1 did not come back within 0\.1 s\n\Z")
 
 
-@test("standard output that cannot be written to, standard input that cannot be read: exit status 2")
+@test("standard output that cannot be written, and standard input that cannot be read, are exit status 2")
 def _():
     with Tcp() as server, open("/dev/full", "wb") as full:
         done = subprocess.run(command("tcp", server.port), input=b"x", stdout=full, stderr=subprocess.PIPE, timeout=PATIENCE,
@@ -335,7 +335,7 @@ def _():
 
 # ---- UDP ----
 
-@test("UDP: a datagram for each line, with its newline, whatever its octets")
+@test("over UDP each line is a datagram, with its newline, whatever its octets")
 def _():
     seen = []
 
@@ -350,7 +350,7 @@ def _():
     assert seen == lines, seen
 
 
-@test("UDP over IPv6, and lines up to the largest datagram")
+@test("lines up to the largest datagram come back over UDP, by both families")
 def _():
     for host, largest in (("127.0.0.1", 65507), ("::1", 65527)):
         with Udp(host=host) as server:
@@ -358,7 +358,7 @@ def _():
                 run(data, "udp", server.port, host=host).expect(0, data)
 
 
-@test("UDP: a line that is too long is named and not sent, the others are")
+@test("over UDP a line that is too long is named and not sent, the others are sent")
 def _():
     with Udp() as server:
         for excess in (1, 100, 65536, 200000):
@@ -367,14 +367,14 @@ def _():
                 2, b"one\nthree\n", r"^echo-probe: line 2 was not sent: a datagram carries at most 65507 bytes", r"1 not sent")
 
 
-@test("UDP: ten thousand lines, none is lost by haste")
+@test("over UDP ten thousand lines come back, none is lost by haste")
 def _():
     data = b"".join(b"line %d\n" % i for i in range(10000))
     with Udp() as server:
         run(data, "udp", server.port).expect(0, data, r"^10000 lines ")
 
 
-@test("UDP: a line typed goes out at once")
+@test("over UDP a line that is typed goes out at once")
 def _():
     with Udp() as server, running("udp", server.port) as process:
         for data in (b"one\n", b"two\n"):
@@ -384,14 +384,14 @@ def _():
         end(process).expect(0, b"", r"\A2 lines")
 
 
-@test("UDP: a line that does not come back is lost, and the next one is sent")
+@test("over UDP a line that does not come back is lost, and the next line is sent")
 def _():
     with Udp(lambda n, data: [data] if n != 2 else []) as server:
         run(b"1\n2\n3\n", "udp", server.port, "-W", "1").expect(
             1, b"1\n3\n", r"^echo-probe: line 2 did not come back within 1 s$", r"^3 lines \(6 bytes\) sent, 2 .*, 1 lost, time")
 
 
-@test("UDP: what is not the reply is counted and not written")
+@test("over UDP what is not the reply is counted and not written")
 def _():
     with bound(socket.SOCK_DGRAM, "127.0.0.1") as other:
         answers = {1: lambda data: [b"wrong", data], 2: lambda data: [b"1\n", data], 3: lambda data: [(other, data), data],
@@ -403,7 +403,7 @@ def _():
                 r"1 late or repeated, 2 different, 1 from a wrong source, time")
 
 
-@test("UDP: refused at once, line by line")
+@test("over UDP each line that is refused is told of at once")
 def _():
     run(b"a\nb\n", "udp", closed_port()).expect(1, b"", r"line 1 was refused by 127\.0\.0\.1: Connection refused$", r"line 2 was refused",
                                        r"0 \(0 bytes\) received, 2 refused, time")
