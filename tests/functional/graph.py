@@ -146,9 +146,9 @@ def _():
 
 @test("thousands of probes a second share columns")
 def _():
-    with Udp() as server, Terminal("-c", 1000, "--graph", "-i", "0.001", *PATIENT, "udp", "127.0.0.1", server.port) as terminal:
+    with Udp() as server, Terminal("-c", 300, "--graph", "-i", "0.0005", *PATIENT, "udp", "127.0.0.1", server.port) as terminal:
         terminal.draws()
-        expect(terminal.ends(0), received(1000), RTT)
+        expect(terminal.ends(0), received(300), RTT)
 
 
 @test("the picture of TCP is drawn on a narrow terminal")

@@ -98,6 +98,8 @@ class Udp(Server):
 
     def __init__(self, answer=lambda n, data: [data], host="127.0.0.1"):
         super().__init__(socket.SOCK_DGRAM, host)
+        # As much as an ordinary user may have, so that nothing is lost while this process waits for a CPU.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         self.answer = answer
         self.seen = threading.Event()
 

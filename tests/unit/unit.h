@@ -2,8 +2,8 @@
 #ifndef ECHOD_TESTS_UNIT_H
 #define ECHOD_TESTS_UNIT_H
 
-/* What the unit tests share: cmocka, scripts for what wrapped functions do, a memory of what was
- * logged, and loopback sockets on ports that the kernel chooses. */
+/* What the unit tests share: cmocka, scripts that tell wrapped functions what to do, a record of
+ * the messages that were logged, and loopback sockets on ports that the kernel chooses. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -31,14 +31,15 @@
 #include "common/log.h"
 #include "common/util.h"
 
-/* No wait lasts longer than this; none lasts that long unless something is broken. */
+/* The longest wait, in milliseconds. Only a failure reaches it. */
 #define PATIENCE_MS 10000
 
 /* ---- wrapped functions ---- */
 
-/* What the coming calls of a wrapped function do, one step a call: a negative number fails with
- * that errno, PASS is the real thing, any other number is a limit or a result, as the wrapper
- * defines. After the last step all calls pass, or with `repeat` do as the last step says. */
+/* Each call of a wrapped function takes the next step of its script. The step is an errno, negated:
+ * the call fails with that error; or PASS: the real function is called; or another number, whose
+ * meaning the wrapper defines, such as a limit or a result. After the last step every call passes,
+ * or takes the last step again if `repeat` is set. */
 #define PASS         INT_MAX
 #define SCRIPT_STEPS 64
 struct script {
@@ -46,7 +47,7 @@ struct script {
     _Atomic unsigned at;
     _Atomic unsigned count;
     _Atomic bool repeat;
-    _Atomic unsigned calls; /* since the script was set */
+    _Atomic unsigned calls; /* number of calls since the script was set */
 };
 
 static inline void script_set(struct script *script, const int *steps, size_t count)
@@ -74,7 +75,7 @@ static inline void script_always(struct script *script, int step)
     script->repeat = true;
 }
 
-/* Let `n` calls pass, then fail one. */
+/* Let `n` calls pass, fail the next call with the errno `error`, let all others pass. */
 static inline void script_fail_after(struct script *script, unsigned n, int error)
 {
     int steps[SCRIPT_STEPS];
@@ -103,7 +104,7 @@ static inline int script_next(struct script *script)
     return script->steps[at];
 }
 
-/* For a function that only fails or passes. */
+/* Take the next step of a function that only fails or passes. True, with errno set, if it fails. */
 static inline bool script_fails(struct script *script)
 {
     int step = script_next(script);
@@ -113,14 +114,14 @@ static inline bool script_fails(struct script *script)
     return step < 0;
 }
 
-/* Begin the definition of a wrapper. */
+/* Define a wrapper; the body follows. It calls script_next() or script_fails(). */
 #define WRAP(type, name, ...)                                                                      \
     static struct script name##_script;                                                            \
     type __real_##name(__VA_ARGS__);                                                               \
     type __wrap_##name(__VA_ARGS__);                                                               \
     type __wrap_##name(__VA_ARGS__)
 
-/* Define one that fails or passes, as its script says. */
+/* Define a wrapper that returns `failure` or calls the real function, as its script says. */
 #define WRAP_FAILING(type, name, failure, params, args)                                            \
     static struct script name##_script;                                                            \
     type __real_##name params;                                                                     \
@@ -148,7 +149,7 @@ static inline bool readable(int fd, int timeout_ms)
     return poll(&pollfd, 1, timeout_ms) == 1;
 }
 
-/* Read exactly that much. */
+/* Read exactly `length` octets, within PATIENCE_MS each. */
 static inline void read_all(int fd, void *buf, size_t length)
 {
     for (size_t done = 0; done < length;) {
@@ -161,7 +162,7 @@ static inline void read_all(int fd, void *buf, size_t length)
     }
 }
 
-/* ---- what was logged ---- */
+/* ---- messages that were logged ---- */
 
 #define LOGBOOK_LINES 64
 struct logbook {
@@ -185,7 +186,7 @@ static inline void logbook_sink(enum log_level level, const char *message)
     pthread_mutex_unlock(&logbook.lock);
 }
 
-/* Send messages of this level and above there, and nowhere else. */
+/* From now on record messages of this level and above in an empty logbook, and write none. */
 static inline void logbook_open(enum log_level threshold)
 {
     memset(logbook.lines, 0, sizeof logbook.lines);
@@ -194,7 +195,7 @@ static inline void logbook_open(enum log_level threshold)
     log_open(TARGET_STDERR, threshold);
 }
 
-/* How many messages of that level contain the text. */
+/* The number of messages of that level that contain the text. */
 static inline unsigned logged(enum log_level level, const char *text)
 {
     unsigned count = 0;
@@ -225,8 +226,8 @@ static inline struct addr local_address(int fd)
     return addr;
 }
 
-/* Bound to that address on a port of the kernel's choice; -1 where this host has no such address.
- */
+/* Bind a socket to the address, on a port of the kernel's choice. Returns its descriptor, which the
+ * caller closes; -1 if this host has no such address. */
 static inline int bound_socket(int type, const char *text)
 {
     struct addr addr = address(text, 0);
@@ -248,14 +249,15 @@ static inline bool have_address(const char *text)
     return fd >= 0;
 }
 
-/* End a test that cannot run here, and say why. */
+/* Print the reason why this test cannot run here, and end it. */
 static inline void skip_because(const char *reason)
 {
     print_message("# skipped: %s\n", reason);
     skip();
 }
 
-/* Wait for what another thread, another process or the kernel does. */
+/* Wait until the condition holds, which another thread, another process or the kernel brings about.
+ */
 #define WAIT_UNTIL(condition)                                                                      \
     do {                                                                                           \
         bool met_ = (condition);                                                                   \
@@ -267,7 +269,7 @@ static inline void skip_because(const char *reason)
         _assert_true(met_, #condition, __FILE__, __LINE__);                                        \
     } while (0)
 
-/* Turn until the condition holds. */
+/* Let the loop turn until the condition holds. */
 #define TURN_UNTIL(loop, condition)                                                                \
     do {                                                                                           \
         bool met_ = (condition);                                                                   \
