@@ -297,31 +297,43 @@ static void fail_open(struct parser *parser, int error)
                                : "");
 }
 
+/* The room for the text doubles when it is full. */
+static ssize_t read_more(struct parser *parser, int fd, size_t *room, size_t length)
+{
+    size_t wanted = *room ? 2 * *room : 65536;
+
+    if (length + 1 >= *room) {
+        char *grown = realloc(parser->text, wanted < FILE_MAX + 2 ? wanted : FILE_MAX + 2);
+
+        if (!grown)
+            return -1;
+        parser->text = grown;
+        *room = wanted < FILE_MAX + 2 ? wanted : FILE_MAX + 2;
+    }
+    return read(fd, parser->text + length, *room - 1 - length);
+}
+
 /* False at an error, which has been reported. */
 static bool slurp(struct parser *parser, int fd)
 {
-    size_t length = 0;
+    size_t length = 0, room = 0;
     ssize_t got;
     const char *nul;
     unsigned line = 1;
 
-    /* The kernel provides only the pages that are written. */
-    parser->text = malloc(FILE_MAX + 2);
-    if (!parser->text) {
+    do {
+        got = read_more(parser, fd, &room, length);
+        length += got > 0 ? (size_t)got : 0;
+    } while ((got > 0 && length <= FILE_MAX) || (got < 0 && errno == EINTR));
+    if (got < 0) {
         parse_fail(parser, 0, "cannot be read: %s", strerror(errno));
         return false;
     }
-    do {
-        got = read(fd, parser->text + length, FILE_MAX + 1 - length);
-        length += got > 0 ? (size_t)got : 0;
-    } while (got > 0 || (got < 0 && errno == EINTR));
     parser->text[length] = '\0';
     nul = memchr(parser->text, '\0', length);
     for (const char *c = parser->text; nul && c < nul; c++)
         line += *c == '\n';
-    if (got < 0)
-        parse_fail(parser, 0, "cannot be read: %s", strerror(errno));
-    else if (length > FILE_MAX)
+    if (length > FILE_MAX)
         parse_fail(parser, 0, "larger than %d octets: not a configuration", FILE_MAX);
     else if (nul)
         parse_fail(parser, line, "contains a NUL octet: not a text");

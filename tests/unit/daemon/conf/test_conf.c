@@ -12,6 +12,7 @@
 
 WRAP_FAILING(void *, calloc, NULL, (size_t count, size_t size), (count, size))
 WRAP_FAILING(void *, malloc, NULL, (size_t size), (size))
+WRAP_FAILING(void *, realloc, NULL, (void *old, size_t size), (old, size))
 WRAP_FAILING(char *, strdup, NULL, (const char *text), (text))
 WRAP_FAILING(int, fstatat, -1, (int fd, const char *name, struct stat *st, int flags),
              (fd, name, st, flags))
@@ -797,9 +798,9 @@ static void test_without_memory_an_error_says_so(void **state)
     }
     script_clear(&calloc_script);
     write_octets(text, strlen(text));
-    SCRIPT(malloc_script, -ENOMEM);
+    SCRIPT(realloc_script, -ENOMEM);
     refused_file(path, "cannot be read: Cannot allocate memory");
-    SCRIPT(malloc_script, PASS, -ENOMEM);
+    SCRIPT(malloc_script, -ENOMEM);
     refused_file(path, "out of memory");
     SCRIPT(cfg_init_script, -ENOMEM);
     refused_file(path, "out of memory");
