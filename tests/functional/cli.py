@@ -346,6 +346,15 @@ def _():
         assert status["Groups"] == []
 
 
+@test("a daemon started as root becomes the user and group of these numbers, which need no account")
+def _():
+    need_root()
+    with Echod(top='user = 54321\ngroup = "54322"') as daemon:
+        daemon.check()
+        check_powerless(daemon)
+        check_identity(daemon, 54321, 54322)
+
+
 @test("a daemon started as an ordinary user stays that user, whatever the configuration says, without capabilities")
 def _():
     with Echod(user=ordinary_user, top='user = "daemon"') as daemon:

@@ -103,17 +103,20 @@ static const char *take_number(struct loader *loader, const struct conf_key *key
     return loader->allowed;
 }
 
-/* The default account may be missing: only a daemon that root starts needs it. */
+/* The default account may be missing: only a daemon that root starts needs it. A number needs no
+ * account: see privileges_find(). */
 static const char *take_account(struct loader *loader, const struct conf_key *key,
                                 const char *value, void *at)
 {
     char **name = at;
+    unsigned id;
 
-    if (loader->parser.line && !loader->any_account) {
+    if (loader->parser.line && !loader->any_account &&
+        !parse_decimal(value, 0, UINT32_MAX - 1, &id)) {
         if (key->kind == CONF_USER && !getpwnam(value))
-            return "no such user: must be the name of one in passwd(5)";
+            return "no such user: must be a number or the name of one in passwd(5)";
         if (key->kind == CONF_GROUP && !getgrnam(value))
-            return "no such group: must be the name of one in group(5)";
+            return "no such group: must be a number or the name of one in group(5)";
     }
     free(*name);
     *name = strdup(value);

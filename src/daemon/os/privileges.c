@@ -5,40 +5,70 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <pwd.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "common/util.h"
+
 /* The C library defines them, but only libcap declares them. */
 int capget(struct __user_cap_header_struct *header, struct __user_cap_data_struct *data);
 int capset(struct __user_cap_header_struct *header, const struct __user_cap_data_struct *data);
 
-int privileges_find(const char *user, const char *group, struct account *account,
-                    const char **unknown)
+/* (uid_t)-1 is no account: setresuid(2) takes it for "unchanged". */
+static bool parse_id(const char *text, uint64_t *id)
+{
+    return parse_number(text, UINT32_MAX - 1, id);
+}
+
+/* A name may consist of digits: the database comes first. */
+static int find_user(const char *user, struct account *account)
 {
     const struct passwd *pw;
-    const struct group *gr;
+    uint64_t id;
 
     errno = 0;
-    *unknown = user;
     pw = getpwnam(user);
+    if (!pw && parse_id(user, &id)) {
+        pw = getpwuid((uid_t)id);
+        account->uid = (uid_t)id;
+        account->gid = pw ? pw->pw_gid : (gid_t)id;
+        return 0;
+    }
     if (!pw) {
         errno = errno ? errno : ENOENT;
         return -1;
     }
     account->uid = pw->pw_uid;
     account->gid = pw->pw_gid;
-    if (!group)
-        return 0;
-    *unknown = group;
+    return 0;
+}
+
+static int find_group(const char *group, gid_t *gid)
+{
+    const struct group *gr;
+    uint64_t id;
+
+    errno = 0;
     gr = getgrnam(group);
-    if (!gr) {
+    if (!gr && !parse_id(group, &id)) {
         errno = errno ? errno : ENOENT;
         return -1;
     }
-    account->gid = gr->gr_gid;
+    *gid = gr ? gr->gr_gid : (gid_t)id;
     return 0;
+}
+
+int privileges_find(const char *user, const char *group, struct account *account,
+                    const char **unknown)
+{
+    *unknown = user;
+    if (find_user(user, account) < 0)
+        return -1;
+    *unknown = group;
+    return group ? find_group(group, &account->gid) : 0;
 }
 
 /* Clearing the inheritable set clears the ambient set too, see capabilities(7). Where nothing has

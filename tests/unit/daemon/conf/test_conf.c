@@ -864,6 +864,18 @@ static void test_a_level_of_the_command_line_is_that_of_the_log(void **state)
     check_all_said((const char *const[]){":1: tcp.port: ", ":2: log.level: ", NULL});
 }
 
+static void test_an_account_may_be_a_number(void **state)
+{
+    struct conf *conf = accepted("user = 54321 group = \"54322\"");
+
+    (void)state;
+    assert_string_equal(conf->user, "54321");
+    assert_string_equal(conf->group, "54322");
+    conf_free(conf);
+    REFUSED("user = 4294967295\ngroup = -1", ":1: user: value \"4294967295\": no such user",
+            ":2: group: value \"-1\": no such group");
+}
+
 static void test_accounts_are_not_looked_up_in_a_sandbox(void **state)
 {
     const struct conf_overrides overrides = {.log_level = -1, .any_account = true};
@@ -992,6 +1004,7 @@ int main(void)
         TEST(test_without_memory_an_error_says_so),
         TEST(test_a_port_of_the_command_line_is_that_of_every_address),
         TEST(test_a_level_of_the_command_line_is_that_of_the_log),
+        TEST(test_an_account_may_be_a_number),
         TEST(test_accounts_are_not_looked_up_in_a_sandbox),
         TEST(test_the_sample_shows_every_key_with_its_default),
         TEST(test_the_manual_describes_every_key),

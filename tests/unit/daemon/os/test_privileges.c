@@ -104,6 +104,27 @@ static void a_user_or_group_that_does_not_exist_is_named(void **state)
     assert_string_equal(unknown, "no-such-group");
 }
 
+/* 4294967295 is no account: setresuid(2) takes it for "unchanged". */
+static void a_number_is_an_account_whether_or_not_it_has_a_name(void **state)
+{
+    struct account account;
+    const char *unknown;
+
+    (void)state;
+    assert_int_equal(privileges_find("54321", "54322", &account, &unknown), 0);
+    assert_int_equal(account.uid, 54321);
+    assert_int_equal(account.gid, 54322);
+    /* Without a group: the account's own, or the same number. */
+    assert_int_equal(privileges_find("54321", NULL, &account, &unknown), 0);
+    assert_int_equal(account.gid, 54321);
+    assert_int_equal(privileges_find("0", NULL, &account, &unknown), 0);
+    assert_int_equal(account.uid, 0);
+    assert_int_equal(privileges_find("65534", NULL, &account, &unknown), 0);
+    assert_int_equal(account.gid, getpwnam("nobody")->pw_gid);
+    assert_int_equal(privileges_find("4294967295", NULL, &account, &unknown), -1);
+    assert_int_equal(errno, ENOENT);
+}
+
 static void an_unreadable_database_is_another_error_than_a_missing_account(void **state)
 {
     static const int errors[] = {EIO, EMFILE, ENFILE, ENOMEM};
@@ -294,6 +315,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_user_or_group_that_does_not_exist_is_named),
+        TEST(a_number_is_an_account_whether_or_not_it_has_a_name),
         TEST(an_unreadable_database_is_another_error_than_a_missing_account),
         TEST(dropping_fails_if_any_call_fails),
         TEST(dropping_fails_if_the_process_can_become_root_again),
