@@ -37,7 +37,6 @@ libdaemon_sources = \
     src/daemon/os/sandbox.c src/daemon/os/sandbox.h \
     src/daemon/os/seccomp.h \
     src/daemon/os/service_manager.h \
-    src/daemon/os/sigsys.h \
     src/daemon/stats/refusals.c src/daemon/stats/refusals.h \
     src/daemon/stats/stats.c src/daemon/stats/stats.h \
     src/daemon/tcp/connection.c src/daemon/tcp/connection.h \
@@ -54,12 +53,12 @@ else
 libdaemon_sources += src/daemon/os/service_manager_stub.c
 endif
 if SECCOMP
-libdaemon_sources += src/daemon/os/seccomp.c src/daemon/os/sigsys.c
+libdaemon_sources += src/daemon/os/seccomp.c
 else
 libdaemon_sources += src/daemon/os/seccomp_stub.c
 endif
 src_libdaemon_a_SOURCES = $(libdaemon_sources)
-EXTRA_DIST += src/daemon/os/seccomp.c src/daemon/os/seccomp_stub.c src/daemon/os/sigsys.c \
+EXTRA_DIST += src/daemon/os/seccomp.c src/daemon/os/seccomp_stub.c \
               src/daemon/os/service_manager.c src/daemon/os/service_manager_stub.c
 daemon_libs = $(CONFUSE_LIBS) $(SYSTEMD_LIBS) $(SECCOMP_LIBS)
 
@@ -69,17 +68,18 @@ src_echod_LDADD   = src/libdaemon.a src/libcommon.a $(daemon_libs)
 
 libclient_sources = \
     src/probe/datagram.c src/probe/datagram.h \
+    src/probe/engine.c src/probe/engine.h \
     src/probe/histogram.c src/probe/histogram.h \
     src/probe/inflight.c src/probe/inflight.h \
-    src/probe/link.c \
-    src/probe/link_connect.c \
-    src/probe/link_tcp.c \
-    src/probe/link_udp.c \
+    src/probe/link_connect.c src/probe/link_connect.h \
+    src/probe/link_tcp.c src/probe/link_tcp.h \
+    src/probe/link_udp.c src/probe/link_udp.h \
     src/probe/mtu.c src/probe/mtu.h \
     src/probe/payload.c src/probe/payload.h \
-    src/probe/probe.c src/probe/probe.h \
     src/probe/resolve.c src/probe/resolve.h \
     src/probe/rtt.c src/probe/rtt.h \
+    src/probe/run.c src/probe/run.h \
+    src/probe/schedule.c src/probe/schedule.h \
     src/probe/tcp_stream.c src/probe/tcp_stream.h \
     src/report/chart.c src/report/chart.h \
     src/report/formats.c src/report/formats.h \

@@ -25,8 +25,8 @@ tools/stream       probe net common
 
 # What only some may use: an extended regular expression, and the files that may.
 reserved='
-<(poll|sys/epoll|sys/select)\.h>                    net/loop.h common/log.c probe/probe.c probe/tcp_stream.c probe/link_udp.c
-\<(p?poll|p?select|epoll_[a-z0-9]+)\(               net/loop.c common/log.c probe/probe.c
+<(poll|sys/epoll|sys/select)\.h>                    net/loop.h common/log.c
+\<(p?poll|p?select|epoll_[a-z0-9]+)\(               net/loop.c common/log.c
 <confuse\.h>                                        daemon/conf/parse.c
 <systemd/                                           daemon/os/service_manager.c
 <seccomp\.h>                                        daemon/os/seccomp.c

@@ -19,14 +19,14 @@ static bool read_signal(int fd, int *number)
     return true;
 }
 
-/* One signal a turn: the callback may end the signals or the loop. */
+/* The callback may call signals_fini(). */
 static void signal_came(struct loop_io *io, short revents)
 {
     struct signals *signals = container_of(io, struct signals, io);
     int number;
 
     (void)revents;
-    if (read_signal(io->fd, &number))
+    while (loop_is_watched(io) && read_signal(io->fd, &number))
         signals->fn(signals, number);
 }
 
@@ -58,6 +58,7 @@ int signals_init(struct signals *signals, struct loop *loop, const int numbers[]
 void signals_fini(struct signals *signals)
 {
     int fd = signals->io.fd;
+    int saved = errno;
     int number;
 
     if (!signals->loop)
@@ -68,4 +69,5 @@ void signals_fini(struct signals *signals)
     close(fd);
     sigprocmask(SIG_SETMASK, &signals->old_mask, NULL);
     signals->loop = NULL;
+    errno = saved; /* the caller may be about to report an error */
 }

@@ -2,23 +2,85 @@
 #include "probe/inflight.h"
 
 #include <errno.h>
+#include <stdlib.h>
+
+/* The fewest slots of a probe, and those of one with a window, whose rate is not known before. */
+#define MIN_SLOTS    256
+#define WINDOW_SLOTS 65536
+
+/* Probes are remembered for so many timeouts, so that late replies and duplicates are told apart.
+ */
+#define TIMEOUTS 4
+
+/* Probes sent at once in addition to what the interval says. */
+#define SLACK 64
+
+uint64_t inflight_timeout(const struct probe *probe)
+{
+    return probe->settings.timeout ? probe->settings.timeout : PROBE_TIMEOUT;
+}
+
+/* The most probes that may be waiting at once. */
+static uint64_t most_waiting(const struct probe *probe)
+{
+    const struct probe_settings *settings = &probe->settings;
+    uint64_t most;
+
+    if (settings->window != 0 || settings->interval == 0)
+        return (uint64_t)settings->window * settings->links;
+    most = inflight_timeout(probe) / settings->interval + settings->preload + SLACK;
+    /* With a deadline the count is that of replies, not of probes. */
+    if (settings->count != 0 && settings->deadline == 0 && settings->count < most)
+        return settings->count;
+    return most;
+}
+
+int inflight_init(struct probe *probe)
+{
+    uint64_t most = most_waiting(probe);
+    uint64_t slots = probe->settings.window != 0 ? WINDOW_SLOTS : MIN_SLOTS;
+
+    if (most > INFLIGHT_MAX) {
+        errno = EOVERFLOW;
+        return -1;
+    }
+    while (slots < TIMEOUTS * most && slots < INFLIGHT_MAX)
+        slots *= 2;
+    probe->slots = calloc(slots, sizeof *probe->slots);
+    if (!probe->slots)
+        return -1;
+    probe->capacity = slots;
+    return 0;
+}
+
+void inflight_fini(struct probe *probe)
+{
+    free(probe->slots);
+    probe->slots = NULL;
+}
+
+static struct probe_slot *slot_of(const struct probe *probe, uint64_t seq)
+{
+    return &probe->slots[seq & (probe->capacity - 1)];
+}
 
 struct probe_slot *inflight_find(const struct probe *probe, uint64_t seq)
 {
-    if (seq == 0 || seq > probe->counters.sent || probe->counters.sent - seq >= PROBE_MEMORY)
+    if (seq == 0 || seq > probe->counters.sent || probe->counters.sent - seq >= probe->capacity)
         return NULL;
-    return &probe->slots[seq % PROBE_MEMORY];
+    return slot_of(probe, seq);
 }
 
 static void leave_window(struct probe *probe, struct probe_slot *slot)
 {
-    if (slot->placed) {
-        slot->placed = false;
+    if (slot->in_window) {
+        slot->in_window = false;
         probe->links[slot->link]->unanswered--;
     }
 }
 
-void inflight_complete(struct probe *probe, struct probe_slot *slot)
+/* Do not wait for this one (NULL: none) any longer. */
+static void complete(struct probe *probe, struct probe_slot *slot)
 {
     if (slot && slot->waiting) {
         slot->waiting = false;
@@ -27,24 +89,62 @@ void inflight_complete(struct probe *probe, struct probe_slot *slot)
     }
 }
 
-uint64_t inflight_timeout(const struct probe *probe)
+bool inflight_is_waiting(const struct probe *probe, uint64_t seq)
 {
-    return probe->settings.timeout ? probe->settings.timeout : PROBE_TIMEOUT;
+    const struct probe_slot *slot = inflight_find(probe, seq);
+
+    return slot && slot->waiting;
 }
 
-uint64_t probe_oldest_waiting(struct probe *probe)
+uint64_t inflight_oldest(struct probe *probe)
 {
-    while (probe->oldest <= probe->counters.sent) {
-        const struct probe_slot *slot = inflight_find(probe, probe->oldest);
-
-        if (slot && slot->waiting)
+    for (; probe->oldest <= probe->counters.sent; probe->oldest++)
+        if (inflight_is_waiting(probe, probe->oldest))
             return probe->oldest;
-        probe->oldest++;
-    }
     return 0;
 }
 
-void probe_stamp(struct probe *probe, uint64_t seq, uint64_t stamp)
+void inflight_begin(struct probe_link *link, unsigned count, uint64_t now)
+{
+    struct probe *probe = link->probe;
+
+    for (unsigned i = 0; i < count; i++) {
+        struct probe_slot *slot = slot_of(probe, ++probe->counters.sent);
+
+        complete(probe, slot);
+        *slot = (struct probe_slot){.sent_at = now,
+                                    .link = (uint16_t)link->index,
+                                    .waiting = true,
+                                    .in_window = probe->settings.window != 0};
+        link->unanswered += slot->in_window;
+        probe->waiting++;
+    }
+}
+
+void inflight_take_back(struct probe *probe, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        complete(probe, slot_of(probe, probe->counters.sent--));
+}
+
+void inflight_connected(struct probe_link *link, uint64_t seq, uint64_t time)
+{
+    struct probe *probe = link->probe;
+    struct probe_slot *slot = inflight_find(probe, seq);
+
+    rtt_add(&probe->connect, time);
+    if (slot) {
+        slot->connect = time;
+        slot->sent_at = clock_now();
+        return;
+    }
+    link->opening = false;
+    probe_emit(probe,
+               &(struct probe_event){
+                   .kind = PROBE_CONNECTED, .from = &link->peer, .time = time, .link = link});
+}
+
+void inflight_stamp(struct probe *probe, uint64_t seq, uint64_t stamp)
 {
     struct probe_slot *slot = inflight_find(probe, seq);
 
@@ -52,9 +152,9 @@ void probe_stamp(struct probe *probe, uint64_t seq, uint64_t stamp)
         slot->stamp = stamp;
 }
 
-/* From when the probe was due, or sent, to its reply. The kernel's stamps are used where they make
- * sense: between our own two, or else somebody has set the clock. They also tell that a delay was
- * this process's own, and nobody else's, unless the network caused it. */
+/* From when the probe was due, or sent, to its reply. The kernel's stamps are used if they lie
+ * within our own two: if not, somebody has set the clock. With them a delay before sending does not
+ * count, because only this process caused it; unless the network did not take the probe. */
 static uint64_t round_trip(const struct probe *probe, const struct probe_slot *slot,
                            const struct probe_arrival *arrival, bool *stamped)
 {
@@ -107,8 +207,8 @@ static enum probe_event_kind count_good(struct probe_link *link, struct probe_sl
     return PROBE_RECEIVED;
 }
 
-void probe_reply(struct probe_link *link, const struct payload_identity *identity,
-                 const struct probe_arrival *arrival)
+void inflight_reply(struct probe_link *link, const struct payload_identity *identity,
+                    const struct probe_arrival *arrival)
 {
     struct probe *probe = link->probe;
     struct probe_slot *slot = inflight_find(probe, identity->seq);
@@ -141,20 +241,20 @@ void probe_reply(struct probe_link *link, const struct payload_identity *identit
     }
     if (event.kind == PROBE_RECEIVED)
         probe->counters.stamped += stamped;
-    /* Anybody could guess what is too short for a nonce. */
+    /* Without a nonce in it the reply may be a guess. */
     if (event.kind != PROBE_WRONG_SOURCE || arrival->size >= PAYLOAD_HEADER)
-        inflight_complete(probe, slot);
+        complete(probe, slot);
     probe_emit(probe, &event);
 }
 
-void probe_error(struct probe_link *link, uint64_t seq, int error, const struct addr *from,
-                 uint64_t now)
+void inflight_error(struct probe_link *link, uint64_t seq, int error, const struct addr *from,
+                    uint64_t now)
 {
     struct probe *probe = link->probe;
     struct probe_event event = {.kind = PROBE_ERROR, .error = error, .from = from, .link = link};
     struct probe_slot *slot;
 
-    event.seq = seq != 0 ? seq : probe_oldest_waiting(probe);
+    event.seq = seq != 0 ? seq : inflight_oldest(probe);
     slot = inflight_find(probe, event.seq);
     if (slot)
         event.time = now - slot->sent_at;
@@ -162,7 +262,7 @@ void probe_error(struct probe_link *link, uint64_t seq, int error, const struct 
         probe->counters.refused++;
     else
         probe->counters.errors++;
-    inflight_complete(probe, slot);
+    complete(probe, slot);
     probe_emit(probe, &event);
 }
 
@@ -170,14 +270,14 @@ uint64_t inflight_give_up(struct probe *probe, uint64_t now)
 {
     uint64_t seq;
 
-    while ((seq = probe_oldest_waiting(probe)) != 0) {
+    while ((seq = inflight_oldest(probe)) != 0) {
         struct probe_slot *slot = inflight_find(probe, seq);
         struct probe_link *link = probe->links[slot->link];
         uint64_t until = slot->sent_at + inflight_timeout(probe);
 
         if (now < until)
             return until;
-        inflight_complete(probe, slot);
+        complete(probe, slot);
         if (link->ops->give_up)
             link->ops->give_up(link, seq);
     }
@@ -186,11 +286,11 @@ uint64_t inflight_give_up(struct probe *probe, uint64_t now)
 
 uint64_t inflight_make_room(struct probe *probe, uint64_t now)
 {
-    for (; probe->placed <= probe->counters.sent; probe->placed++) {
-        struct probe_slot *slot = inflight_find(probe, probe->placed);
+    for (; probe->in_window <= probe->counters.sent; probe->in_window++) {
+        struct probe_slot *slot = inflight_find(probe, probe->in_window);
         uint64_t until;
 
-        if (!slot || !slot->placed)
+        if (!slot || !slot->in_window)
             continue;
         until = slot->sent_at + probe->settings.interval;
         if (now < until)

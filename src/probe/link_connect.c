@@ -1,23 +1,34 @@
 /* SPDX-License-Identifier: ISC */
+#include "probe/link_connect.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
+#include "common/clock.h"
+#include "common/util.h"
+#include "probe/inflight.h"
 #include "probe/tcp_stream.h"
 
-/* A connection for each probe: the link itself has no socket, only those that are under way. */
+/* The connection of one probe. */
 struct attempt {
-    struct tcp_stream stream; /* first, and first in it the watch: what wakes it is itself */
+    struct tcp_stream stream;
     uint64_t seq;
     struct attempt *next;
-    struct attempt **at; /* what points here */
+    struct attempt **at; /* the pointer to this attempt */
 };
 
-struct connect_link {
+/* The link itself has no socket: its attempts have. */
+struct link_connect {
     struct probe_link link;
     struct attempt *attempts;
 };
 
-static void drop(struct attempt *attempt)
+static struct link_connect *link_connect_of(struct probe_link *link)
+{
+    return container_of(link, struct link_connect, link);
+}
+
+static void drop_attempt(struct attempt *attempt)
 {
     *attempt->at = attempt->next;
     if (attempt->next)
@@ -26,7 +37,7 @@ static void drop(struct attempt *attempt)
     free(attempt);
 }
 
-static struct attempt *add(struct connect_link *link, uint64_t seq)
+static struct attempt *add_attempt(struct link_connect *link, uint64_t seq)
 {
     struct attempt *attempt = calloc(1, sizeof *attempt);
 
@@ -41,18 +52,18 @@ static struct attempt *add(struct connect_link *link, uint64_t seq)
     return attempt;
 }
 
-static void connect_close(struct probe_link *base)
+static void close_connect(struct probe_link *base)
 {
-    struct connect_link *link = (struct connect_link *)base;
+    struct link_connect *link = link_connect_of(base);
 
     while (link->attempts)
-        drop(link->attempts);
+        drop_attempt(link->attempts);
     free(link);
 }
 
-static struct probe_link *connect_open(struct probe *probe, const struct addr *peer, unsigned index)
+static struct probe_link *open_connect(struct probe *probe, const struct addr *peer, unsigned index)
 {
-    struct connect_link *link = calloc(1, sizeof *link);
+    struct link_connect *link = calloc(1, sizeof *link);
 
     if (!link) {
         probe_failed(probe, peer, errno, 2);
@@ -63,22 +74,22 @@ static struct probe_link *connect_open(struct probe *probe, const struct addr *p
     return &link->link;
 }
 
-/* Who is to blame; NULL: this host. */
-static const struct addr *blamed(const struct tcp_stream *stream, int error)
+/* The peer if it caused the error; NULL: this host did. */
+static const struct addr *source_of_error(const struct tcp_stream *stream, int error)
 {
     return error == ECONNREFUSED || error == ECONNRESET || error == EPIPE || error == ENODATA
                ? &stream->peer
                : NULL;
 }
 
-/* See what has become of an attempt that was connecting before, or was not. */
-static void review(struct connect_link *link, struct attempt *attempt, bool connecting)
+/* See what has become of an attempt; `connecting`: its connection was not there before. */
+static void review_attempt(struct link_connect *link, struct attempt *attempt, bool connecting)
 {
     struct tcp_stream *stream = &attempt->stream;
 
     if (connecting && stream->state == TCP_CONNECTED) {
         link->link.peer = stream->peer;
-        probe_connected(&link->link, attempt->seq, clock_now() - stream->began);
+        inflight_connected(&link->link, attempt->seq, clock_now() - stream->began);
         tcp_stream_flush(stream);
     }
     if (stream->state == TCP_ENDED) {
@@ -88,54 +99,55 @@ static void review(struct connect_link *link, struct attempt *attempt, bool conn
         if (stream->in_offset > 0)
             tcp_stream_remains(stream);
         else
-            probe_error(&link->link, attempt->seq, error, blamed(stream, error), clock_now());
-        drop(attempt);
+            inflight_error(&link->link, attempt->seq, error, source_of_error(stream, error),
+                           clock_now());
+        drop_attempt(attempt);
     } else if (stream->in == stream->end) {
-        drop(attempt);
+        drop_attempt(attempt);
     }
 }
 
-static void begin(struct connect_link *link, uint64_t seq)
+static void begin_attempt(struct link_connect *link, uint64_t seq)
 {
-    struct attempt *attempt = add(link, seq);
+    struct attempt *attempt = add_attempt(link, seq);
 
     if (!attempt) {
-        probe_error(&link->link, seq, errno, NULL, clock_now());
+        inflight_error(&link->link, seq, errno, NULL, clock_now());
         return;
     }
     tcp_stream_open(&attempt->stream, &link->link, &link->link.peer);
     if (tcp_stream_queue(&attempt->stream, seq)) {
-        review(link, attempt, true);
+        review_attempt(link, attempt, true);
     } else {
-        probe_error(&link->link, seq, ENOMEM, NULL, clock_now());
-        drop(attempt);
+        inflight_error(&link->link, seq, ENOMEM, NULL, clock_now());
+        drop_attempt(attempt);
     }
 }
 
-static unsigned connect_send(struct probe_link *base, uint64_t first, unsigned count)
+static unsigned send_connect(struct probe_link *base, uint64_t first, unsigned count)
 {
     for (unsigned i = 0; i < count; i++)
-        begin((struct connect_link *)base, first + i);
+        begin_attempt(link_connect_of(base), first + i);
     return count;
 }
 
-static void connect_ready(struct probe_link *base, struct probe_watch *watch, short revents)
+static void connect_is_ready(struct probe_link *base, struct probe_watch *watch, short revents)
 {
-    struct attempt *attempt = (struct attempt *)watch;
+    struct attempt *attempt = container_of(watch, struct attempt, stream.watch);
     bool connecting = attempt->stream.state == TCP_CONNECTING;
 
     tcp_stream_ready(&attempt->stream, revents);
-    review((struct connect_link *)base, attempt, connecting);
+    review_attempt(link_connect_of(base), attempt, connecting);
 }
 
-/* The reply can only be late now, which is not worth a descriptor. */
-static void connect_give_up(struct probe_link *base, uint64_t seq)
+/* The reply can only be late now, so the connection is not kept. */
+static void give_up_connect(struct probe_link *base, uint64_t seq)
 {
-    struct connect_link *link = (struct connect_link *)base;
+    struct link_connect *link = link_connect_of(base);
 
     for (struct attempt *attempt = link->attempts; attempt; attempt = attempt->next)
         if (attempt->seq == seq) {
-            drop(attempt);
+            drop_attempt(attempt);
             return;
         }
 }
@@ -143,9 +155,12 @@ static void connect_give_up(struct probe_link *base, uint64_t seq)
 const struct probe_ops probe_connect_ops = {
     .name = "tcp",
     .type = SOCK_STREAM,
-    .open = connect_open,
-    .send = connect_send,
-    .ready = connect_ready,
-    .give_up = connect_give_up,
-    .close = connect_close,
+    .min_size = 1,
+    .max_size_v4 = TCP_STREAM_MAX_PAYLOAD,
+    .max_size_v6 = TCP_STREAM_MAX_PAYLOAD,
+    .open = open_connect,
+    .send = send_connect,
+    .ready = connect_is_ready,
+    .give_up = give_up_connect,
+    .close = close_connect,
 };

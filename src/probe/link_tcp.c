@@ -1,18 +1,28 @@
 /* SPDX-License-Identifier: ISC */
+#include "probe/link_tcp.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
+#include "common/clock.h"
+#include "common/util.h"
+#include "probe/inflight.h"
 #include "probe/tcp_stream.h"
 
 /* One connection for the whole run. */
-struct tcp_link {
+struct link_tcp {
     struct probe_link link;
     struct tcp_stream stream;
 };
 
-static void tcp_close(struct probe_link *link)
+static struct link_tcp *link_tcp_of(struct probe_link *link)
 {
-    struct tcp_link *tcp = (struct tcp_link *)link;
+    return container_of(link, struct link_tcp, link);
+}
+
+static void close_tcp(struct probe_link *link)
+{
+    struct link_tcp *tcp = link_tcp_of(link);
 
     tcp_stream_close(&tcp->stream);
     free(tcp);
@@ -24,7 +34,7 @@ static int failure_status(int error)
     return error == ECONNREFUSED || error == ECONNRESET || error == ETIMEDOUT ? 1 : 2;
 }
 
-static void connected(struct tcp_link *tcp)
+static void stream_is_connected(struct link_tcp *tcp)
 {
     struct addr own = {.len = sizeof own.in6};
 
@@ -33,12 +43,12 @@ static void connected(struct tcp_link *tcp)
     if (getsockname(tcp->stream.watch.fd, &own.sa, &own.len) == 0)
         tcp->link.port = addr_port(&own);
     tcp_stream_flush(&tcp->stream);
-    probe_connected(&tcp->link, 0, clock_now() - tcp->stream.began);
+    inflight_connected(&tcp->link, 0, clock_now() - tcp->stream.began);
 }
 
-static struct probe_link *tcp_open(struct probe *probe, const struct addr *peer, unsigned index)
+static struct probe_link *open_tcp(struct probe *probe, const struct addr *peer, unsigned index)
 {
-    struct tcp_link *tcp = calloc(1, sizeof *tcp);
+    struct link_tcp *tcp = calloc(1, sizeof *tcp);
 
     if (!tcp) {
         probe_failed(probe, peer, errno, 2);
@@ -49,16 +59,16 @@ static struct probe_link *tcp_open(struct probe *probe, const struct addr *peer,
     tcp_stream_open(&tcp->stream, &tcp->link, peer);
     if (tcp->stream.state == TCP_ENDED) {
         probe_failed(probe, peer, tcp->stream.error, failure_status(tcp->stream.error));
-        tcp_close(&tcp->link);
+        close_tcp(&tcp->link);
         return NULL;
     }
     tcp->link.opening = tcp->stream.state == TCP_CONNECTING;
     if (!tcp->link.opening)
-        connected(tcp);
+        stream_is_connected(tcp);
     return &tcp->link;
 }
 
-static void ended(struct tcp_link *tcp)
+static void stream_has_ended(struct link_tcp *tcp)
 {
     if (tcp->link.opening) {
         tcp->link.opening = false;
@@ -66,17 +76,18 @@ static void ended(struct tcp_link *tcp)
                      failure_status(tcp->stream.error));
         return;
     }
-    if (tcp->link.closed)
-        return;
-    probe_closed(&tcp->link, tcp->stream.error);
-    /* Of the reply that was coming in, no more will. */
-    if (tcp->stream.error == 0)
-        tcp_stream_remains(&tcp->stream);
+    if (!tcp->link.closed)
+        probe_link_close(&tcp->link, tcp->stream.error);
 }
 
-static unsigned tcp_send(struct probe_link *link, uint64_t first, unsigned count)
+static void finish_tcp(struct probe_link *link)
 {
-    struct tcp_link *tcp = (struct tcp_link *)link;
+    tcp_stream_remains(&link_tcp_of(link)->stream);
+}
+
+static unsigned send_tcp(struct probe_link *link, uint64_t first, unsigned count)
+{
+    struct link_tcp *tcp = link_tcp_of(link);
     unsigned taken = 0;
 
     while (taken < count && tcp_stream_queue(&tcp->stream, first + taken))
@@ -84,28 +95,32 @@ static unsigned tcp_send(struct probe_link *link, uint64_t first, unsigned count
     link->blocked = taken < count;
     tcp_stream_flush(&tcp->stream);
     if (tcp->stream.state == TCP_ENDED)
-        ended(tcp);
+        stream_has_ended(tcp);
     return taken;
 }
 
-static void tcp_ready(struct probe_link *link, struct probe_watch *watch, short revents)
+static void tcp_is_ready(struct probe_link *link, struct probe_watch *watch, short revents)
 {
-    struct tcp_link *tcp = (struct tcp_link *)link;
+    struct link_tcp *tcp = link_tcp_of(link);
 
     (void)watch;
     tcp_stream_ready(&tcp->stream, revents);
     link->blocked = false;
     if (tcp->stream.state == TCP_ENDED)
-        ended(tcp);
+        stream_has_ended(tcp);
     else if (link->opening && tcp->stream.state == TCP_CONNECTED)
-        connected(tcp);
+        stream_is_connected(tcp);
 }
 
 const struct probe_ops probe_tcp_ops = {
     .name = "tcp",
     .type = SOCK_STREAM,
-    .open = tcp_open,
-    .send = tcp_send,
-    .ready = tcp_ready,
-    .close = tcp_close,
+    .min_size = 1,
+    .max_size_v4 = TCP_STREAM_MAX_PAYLOAD,
+    .max_size_v6 = TCP_STREAM_MAX_PAYLOAD,
+    .open = open_tcp,
+    .send = send_tcp,
+    .ready = tcp_is_ready,
+    .finish = finish_tcp,
+    .close = close_tcp,
 };

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: ISC */
+#include "probe/link_udp.h"
+
 #include <errno.h>
 #include <linux/net_tstamp.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "common/clock.h"
+#include "common/util.h"
 #include "net/socket.h"
 #include "probe/datagram.h"
-#include "probe/probe.h"
+#include "probe/inflight.h"
 
 /* Datagrams sent or received by one call, and octets of room for them. */
-#define BATCH 64
-#define ROOM  (256 * 1024)
+#define DATAGRAMS 64
+#define ROOM      (256 * 1024)
 
 /* Batches taken in one go, so that the schedule is looked at in between. */
 #define TURNS 8
@@ -33,32 +36,38 @@
      SOF_TIMESTAMPING_OPT_ID | SOF_TIMESTAMPING_OPT_TSONLY)
 
 /* Where datagrams lie within one call: one for all links. */
-struct batch {
+struct datagram_batch {
     unsigned size;
-    struct mmsghdr out[BATCH];
-    struct mmsghdr in[BATCH];
-    struct iovec out_iov[BATCH];
-    struct iovec in_iov[BATCH];
-    struct addr from[BATCH];
-    char control[BATCH][CONTROL] __attribute__((aligned(8)));
+    struct mmsghdr out[DATAGRAMS];
+    struct mmsghdr in[DATAGRAMS];
+    struct iovec out_iov[DATAGRAMS];
+    struct iovec in_iov[DATAGRAMS];
+    struct addr from[DATAGRAMS];
+    char control[DATAGRAMS][CONTROL] __attribute__((aligned(8)));
     uint8_t octets[]; /* `size` payloads to send, and as many rooms to receive */
 };
 
 /* The socket is not connected, or the kernel would drop what comes from a wrong source. */
-struct udp_link {
+struct link_udp {
     struct probe_link link;
-    struct batch *batch; /* the first link's own, which is closed last */
+    struct datagram_batch *batch; /* the first link's own, which is closed last */
     bool stamping;
     uint32_t stamp_id;          /* the number the kernel gives to the next datagram */
     uint64_t stamp_seq[STAMPS]; /* which probe that number was */
 };
 
+static struct link_udp *link_udp_of(struct probe_link *link)
+{
+    return container_of(link, struct link_udp, link);
+}
+
 /* ---- opening ---- */
 
-static void udp_close(struct probe_link *link)
+static void close_udp(struct probe_link *link)
 {
-    struct udp_link *udp = (struct udp_link *)link;
+    struct link_udp *udp = link_udp_of(link);
 
+    probe_watch(&link->watch, 0);
     if (link->watch.fd >= 0)
         close(link->watch.fd);
     if (link->index == 0)
@@ -67,7 +76,7 @@ static void udp_close(struct probe_link *link)
 }
 
 /* (Again) from number 0 on; errors in sending leave it open whether they took a number. */
-static void number_stamps(struct udp_link *udp)
+static void number_stamps(struct link_udp *udp)
 {
     int fd = udp->link.watch.fd;
 
@@ -76,7 +85,7 @@ static void number_stamps(struct udp_link *udp)
                     socket_set_option(fd, SOL_SOCKET, SO_TIMESTAMPING, STAMPING) == 0;
 }
 
-static int open_socket(struct udp_link *udp, int family)
+static int open_udp_socket(struct link_udp *udp, int family)
 {
     struct probe *probe = udp->link.probe;
     struct addr own = {.len = sizeof own.in6};
@@ -98,11 +107,11 @@ static int open_socket(struct udp_link *udp, int family)
 
 /* A room is an octet larger than a payload; what is longer still is known by MSG_TRUNC. NULL with
  * errno. */
-static struct batch *new_batch(size_t payload)
+static struct datagram_batch *new_datagram_batch(size_t payload)
 {
     size_t room = payload + 1;
-    unsigned size = ROOM / room < BATCH ? (unsigned)(ROOM / room) : BATCH;
-    struct batch *batch = calloc(1, sizeof *batch + 2 * size * room);
+    unsigned size = ROOM / room < DATAGRAMS ? (unsigned)(ROOM / room) : DATAGRAMS;
+    struct datagram_batch *batch = calloc(1, sizeof *batch + 2 * size * room);
 
     if (!batch)
         return NULL;
@@ -117,63 +126,64 @@ static struct batch *new_batch(size_t payload)
     return batch;
 }
 
-static int lay_out(struct udp_link *udp, size_t payload)
+static int set_batch(struct link_udp *udp, size_t payload)
 {
     if (udp->link.index == 0)
-        udp->batch = new_batch(payload);
+        udp->batch = new_datagram_batch(payload);
     else
-        udp->batch = ((struct udp_link *)udp->link.probe->links[0])->batch;
+        udp->batch = link_udp_of(udp->link.probe->links[0])->batch;
     return udp->batch ? 0 : -1;
 }
 
-static struct probe_link *udp_open(struct probe *probe, const struct addr *peer, unsigned index)
+static struct probe_link *open_udp(struct probe *probe, const struct addr *peer, unsigned index)
 {
-    struct udp_link *udp = calloc(1, sizeof *udp);
+    struct link_udp *udp = calloc(1, sizeof *udp);
 
     if (udp) {
         probe_link_init(&udp->link, &probe_udp_ops, probe, index);
         udp->link.peer = *peer;
-        if (lay_out(udp, probe->payload.size) == 0 && open_socket(udp, peer->sa.sa_family) == 0)
+        if (set_batch(udp, probe->payload.size) == 0 &&
+            open_udp_socket(udp, peer->sa.sa_family) == 0)
             return &udp->link;
     }
     probe_failed(probe, peer, errno, 2);
     if (udp)
-        udp_close(&udp->link);
+        close_udp(&udp->link);
     return NULL;
 }
 
 /* ---- the error queue: errors, and when datagrams were sent ---- */
 
 /* Returns false for what is no error, or one that sending has returned already. */
-static bool take_error(struct udp_link *udp, const struct datagram_error *error,
-                       const uint8_t *octets)
+static bool count_error(struct link_udp *udp, const struct datagram_error *error,
+                        const uint8_t *octets)
 {
     struct probe *probe = udp->link.probe;
     struct payload_identity about;
 
     if (error->stamp != 0)
-        probe_stamp(probe, udp->stamp_seq[error->number % STAMPS], error->stamp);
+        inflight_stamp(probe, udp->stamp_seq[error->number % STAMPS], error->stamp);
     if (error->local)
         return false;
-    about = payload_identify(&probe->payload, octets, error->len, probe_oldest_waiting(probe),
+    about = payload_identify(&probe->payload, octets, error->len, inflight_oldest(probe),
                              probe->counters.sent);
-    probe_error(&udp->link, about.seq, error->error, error->from.len != 0 ? &error->from : NULL,
-                clock_now());
+    inflight_error(&udp->link, about.seq, error->error, error->from.len != 0 ? &error->from : NULL,
+                   clock_now());
     return true;
 }
 
 /* Returns whether there were errors of earlier datagrams; taking them clears the error that the
  * next call would fail with. */
-static bool take_errors(struct udp_link *udp)
+static bool drain_errors(struct link_udp *udp)
 {
     bool taken = false;
     struct datagram_error error;
     uint8_t octets[576]; /* more of a datagram than any router returns of it */
 
-    for (unsigned i = 0; i < 4 * BATCH; i++) {
+    for (unsigned i = 0; i < 4 * DATAGRAMS; i++) {
         if (!datagram_take_error(udp->link.watch.fd, &error, octets, sizeof octets))
             break;
-        taken |= take_error(udp, &error, octets);
+        taken |= count_error(udp, &error, octets);
     }
     return taken;
 }
@@ -181,10 +191,10 @@ static bool take_errors(struct udp_link *udp)
 /* ---- sending ---- */
 
 /* Returns how many were sent; 0 with the errno of the first. */
-static unsigned send_batch(struct udp_link *udp, uint64_t first, unsigned count)
+static unsigned send_datagrams(struct link_udp *udp, uint64_t first, unsigned count)
 {
     const struct payload *payload = &udp->link.probe->payload;
-    struct batch *batch = udp->batch;
+    struct datagram_batch *batch = udp->batch;
     int sent = -1;
 
     for (unsigned i = 0; i < count; i++) {
@@ -198,7 +208,7 @@ static unsigned send_batch(struct udp_link *udp, uint64_t first, unsigned count)
         sent = sendmmsg(udp->link.watch.fd, batch->out, count, 0);
         if (sent < 0) {
             int failure = errno;
-            bool earlier = failure != EAGAIN && take_errors(udp);
+            bool earlier = failure != EAGAIN && drain_errors(udp);
 
             errno = failure;
             if (!earlier)
@@ -211,14 +221,14 @@ static unsigned send_batch(struct udp_link *udp, uint64_t first, unsigned count)
     return (unsigned)sent;
 }
 
-static unsigned udp_send(struct probe_link *link, uint64_t first, unsigned count)
+static unsigned send_udp(struct probe_link *link, uint64_t first, unsigned count)
 {
-    struct udp_link *udp = (struct udp_link *)link;
+    struct link_udp *udp = link_udp_of(link);
     unsigned done = 0;
 
     while (done < count) {
         unsigned part = count - done < udp->batch->size ? count - done : udp->batch->size;
-        unsigned sent = send_batch(udp, first + done, part);
+        unsigned sent = send_datagrams(udp, first + done, part);
 
         if (sent == 0 && errno == EAGAIN) {
             link->blocked = true;
@@ -226,7 +236,7 @@ static unsigned udp_send(struct probe_link *link, uint64_t first, unsigned count
             break;
         }
         if (sent == 0) {
-            probe_error(link, first + done, errno, NULL, clock_now());
+            inflight_error(link, first + done, errno, NULL, clock_now());
             if (udp->stamping)
                 number_stamps(udp);
             sent = 1;
@@ -239,10 +249,10 @@ static unsigned udp_send(struct probe_link *link, uint64_t first, unsigned count
 /* ---- receiving ---- */
 
 /* Of what is longer than its room, that much is enough to tell that it is wrong. */
-static void take_datagram(struct udp_link *udp, unsigned i, uint64_t now)
+static void count_datagram(struct link_udp *udp, unsigned i, uint64_t now)
 {
     struct probe *probe = udp->link.probe;
-    struct batch *batch = udp->batch;
+    struct datagram_batch *batch = udp->batch;
     const uint8_t *octets = batch->in_iov[i].iov_base;
     size_t len = batch->in[i].msg_len;
     bool whole = len <= batch->in_iov[i].iov_len;
@@ -255,14 +265,14 @@ static void take_datagram(struct udp_link *udp, unsigned i, uint64_t now)
 
     batch->from[i].len = batch->in[i].msg_hdr.msg_namelen;
     identity = payload_identify(&probe->payload, octets, whole ? len : batch->in_iov[i].iov_len,
-                                probe_oldest_waiting(probe), probe->counters.sent);
-    probe_reply(&udp->link, &identity, &arrival);
+                                inflight_oldest(probe), probe->counters.sent);
+    inflight_reply(&udp->link, &identity, &arrival);
 }
 
 /* Returns whether there may be more. */
-static bool receive_batch(struct udp_link *udp)
+static bool receive_datagrams(struct link_udp *udp)
 {
-    struct batch *batch = udp->batch;
+    struct datagram_batch *batch = udp->batch;
     uint64_t now;
     int count;
 
@@ -276,15 +286,15 @@ static bool receive_batch(struct udp_link *udp)
     count = recvmmsg(udp->link.watch.fd, batch->in, batch->size, MSG_TRUNC, NULL);
     now = clock_now();
     if (count < 0)
-        return errno != EAGAIN && take_errors(udp);
+        return errno != EAGAIN && drain_errors(udp);
     for (int i = 0; i < count && !udp->link.probe->stopped; i++)
-        take_datagram(udp, (unsigned)i, now);
+        count_datagram(udp, (unsigned)i, now);
     return (unsigned)count == batch->size;
 }
 
-static void udp_ready(struct probe_link *link, struct probe_watch *watch, short revents)
+static void udp_is_ready(struct probe_link *link, struct probe_watch *watch, short revents)
 {
-    struct udp_link *udp = (struct udp_link *)link;
+    struct link_udp *udp = link_udp_of(link);
 
     if (revents & POLLOUT) {
         link->blocked = false;
@@ -293,8 +303,8 @@ static void udp_ready(struct probe_link *link, struct probe_watch *watch, short 
     for (unsigned i = 0; i < TURNS && !link->probe->stopped; i++) {
         /* The stamp of a datagram is there before its reply is. */
         if (revents & POLLERR || udp->stamping)
-            take_errors(udp);
-        if (!receive_batch(udp))
+            drain_errors(udp);
+        if (!receive_datagrams(udp))
             return;
     }
 }
@@ -302,8 +312,11 @@ static void udp_ready(struct probe_link *link, struct probe_watch *watch, short 
 const struct probe_ops probe_udp_ops = {
     .name = "udp",
     .type = SOCK_DGRAM,
-    .open = udp_open,
-    .send = udp_send,
-    .ready = udp_ready,
-    .close = udp_close,
+    .min_size = 0,
+    .max_size_v4 = DATAGRAM_MAX_V4,
+    .max_size_v6 = DATAGRAM_MAX_V6,
+    .open = open_udp,
+    .send = send_udp,
+    .ready = udp_is_ready,
+    .close = close_udp,
 };

@@ -3,10 +3,13 @@
 
 #include <errno.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "common/clock.h"
+#include "net/socket.h"
+#include "probe/inflight.h"
 
 /* Octets made or checked at a time, and how often in one go, so that either direction, other
  * connections and the schedule get their turn. */
@@ -15,6 +18,14 @@
 
 /* Of either direction, within one call. */
 static uint8_t buffer[ROOM];
+
+/* Probes that may be queued in any case. */
+#define QUEUE_MAX 32768
+
+static struct probe *probe_of(const struct tcp_stream *stream)
+{
+    return stream->watch.link->probe;
+}
 
 /* ---- connecting ---- */
 
@@ -27,7 +38,7 @@ static bool connected_to_itself(int fd, const struct addr *peer)
     return getsockname(fd, &own.sa, &own.len) == 0 && addr_equal(&own, peer);
 }
 
-static void end(struct tcp_stream *stream, int error)
+static void end_stream(struct tcp_stream *stream, int error)
 {
     stream->state = TCP_ENDED;
     stream->error = error;
@@ -41,21 +52,20 @@ static void established(struct tcp_stream *stream)
 
     stream->peer.len = sizeof stream->peer.in6;
     if (getpeername(fd, &stream->peer.sa, &stream->peer.len) < 0)
-        end(stream, errno);
+        end_stream(stream, errno);
     else if (connected_to_itself(fd, &stream->peer))
-        end(stream, ECONNREFUSED);
+        end_stream(stream, ECONNREFUSED);
     else
         stream->state = TCP_CONNECTED;
 }
 
 void tcp_stream_open(struct tcp_stream *stream, struct probe_link *link, const struct addr *peer)
 {
-    int on = 1;
     int fd = probe_socket(link->probe, peer->sa.sa_family, SOCK_STREAM, link->index);
-    int rc = fd < 0 ? -1 : setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    int rc = fd < 0 ? -1 : socket_set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 
     memset(stream, 0, sizeof *stream);
-    stream->watch = (struct probe_watch){.link = link, .fd = fd};
+    probe_watch_init(&stream->watch, link, fd);
     stream->peer = *peer;
     if (rc == 0) {
         stream->began = clock_now();
@@ -64,10 +74,10 @@ void tcp_stream_open(struct tcp_stream *stream, struct probe_link *link, const s
     if (rc == 0)
         established(stream);
     else if (errno != EINPROGRESS)
-        end(stream, errno);
+        end_stream(stream, errno);
     if (stream->state != TCP_ENDED &&
         probe_watch(&stream->watch, stream->state == TCP_CONNECTED ? POLLIN : POLLOUT) < 0)
-        end(stream, errno);
+        end_stream(stream, errno);
 }
 
 void tcp_stream_close(struct tcp_stream *stream)
@@ -86,7 +96,7 @@ static void finish_connecting(struct tcp_stream *stream)
     if (getsockopt(stream->watch.fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
         error = errno;
     if (error != 0)
-        end(stream, error);
+        end_stream(stream, error);
     else
         established(stream);
 }
@@ -98,12 +108,14 @@ static uint64_t queued(const struct tcp_stream *stream, uint32_t number)
     return stream->queue[number & (stream->capacity - 1)];
 }
 
-/* Up to half of what the engine remembers: those that are asked for and not taken use its memory,
- * too. */
+/* At most as many as half of the slots, or QUEUE_MAX: probes that are handed over and not taken
+ * need slots, too. */
 static bool grow(struct tcp_stream *stream)
 {
     uint32_t capacity = stream->capacity ? 2 * stream->capacity : 1;
-    uint64_t *queue = capacity > PROBE_MEMORY / 2 ? NULL : malloc(capacity * sizeof *queue);
+    uint64_t half = probe_of(stream)->capacity / 2;
+    uint64_t most = half > QUEUE_MAX ? half : QUEUE_MAX;
+    uint64_t *queue = capacity > most ? NULL : malloc(capacity * sizeof *queue);
 
     if (!queue)
         return false;
@@ -125,25 +137,21 @@ bool tcp_stream_queue(struct tcp_stream *stream, uint64_t seq)
 
 /* ---- the stream ---- */
 
-static struct probe *probe_of(const struct tcp_stream *stream)
-{
-    return stream->watch.link->probe;
-}
-
-static void reply(struct tcp_stream *stream, const struct payload_identity *identity,
-                  const uint8_t *octets, size_t size, uint64_t now)
+static void tell_reply(struct tcp_stream *stream, const struct payload_identity *identity,
+                       const uint8_t *octets, size_t size, uint64_t now)
 {
     struct probe_arrival arrival = {
         .from = &stream->peer, .octets = octets, .size = size, .now = now};
 
-    probe_reply(stream->watch.link, identity, &arrival);
+    inflight_reply(stream->watch.link, identity, &arrival);
 }
 
 void tcp_stream_remains(struct tcp_stream *stream)
 {
     if (stream->in_offset > 0)
-        reply(stream, &(struct payload_identity){PAYLOAD_TRUNCATED, queued(stream, stream->in), 0},
-              NULL, stream->in_offset, clock_now());
+        tell_reply(stream,
+                   &(struct payload_identity){PAYLOAD_TRUNCATED, queued(stream, stream->in), 0},
+                   NULL, stream->in_offset, clock_now());
 }
 
 /* How many octets of the reply that is coming in have been sent, and so may come back. */
@@ -154,7 +162,7 @@ static size_t owed(const struct tcp_stream *stream, size_t size)
     return sent - stream->in_offset;
 }
 
-static void check(struct tcp_stream *stream, const uint8_t *octets, size_t len, uint64_t now)
+static void verify(struct tcp_stream *stream, const uint8_t *octets, size_t len, uint64_t now)
 {
     const struct payload *payload = &probe_of(stream)->payload;
 
@@ -165,7 +173,7 @@ static void check(struct tcp_stream *stream, const uint8_t *octets, size_t len, 
         size_t right;
 
         if (part == 0) {
-            reply(stream, &identity, octets, len, now);
+            tell_reply(stream, &identity, octets, len, now);
             return;
         }
         identity.seq = queued(stream, stream->in);
@@ -181,14 +189,15 @@ static void check(struct tcp_stream *stream, const uint8_t *octets, size_t len, 
             stream->corrupt = false;
             stream->in_offset = 0;
             stream->in++;
-            reply(stream, &identity, part == payload->size ? octets : NULL, payload->size, now);
+            tell_reply(stream, &identity, part == payload->size ? octets : NULL, payload->size,
+                       now);
         }
         octets += part;
         len -= part;
     }
 }
 
-static void receive(struct tcp_stream *stream)
+static void receive_stream(struct tcp_stream *stream)
 {
     for (unsigned i = 0; i < TURNS && !probe_of(stream)->stopped; i++) {
         ssize_t len = recv(stream->watch.fd, buffer, ROOM, 0);
@@ -198,18 +207,18 @@ static void receive(struct tcp_stream *stream)
 
             /* Why sending failed is told after what came in before. */
             if (stream->error != 0)
-                end(stream, stream->error);
+                end_stream(stream, stream->error);
             else if (error != EAGAIN)
-                end(stream, error);
+                end_stream(stream, error);
             return;
         }
-        check(stream, buffer, (size_t)len, clock_now());
+        verify(stream, buffer, (size_t)len, clock_now());
         if (len < ROOM && stream->error == 0)
             return;
     }
 }
 
-static bool sending(const struct tcp_stream *stream)
+static bool is_sending(const struct tcp_stream *stream)
 {
     return stream->error == 0 && stream->out != stream->end;
 }
@@ -244,21 +253,21 @@ void tcp_stream_flush(struct tcp_stream *stream)
 {
     if (stream->state != TCP_CONNECTED)
         return;
-    for (unsigned i = 0; i < TURNS && sending(stream); i++) {
+    for (unsigned i = 0; i < TURNS && is_sending(stream); i++) {
         size_t len = compose(stream);
         ssize_t sent = send(stream->watch.fd, buffer, len, MSG_NOSIGNAL);
 
         if (sent < 0) {
             if (errno != EAGAIN) {
                 stream->error = errno;
-                receive(stream);
+                receive_stream(stream);
             }
             break;
         }
         advance(stream, (size_t)sent);
     }
     if (stream->state == TCP_CONNECTED)
-        probe_watch(&stream->watch, sending(stream) ? POLLIN | POLLOUT : POLLIN);
+        probe_watch(&stream->watch, is_sending(stream) ? POLLIN | POLLOUT : POLLIN);
 }
 
 void tcp_stream_ready(struct tcp_stream *stream, short revents)
@@ -270,5 +279,5 @@ void tcp_stream_ready(struct tcp_stream *stream, short revents)
     if (revents & POLLOUT)
         tcp_stream_flush(stream);
     if (revents & ~POLLOUT && stream->state == TCP_CONNECTED)
-        receive(stream);
+        receive_stream(stream);
 }

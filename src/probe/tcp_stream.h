@@ -2,10 +2,13 @@
 #ifndef ECHOD_PROBE_TCP_STREAM_H
 #define ECHOD_PROBE_TCP_STREAM_H
 
-#include "probe/probe.h"
+#include "probe/engine.h"
 
 /* One TCP connection that carries probes, one after the other: it sends their payloads, compares
  * what comes back octet for octet, and tells the engine of each reply. */
+
+/* Octets of a probe, at most. */
+#define TCP_STREAM_MAX_PAYLOAD 16777216
 
 enum tcp_state {
     TCP_CONNECTING,

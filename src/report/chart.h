@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "probe/probe.h"
+#include "probe/engine.h"
 
 /* Pictures in plain characters, and the figures that they are made of. */
 

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "config.h"
+#include "probe/link_connect.h"
 /* The shape of the document; doc/echo-probe.schema.json. */
 #define SHAPE 1
 

@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "common/decimal.h"
-#include "probe/probe.h"
+#include "probe/engine.h"
 
 /* What users and programs see of a run: results on `out`, troubles on `err`. Numbers come from the
  * engine, which is only read. There is one table of functions for each format. */

@@ -13,8 +13,10 @@
 
 #include "common/mask.h"
 #include "common/util.h"
-#include "probe/probe.h"
+#include "probe/link_tcp.h"
+#include "probe/link_udp.h"
 #include "probe/resolve.h"
+#include "probe/run.h"
 #include "report/report.h"
 #include "tools/client.h"
 #include "tools/thresholds.h"
@@ -40,6 +42,7 @@ struct check_options {
 
 struct check {
     const struct check_options *options;
+    struct runner runner;
     struct probe probe;
     uint64_t end;           /* when to have finished */
     int untried;            /* addresses */
@@ -417,12 +420,14 @@ int main(int argc, char *argv[])
     if (options.settings.interval > INTERVAL)
         options.settings.interval = INTERVAL;
     options.settings.tick = 20 * MILLISECOND;
-    if (probe_init(&check.probe, &options.settings, on_event, &check) < 0) {
+    if (runner_init(&check.runner) < 0 ||
+        probe_init(&check.probe, &check.runner, &options.settings, on_event, &check) < 0) {
         printf("%scannot start: %s\n", cli.prefix, strerror(errno));
         return STATE_UNKNOWN;
     }
     run(&check, list, count);
     state = put_result(&check);
     probe_fini(&check.probe);
+    runner_fini(&check.runner);
     return (int)state;
 }

@@ -6,7 +6,7 @@
 #include <stddef.h>
 
 #include "common/cli.h"
-#include "probe/probe.h"
+#include "probe/run.h"
 
 /* What the programs that probe share beyond their command lines. */
 

@@ -6,8 +6,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "probe/link_tcp.h"
 #include "probe/mtu.h"
 #include "probe/resolve.h"
+#include "probe/run.h"
 #include "report/mtu_text.h"
 #include "report/text.h"
 #include "tools/client.h"
@@ -22,6 +24,7 @@
 struct run {
     struct options options;
     struct addr list[RESOLVE_MAX]; /* of the host; the report refers to them to its end */
+    struct runner runner;
     struct probe probe;
     struct report report;
     bool names;
@@ -210,7 +213,8 @@ int main(int argc, char *argv[])
     if (run.options.pid != 0 && cpu_time(run.options.pid) == 0)
         cli_refuse(&options_cli, "--pid '%ld': there is no such process", (long)run.options.pid);
     set_up_report(&run);
-    if (probe_init(&run.probe, &run.options.settings, report_event, &run.report) < 0) {
+    if (runner_init(&run.runner) < 0 ||
+        probe_init(&run.probe, &run.runner, &run.options.settings, report_event, &run.report) < 0) {
         perror("echo-probe: cannot start");
         return 2;
     }
@@ -219,5 +223,6 @@ int main(int argc, char *argv[])
     if (report_finish(&run.report) < 0)
         status = 2;
     probe_fini(&run.probe);
+    runner_fini(&run.runner);
     return status;
 }

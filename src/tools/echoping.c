@@ -11,8 +11,10 @@
 #include "common/decimal.h"
 #include "common/mask.h"
 #include "common/util.h"
-#include "probe/probe.h"
+#include "probe/link_connect.h"
+#include "probe/link_udp.h"
 #include "probe/resolve.h"
+#include "probe/run.h"
 #include "report/report.h"
 #include "tools/client.h"
 
@@ -34,6 +36,7 @@ struct test_options {
 
 struct tests {
     const struct test_options *options;
+    struct runner runner;
     struct probe probe;
     struct rtt rtt;  /* of the tests that succeeded, connecting included */
     uint64_t *times; /* the same, in the order they came */
@@ -318,7 +321,8 @@ static int run(const struct test_options *options, const struct addr list[], int
     int status = EXIT_FAILURE;
 
     tests.times = calloc(options->settings.count, sizeof *tests.times);
-    if (!tests.times || probe_init(&tests.probe, &options->settings, on_event, &tests) < 0) {
+    if (!tests.times || runner_init(&tests.runner) < 0 ||
+        probe_init(&tests.probe, &tests.runner, &options->settings, on_event, &tests) < 0) {
         fprintf(stderr, "echoping: cannot start: %s\n", strerror(errno));
         free(tests.times);
         return EXIT_FAILURE;
@@ -332,6 +336,7 @@ static int run(const struct test_options *options, const struct addr list[], int
     }
     rtt_fini(&tests.rtt);
     probe_fini(&tests.probe);
+    runner_fini(&tests.runner);
     free(tests.times);
     return status;
 }

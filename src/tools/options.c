@@ -6,6 +6,9 @@
 
 #include "common/util.h"
 #include "config.h"
+#include "probe/link_connect.h"
+#include "probe/link_tcp.h"
+#include "probe/link_udp.h"
 #include "report/formats.h"
 #include "report/text.h"
 #include "tools/client.h"
@@ -121,7 +124,7 @@ static const struct cli_option table[] = {
      "input and write the echo to standard output",
      TEXT(message)},
     {'l', "preload", "N", "N probes at once, or under way with -f and -A",
-     NUMBER(settings.preload, 1, PROBE_MEMORY / 2)},
+     NUMBER(settings.preload, 1, PROBE_MAX_PRELOAD)},
     {'f', "flood", NULL, "send as fast as echoes come", FLAG(flood)},
     {'A', "adaptive", NULL, "send one probe a round trip", FLAG(adaptive)},
     {'q', "quiet", NULL, "print only the summary", FLAG(quiet)},

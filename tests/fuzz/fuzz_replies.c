@@ -6,7 +6,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "probe/probe.h"
+#include "probe/inflight.h"
+#include "probe/run.h"
+#include "probe/schedule.h"
 #include "probe/tcp_stream.h"
 
 #define MUST(condition) ((condition) ? (void)0 : abort())
@@ -37,7 +39,7 @@ static void fake_close(struct probe_link *link)
 static const struct probe_ops fake = {
     .name = "udp", .type = SOCK_DGRAM, .send = fake_send, .close = fake_close};
 
-static void check(const struct probe *probe)
+static void check_counters(const struct probe *probe)
 {
     const struct probe_counters *counters = &probe->counters;
     unsigned unanswered = 0;
@@ -70,7 +72,7 @@ static void run_datagrams(struct probe *probe, const uint8_t *data, size_t size)
     MUST(addr_parse("192.0.2.2", 7, &other) == 0);
     add_link(probe);
     add_link(probe);
-    probe_turn(probe, now);
+    schedule_turn(probe, now);
     while (size >= 4) {
         struct probe_link *link = probe->links[data[0] & 1];
         size_t len = data[1] < size - 4 ? data[1] : size - 4;
@@ -82,21 +84,21 @@ static void run_datagrams(struct probe *probe, const uint8_t *data, size_t size)
         payload_fill(&probe->payload, seq, 0, octets, len);
         for (size_t i = 0; i < len; i++)
             octets[i] ^= data[4 + i];
-        identity = payload_identify(&probe->payload, octets, len, probe_oldest_waiting(probe),
+        identity = payload_identify(&probe->payload, octets, len, inflight_oldest(probe),
                                     probe->counters.sent);
         if (data[0] & 4)
-            probe_stamp(probe, seq, now);
+            inflight_stamp(probe, seq, now);
         if (data[0] & 8)
-            probe_error(link, identity.seq, 111, NULL, now);
+            inflight_error(link, identity.seq, 111, NULL, now);
         else
-            probe_reply(link, &identity,
-                        &(struct probe_arrival){.from = data[0] & 2 ? &other : &link->peer,
-                                                .octets = octets,
-                                                .size = len,
-                                                .now = now,
-                                                .stamp = data[0] & 4 ? now + data[3] : 0});
-        probe_turn(probe, now);
-        check(probe);
+            inflight_reply(link, &identity,
+                           &(struct probe_arrival){.from = data[0] & 2 ? &other : &link->peer,
+                                                   .octets = octets,
+                                                   .size = len,
+                                                   .now = now,
+                                                   .stamp = data[0] & 4 ? now + data[3] : 0});
+        schedule_turn(probe, now);
+        check_counters(probe);
         data += 4 + len;
         size -= 4 + len;
     }
@@ -112,9 +114,9 @@ static void run_stream(struct probe *probe, const uint8_t *data, size_t size)
 
     add_link(probe);
     MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0);
-    stream.watch = (struct probe_watch){.link = probe->links[0], .fd = ends[0]};
+    probe_watch_init(&stream.watch, probe->links[0], ends[0]);
     stream.peer = probe->links[0]->peer;
-    probe_turn(probe, SECOND);
+    schedule_turn(probe, SECOND);
     for (uint64_t seq = 1; seq <= probe->counters.sent; seq++)
         MUST(tcp_stream_queue(&stream, seq));
     tcp_stream_flush(&stream);
@@ -133,7 +135,7 @@ static void run_stream(struct probe *probe, const uint8_t *data, size_t size)
         MUST(stream.state == TCP_ENDED);
         tcp_stream_remains(&stream);
     }
-    check(probe);
+    check_counters(probe);
     tcp_stream_close(&stream);
     if (ends[1] >= 0)
         close(ends[1]);
@@ -142,6 +144,7 @@ static void run_stream(struct probe *probe, const uint8_t *data, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct probe_settings settings = probe_defaults;
+    struct runner runner;
     struct probe probe;
 
     if (size < 2 || size > 4096)
@@ -152,12 +155,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     settings.interval = data[1] & 2 ? SECOND / 100 : SECOND;
     settings.window = data[1] & 4 ? 4 : 0;
     memset(events, 0, sizeof events);
-    MUST(probe_init(&probe, &settings, listen_to, &probe) == 0);
+    MUST(runner_init(&runner) == 0);
+    MUST(probe_init(&probe, &runner, &settings, listen_to, &probe) == 0);
     probe.payload.nonce = UINT64_C(0x0123456789abcdef);
     if (data[1] & 1)
         run_stream(&probe, data + 2, size - 2);
     else
         run_datagrams(&probe, data + 2, size - 2);
     probe_fini(&probe);
+    runner_fini(&runner);
     return 0;
 }

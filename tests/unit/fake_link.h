@@ -2,16 +2,13 @@
 #ifndef ECHOD_TESTS_FAKE_LINK_H
 #define ECHOD_TESTS_FAKE_LINK_H
 
-/* The engine without a network: links that remember what they were asked to send, a clock that
- * stands still, and a listener that remembers events. */
+/* Probes without a network: links that remember what they were asked to send, and a clock that
+ * stands still. */
 
 #include "probe/inflight.h"
+#include "unit/probe_unit.h"
 
-#include <poll.h>
-
-#include "unit/unit.h"
-
-#define MS UINT64_C(1000000)
+#define MS MILLISECOND
 #define S  SECOND
 
 /* When most tests begin. */
@@ -47,12 +44,6 @@ static struct {
     uint64_t stop_after; /* raise SIGINT when this one is sent */
 } fake;
 
-static struct {
-    struct probe_event events[64];
-    unsigned count;
-    bool refuse;
-} heard;
-
 static struct addr peer;
 
 static struct probe_link *fake_open(struct probe *probe, const struct addr *to, unsigned index);
@@ -71,7 +62,7 @@ static unsigned fake_send(struct probe_link *link, uint64_t first, unsigned coun
     if (frozen != 0)
         frozen += fake.takes;
     if (fake.send_error)
-        probe_error(link, fake.sent, fake.send_error, NULL, clock_now());
+        inflight_error(link, fake.sent, fake.send_error, NULL, clock_now());
     if (fake.stop_after >= first && fake.stop_after <= fake.sent)
         raise(SIGINT);
     return count;
@@ -85,13 +76,16 @@ static void fake_ready(struct probe_link *link, struct probe_watch *watch, short
     char octet;
 
     assert_ptr_equal(watch, &link->watch);
-    assert_true(revents & POLLIN);
+    if (revents & POLLHUP) {
+        probe_link_close(link, revents & POLLERR ? ECONNRESET : 0);
+        return;
+    }
     assert_int_equal(read(fake.fd[0], &octet, 1), 1);
     fake.ready++;
     if (link->opening)
-        probe_connected(link, 0, 7);
+        inflight_connected(link, 0, 7);
     else
-        probe_reply(link, &identity, &arrival);
+        inflight_reply(link, &identity, &arrival);
 }
 
 static void fake_give_up(struct probe_link *link, uint64_t seq)
@@ -138,48 +132,31 @@ static struct probe_link *fake_open(struct probe *probe, const struct addr *to, 
     return link;
 }
 
-static bool listen_to(void *context, const struct probe_event *event)
-{
-    assert_ptr_equal(context, &heard);
-    assert_true(heard.count < COUNT(heard.events));
-    heard.events[heard.count++] = *event;
-    return !heard.refuse;
-}
-
-static inline const struct probe_event *last(void)
-{
-    assert_true(heard.count > 0);
-    return &heard.events[heard.count - 1];
-}
-
-static inline unsigned heard_of(enum probe_event_kind kind)
-{
-    unsigned count = 0;
-
-    for (unsigned i = 0; i < heard.count; i++)
-        count += heard.events[i].kind == kind;
-    return count;
-}
-
 static inline void start(struct probe *probe, struct probe_settings settings)
 {
     settings.interval = settings.interval != 0 ? settings.interval : S;
     settings.preload = settings.preload != 0 ? settings.preload : 1;
     settings.links = settings.links != 0 ? settings.links : 1;
     settings.size = 56;
-    assert_int_equal(probe_init(probe, &settings, listen_to, &heard), 0);
+    prepare_with(probe, settings);
+    frozen = settings.deadline != 0 ? T0 : 0; /* from which the deadline counts */
     assert_int_equal(probe_open(probe, &fake_ops, &peer), 0);
-    if (probe->deadline != 0)
-        probe->deadline = T0 + settings.deadline;
+    frozen = 0;
 }
 
 #define START(probe, ...) start((probe), (struct probe_settings){__VA_ARGS__})
 
-/* A turn of the engine at that time. */
+/* A turn of the schedule at that time. */
 static inline uint64_t turn(struct probe *probe, uint64_t now)
 {
     frozen = now;
-    return probe_turn(probe, now);
+    return schedule_turn(probe, now);
+}
+
+/* The peer ends a connection in good order, or by a reset. */
+static inline void peer_ends(struct probe *probe, unsigned link, bool in_good_order)
+{
+    schedule_watch_ready(&probe->links[link]->watch.io, POLLHUP | (in_good_order ? 0 : POLLERR));
 }
 
 static inline void reply(struct probe *probe, enum payload_verdict verdict, uint64_t seq,
@@ -189,42 +166,40 @@ static inline void reply(struct probe *probe, enum payload_verdict verdict, uint
     struct payload_identity identity = {verdict, seq, 0};
     struct probe_arrival arrival = {.from = &peer, .size = 56, .now = now};
 
-    probe_reply(probe->links[slot ? slot->link : 0], &identity, &arrival);
+    inflight_reply(probe->links[slot ? slot->link : 0], &identity, &arrival);
 }
 
 #define GOOD(probe, seq, now) reply((probe), PAYLOAD_GOOD, (seq), (now))
 
 static unsigned fake_descriptors;
 
-static inline void fake_set_up(void **state)
+static inline int fake_set_up(void **state)
 {
-    struct probe *probe = test_calloc(1, sizeof *probe);
-
-    probe->signals = -1;
-    probe->epoll = -1;
     frozen = 0;
     memset(&fake, 0, sizeof fake);
-    memset(&heard, 0, sizeof heard);
-    assert_int_equal(pipe(fake.fd), 0);
-    peer = address("127.0.0.1", 7);
     fake_descriptors = open_descriptors();
-    *state = probe;
+    assert_int_equal(pipe(fake.fd), 0);
+    assert_int_equal(runner_init(&runner), 0);
+    peer = address("127.0.0.1", 7);
+    *state = test_calloc(1, sizeof(struct probe));
+    return 0;
 }
 
-static inline void fake_tear_down(void **state)
+static inline int fake_tear_down(void **state)
 {
     struct probe *probe = *state;
-    sigset_t mask;
 
     frozen = 0;
     probe_fini(probe);
+    runner_fini(&runner);
     assert_int_equal(fake.open, 0);
-    assert_int_equal(sigprocmask(SIG_BLOCK, NULL, &mask), 0);
-    assert_false(sigismember(&mask, SIGINT));
-    assert_int_equal(open_descriptors(), fake_descriptors);
     close(fake.fd[0]);
     close(fake.fd[1]);
+    assert_int_equal(open_descriptors(), fake_descriptors);
     test_free(probe);
+    return 0;
 }
+
+#define TEST(function) cmocka_unit_test_setup_teardown(function, fake_set_up, fake_tear_down)
 
 #endif

@@ -44,10 +44,8 @@ unit_tests += \
     tests/unit/daemon/conf/test_compare \
     tests/unit/daemon/conf/test_conf
 unit_tests += \
-    tests/unit/daemon/os/test_landlock \
     tests/unit/daemon/os/test_privileges \
     tests/unit/daemon/os/test_sandbox \
-    tests/unit/daemon/os/test_seccomp \
     tests/unit/daemon/os/test_service_manager
 unit_tests += \
     tests/unit/daemon/stats/test_refusals \
@@ -64,15 +62,15 @@ unit_tests += \
     tests/unit/daemon/udp/test_udp
 unit_tests += \
     tests/unit/probe/test_datagram \
+    tests/unit/probe/test_engine \
     tests/unit/probe/test_histogram \
     tests/unit/probe/test_inflight \
-    tests/unit/probe/test_link \
     tests/unit/probe/test_link_connect \
     tests/unit/probe/test_link_tcp \
     tests/unit/probe/test_link_udp \
     tests/unit/probe/test_mtu \
     tests/unit/probe/test_payload \
-    tests/unit/probe/test_probe \
+    tests/unit/probe/test_run \
     tests/unit/probe/test_resolve \
     tests/unit/probe/test_rtt \
     tests/unit/probe/test_schedule

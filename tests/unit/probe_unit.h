@@ -2,18 +2,21 @@
 #ifndef ECHOD_TESTS_PROBE_UNIT_H
 #define ECHOD_TESTS_PROBE_UNIT_H
 
-/* What the tests of the links share: a memory of events, and a probe without timing. */
+/* What the tests of probes share: a runner, a memory of events, and a probe without timing. */
 
-#include "probe/probe.h"
-
-#include <sys/epoll.h>
+#include "common/clock.h"
+#include "probe/run.h"
+#include "probe/schedule.h"
 
 #include "unit/unit.h"
 
+static struct runner runner;
+
 static struct {
     struct probe_event events[512];
-    struct addr from[512]; /* .len is 0 where there was none */
+    struct addr from[512]; /* len 0: the event named none */
     unsigned count;
+    bool refuse; /* say that nothing can be told any more */
 } heard;
 
 static inline bool listen_to(void *context, const struct probe_event *event)
@@ -24,7 +27,7 @@ static inline bool listen_to(void *context, const struct probe_event *event)
     if (event->from)
         heard.from[heard.count] = *event->from;
     heard.events[heard.count++] = *event;
-    return true;
+    return !heard.refuse;
 }
 
 /* The event before the last `back` ones. */
@@ -39,7 +42,16 @@ static inline const struct probe_event *last(void)
     return event_back(0);
 }
 
-/* One that sends only when told to, and times out only when told to. */
+static inline unsigned heard_of(enum probe_event_kind kind)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < heard.count; i++)
+        count += heard.events[i].kind == kind;
+    return count;
+}
+
+/* Sends only what a test asks for, and gives up nothing within an hour. */
 static const struct probe_settings patient = {.interval = UINT64_C(1) << 62,
                                               .timeout = 3600 * SECOND,
                                               .preload = 1,
@@ -49,8 +61,8 @@ static const struct probe_settings patient = {.interval = UINT64_C(1) << 62,
 
 static inline void prepare_with(struct probe *probe, struct probe_settings settings)
 {
-    heard.count = 0;
-    assert_int_equal(probe_init(probe, &settings, listen_to, NULL), 0);
+    memset(&heard, 0, sizeof heard);
+    assert_int_equal(probe_init(probe, &runner, &settings, listen_to, NULL), 0);
 }
 
 static inline void prepare(struct probe *probe, size_t size)
@@ -61,19 +73,17 @@ static inline void prepare(struct probe *probe, size_t size)
     prepare_with(probe, settings);
 }
 
-/* Let the link whose turn it is send one more. */
-static inline void send_one(struct probe *probe)
-{
-    probe->due = 0;
-    probe_turn(probe, clock_now());
-}
-
-/* Let the only link send so many more in one go. */
+/* Let each link send `count` more in one go. */
 static inline void send_many(struct probe *probe, unsigned count)
 {
     probe->settings.window = probe->links[0]->unanswered + count;
-    probe_turn(probe, clock_now());
+    schedule_turn(probe, clock_now());
     probe->settings.window = 0;
+}
+
+static inline void send_one(struct probe *probe)
+{
+    send_many(probe, 1);
 }
 
 /* As if poll(2) had returned this for the first link. */
@@ -84,27 +94,19 @@ static inline void wake(struct probe *probe, short revents)
     link->ops->ready(link, &link->watch, revents);
 }
 
-/* Wait until a link is ready, and let it work. */
-static inline void pump(struct probe *probe)
+/* Wait until something happens, and let the links work. */
+static inline void pump(void)
 {
-    struct epoll_event events[64];
-    int count = epoll_wait(probe->epoll, events, COUNT(events), PATIENCE_MS);
-
-    assert_true(count > 0);
-    for (int i = 0; i < count; i++) {
-        struct probe_watch *watch = events[i].data.ptr;
-
-        assert_non_null(watch);
-        if (watch->events != 0)
-            watch->link->ops->ready(watch->link, watch, (short)events[i].events);
-    }
+    loop_turn(&runner.loop, PATIENCE_MS);
 }
 
-/* ... until so many events have been heard. */
-static inline void await_events(struct probe *probe, unsigned count)
+/* Wait until so many events have been heard. */
+static inline void await_events(unsigned count)
 {
-    while (heard.count < count)
-        pump(probe);
+    uint64_t until = clock_now() + PATIENCE_MS * MILLISECOND;
+
+    while (heard.count < count && clock_now() < until)
+        pump();
     assert_int_equal(heard.count, count);
 }
 

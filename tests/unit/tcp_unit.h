@@ -18,10 +18,9 @@ static inline struct fixture *new_fixture(void)
 {
     struct fixture *f = test_calloc(1, sizeof *f);
 
-    f->probe.signals = -1;
-    f->probe.epoll = -1;
     f->server = -1;
     f->descriptors = open_descriptors();
+    assert_int_equal(runner_init(&runner), 0);
     f->listener = bound_socket(SOCK_STREAM, "127.0.0.1");
     assert_true(f->listener >= 0);
     assert_int_equal(listen(f->listener, 64), 0);
@@ -46,6 +45,7 @@ static inline void stop_listening(struct fixture *f)
 static inline void end_fixture(struct fixture *f)
 {
     probe_fini(&f->probe);
+    runner_fini(&runner);
     hang_up(f);
     stop_listening(f);
     assert_int_equal(open_descriptors(), f->descriptors);
@@ -65,15 +65,6 @@ static inline int accept_one(struct fixture *f)
 static inline void give(struct fixture *f, const void *octets, size_t len)
 {
     assert_int_equal(write(f->server, octets, len), len);
-}
-
-/* End the connection by a reset. */
-static inline void reset(struct fixture *f)
-{
-    struct linger now = {.l_onoff = 1};
-
-    assert_int_equal(setsockopt(f->server, SOL_SOCKET, SO_LINGER, &now, sizeof now), 0);
-    hang_up(f);
 }
 
 #endif

@@ -3,6 +3,8 @@
 
 #include "report/json.h"
 
+#include "probe/link_connect.h"
+#include "probe/link_udp.h"
 #include "unit/unit.h"
 
 #define MS UINT64_C(1000000)

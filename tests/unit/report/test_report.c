@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 #include "report/text.h"
 
+#include "probe/link_connect.h"
+#include "probe/link_tcp.h"
+#include "probe/link_udp.h"
 #include "unit/unit.h"
 
 #define MS UINT64_C(1000000)

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: ISC */
+#include "probe/link_connect.h"
+#include "probe/link_tcp.h"
+#include "probe/link_udp.h"
 #include "unit/probe_unit.h"
 
 WRAP_FAILING(int, socket, -1, (int domain, int type, int protocol), (domain, type, protocol))
@@ -169,20 +172,6 @@ static void the_fields_of_the_header_may_be_chosen(void **state)
     close(fd);
 }
 
-static void zero_is_a_choice_too(void **state)
-{
-    struct probe *probe = *state;
-    int fd;
-
-    probe->settings.socket.tos = 0;
-    probe->settings.socket.pmtu = IP_PMTUDISC_DONT;
-    fd = probe_socket(probe, AF_INET, SOCK_DGRAM, 0);
-    assert_int_equal(setsockopt_script.calls, 2);
-    assert_int_equal(option_of(fd, SOL_IP, IP_TOS), 0);
-    assert_int_equal(option_of(fd, SOL_IP, IP_MTU_DISCOVER), IP_PMTUDISC_DONT);
-    close(fd);
-}
-
 static void assert_none(const struct probe *probe, int family, int type, int error)
 {
     unsigned before = open_descriptors();
@@ -200,27 +189,6 @@ static void a_source_of_the_other_family_is_of_no_use(void **state)
     probe->settings.socket.source = address("::1", 0);
     assert_none(probe, AF_INET, SOCK_DGRAM, EAFNOSUPPORT);
     assert_none(probe, AF_INET, SOCK_STREAM, EAFNOSUPPORT);
-}
-
-static void what_is_not_of_this_host_is_refused(void **state)
-{
-    struct probe *probe = *state;
-
-    probe->settings.socket.source = address("192.0.2.1", 0);
-    assert_none(probe, AF_INET, SOCK_DGRAM, EADDRNOTAVAIL);
-    probe->settings.socket.source.len = 0;
-    strcpy(probe->settings.socket.device, "nosuch0");
-    assert_none(probe, AF_INET, SOCK_DGRAM, ENODEV);
-}
-
-static void a_port_that_is_taken_is_refused(void **state)
-{
-    struct probe *probe = *state;
-    int other = bound_socket(SOCK_DGRAM, "127.0.0.1");
-
-    probe->settings.socket.port = port_of(other);
-    assert_none(probe, AF_INET, SOCK_DGRAM, EADDRINUSE);
-    close(other);
 }
 
 static void each_step_may_fail(void **state)
@@ -243,6 +211,18 @@ static void each_step_may_fail(void **state)
     }
 }
 
+static void sizes_are_what_the_protocols_carry(void **state)
+{
+    (void)state;
+    assert_int_equal(probe_max_size(&probe_udp_ops, AF_INET), 65507);
+    assert_int_equal(probe_max_size(&probe_udp_ops, AF_INET6), 65527);
+    assert_int_equal(probe_max_size(&probe_udp_ops, AF_UNSPEC), 65527);
+    assert_int_equal(probe_max_size(&probe_tcp_ops, AF_INET), 16777216);
+    assert_int_equal(probe_max_size(&probe_connect_ops, AF_INET6), 16777216);
+    assert_int_equal(probe_min_size(&probe_udp_ops), 0);
+    assert_int_equal(probe_min_size(&probe_tcp_ops), 1);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void)
@@ -254,12 +234,10 @@ int main(void)
         TEST(the_source_address_may_be_chosen),
         TEST(the_device_may_be_chosen),
         TEST(the_fields_of_the_header_may_be_chosen),
-        TEST(zero_is_a_choice_too),
         TEST(a_source_of_the_other_family_is_of_no_use),
-        TEST(what_is_not_of_this_host_is_refused),
-        TEST(a_port_that_is_taken_is_refused),
         TEST(each_step_may_fail),
+        TEST(sizes_are_what_the_protocols_carry),
     };
 
-    return cmocka_run_group_tests_name("probe_link", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("engine", tests, NULL, NULL);
 }

@@ -1,21 +1,92 @@
 /* SPDX-License-Identifier: ISC */
-#include "net/socket.h"
-#include "probe/probe.h"
+#include "probe/engine.h"
 
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
+
+#include "net/socket.h"
+
+const struct probe_settings probe_defaults = {
+    .interval = SECOND,
+    .size = 56,
+    .preload = 1,
+    .links = 1,
+    .kernel_stamps = true,
+    .socket = {.tos = -1, .ttl = -1, .pmtu = -1},
+};
+
+void probe_emit(struct probe *probe, const struct probe_event *event)
+{
+    if (!probe->listener(probe->context, event)) {
+        probe->stopped = true;
+        probe->status = 2;
+    }
+}
+
+void probe_failed(struct probe *probe, const struct addr *peer, int error, int status)
+{
+    probe->status = status;
+    probe_emit(probe, &(struct probe_event){.kind = PROBE_FAILURE, .error = error, .from = peer});
+}
+
+uint64_t probe_elapsed(const struct probe *probe, uint64_t now)
+{
+    return probe->started != 0 && now > probe->started ? now - probe->started : 0;
+}
+
+size_t probe_max_size(const struct probe_ops *ops, int family)
+{
+    return family == AF_INET ? ops->max_size_v4 : ops->max_size_v6;
+}
+
+size_t probe_min_size(const struct probe_ops *ops)
+{
+    return ops->min_size;
+}
+
+/* ---- links and what wakes them ---- */
 
 void probe_link_init(struct probe_link *link, const struct probe_ops *ops, struct probe *probe,
                      unsigned index)
 {
     *link = (struct probe_link){.ops = ops, .probe = probe, .index = index};
-    link->watch = (struct probe_watch){.link = link, .fd = -1};
+    probe_watch_init(&link->watch, link, -1);
     link->peer.len = sizeof link->peer.in6;
     /* A single link has nothing to tell that the whole run does not. */
     if (probe->settings.links > 1)
         rtt_init(&link->rtt);
 }
+
+void probe_link_close(struct probe_link *link, int error)
+{
+    probe_watch(&link->watch, 0);
+    if (!link->closed)
+        link->probe->closed_links++;
+    link->closed = true;
+    link->error = error;
+}
+
+void probe_watch_init(struct probe_watch *watch, struct probe_link *link, int fd)
+{
+    *watch = (struct probe_watch){.io.fd = -1, .link = link, .fd = fd};
+}
+
+int probe_watch(struct probe_watch *watch, short events)
+{
+    const struct probe *probe = watch->link->probe;
+
+    if (events == 0)
+        loop_del(probe->loop, &watch->io);
+    else if (loop_is_watched(&watch->io))
+        return loop_set(probe->loop, &watch->io, events);
+    else
+        return loop_add(probe->loop, &watch->io, watch->fd, events, probe->watch_ready);
+    return 0;
+}
+
+/* ---- sockets ---- */
 
 /* The options have one name for each family, but the same meaning. */
 static int set_path(int fd, int family, int type, const struct probe_socket *how)
