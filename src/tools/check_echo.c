@@ -63,7 +63,7 @@ static void take_threshold(const struct cli *cli, const struct cli_option *optio
     if (!threshold_parse(value, target))
         cli_refuse_value(cli, cli_option_name(option, name), value,
                          "milliseconds to 3600000, a comma, and percent to 100 are allowed, as in "
-                         "100.0,20%");
+                         "100.0,20%, or ranges, as in @10:20 for the time alone");
 }
 
 static void take_protocol(const struct cli *cli, const struct cli_option *option, const char *value,
@@ -125,6 +125,16 @@ static const struct cli cli = {
     .count = COUNT(table),
 };
 
+static _Noreturn void refuse_order(const struct check_options *options)
+{
+    char warning[THRESHOLD_TEXT];
+    char critical[THRESHOLD_TEXT];
+
+    cli_refuse(&cli, "-w %s must not be more than -c %s",
+               threshold_print(&options->warning, warning),
+               threshold_print(&options->critical, critical));
+}
+
 static void parse_arguments(struct check_options *options, int argc, char *argv[])
 {
     int operands = cli_parse(&cli, argc, argv, options);
@@ -134,11 +144,8 @@ static void parse_arguments(struct check_options *options, int argc, char *argv[
                    argv[operands]);
     if (!options->host)
         cli_refuse(&cli, "-H HOST must be given");
-    if (options->warning.rta > options->critical.rta ||
-        options->warning.loss > options->critical.loss)
-        cli_refuse(&cli, "-w %.3f,%g%% must not be more than -c %.3f,%g%%",
-                   (double)options->warning.rta / MILLISECOND, options->warning.loss / 100.0,
-                   (double)options->critical.rta / MILLISECOND, options->critical.loss / 100.0);
+    if (threshold_contradict(&options->warning, &options->critical))
+        refuse_order(options);
 }
 
 static void check_size(struct check_options *options, int family)
@@ -189,6 +196,18 @@ static void write_too_late(const struct check_options *options)
             print_seconds(options->limit, text));
     fclose(out);
     too_late_size = strlen(too_late);
+}
+
+/* Whether the check can tell something of the host that is meant. */
+static void refuse_placeholder(const struct check_options *options, const struct addr list[],
+                               int count)
+{
+    if (!client_is_placeholder(list, count))
+        return;
+    fputs(cli.prefix, stdout);
+    put_masked(options->host);
+    puts(" stands for every address of this host: give the address of the host to check");
+    exit(STATE_UNKNOWN);
 }
 
 /* The name service may take longer than the whole check may. */
@@ -334,7 +353,6 @@ static void put_details(const struct check *check)
     const struct rtt *rtt = &probe->rtt;
     struct report_counter list[REPORT_COUNTERS];
     unsigned count = report_counters(probe, list);
-    char text[DECIMAL_SIZE];
 
     printf("%s to ", check->options->ops->name);
     put_masked(check->peer);
@@ -347,7 +365,7 @@ static void put_details(const struct check *check)
     if (rtt->count > 0) {
         fputs("rtt ", stdout);
         report_times(stdout, rtt);
-        printf(", jitter %s ms\n", print_milliseconds(rtt_jitter(rtt), text));
+        printf(", jitter %.3f ms\n", rtt_jitter(rtt) / MILLISECOND);
     }
 }
 
@@ -393,13 +411,14 @@ static void redirect_errors(void)
 
 int main(int argc, char *argv[])
 {
-    struct check_options options = {.settings = probe_defaults,
-                                    .ops = &probe_udp_ops,
-                                    .port = "7",
-                                    .warning = {.rta = 100 * MILLISECOND, .loss = 1000},
-                                    .critical = {.rta = 500 * MILLISECOND, .loss = 5000},
-                                    .limit = 10 * SECOND,
-                                    .family = AF_UNSPEC};
+    struct check_options options = {
+        .settings = probe_defaults,
+        .ops = &probe_udp_ops,
+        .port = "7",
+        .warning = {.rta = THRESHOLD_FROM(100 * MILLISECOND), .loss = THRESHOLD_FROM(1000)},
+        .critical = {.rta = THRESHOLD_FROM(500 * MILLISECOND), .loss = THRESHOLD_FROM(5000)},
+        .limit = 10 * SECOND,
+        .family = AF_UNSPEC};
     struct check check = {.options = &options};
     struct addr list[RESOLVE_MAX];
     uint64_t started = clock_now();
@@ -412,6 +431,7 @@ int main(int argc, char *argv[])
     parse_arguments(&options, argc, argv);
     check_size(&options, options.family);
     count = resolve_in_time(&options, list);
+    refuse_placeholder(&options, list, count);
     check_size(&options, list[0].sa.sa_family);
 
     /* A little is left for saying how it went. */

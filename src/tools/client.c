@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/mask.h"
+
 void client_take_tos(const struct cli *cli, const struct cli_option *option, const char *value,
                      void *target)
 {
@@ -29,6 +31,31 @@ size_t client_size(const struct cli *cli, const char *text, const struct probe_o
              : family == AF_INET                            ? " over IPv4"
                                                             : " over IPv6");
     return (size_t)cli_number(cli, name, text, probe_min_size(ops), probe_max_size(ops, family));
+}
+
+bool client_is_placeholder(const struct addr list[], int count)
+{
+    static const uint8_t any[4];
+
+    for (int i = 0; i < count; i++) {
+        const struct in6_addr *v6 = &list[i].in6.sin6_addr;
+
+        if (addr_is_wildcard(&list[i]) ||
+            (list[i].sa.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(v6) &&
+             memcmp(&v6->s6_addr[12], any, sizeof any) == 0))
+            return true;
+    }
+    return false;
+}
+
+void client_warn_of_placeholder(const struct cli *cli, const char *host, const struct addr list[],
+                                int count)
+{
+    if (!client_is_placeholder(list, count))
+        return;
+    fputs(cli->prefix, stderr);
+    print_masked_text(stderr, host);
+    fputs(" stands for every address of this host: this host itself is probed\n", stderr);
 }
 
 int client_open(struct probe *probe, const struct probe_ops *ops, const struct addr list[],

@@ -18,6 +18,14 @@ cli_take client_take_tos;
 size_t client_size(const struct cli *cli, const char *text, const struct probe_ops *ops,
                    int family);
 
+/* Whether one of these addresses is 0.0.0.0 or ::, which as a destination stand for this very host,
+ * whatever host was meant. */
+bool client_is_placeholder(const struct addr list[], int count);
+
+/* The same, and a warning on standard error. */
+void client_warn_of_placeholder(const struct cli *cli, const char *host, const struct addr list[],
+                                int count);
+
 /* Open all links to the first address of a list that can be reached. A datagram reaches any, so
  * only one is tried. `announce` (NULL: nothing) is told each address before, and false from it ends
  * that. -1: the probe's listener was told why. */

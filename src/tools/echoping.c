@@ -364,6 +364,7 @@ int main(int argc, char *argv[])
         fputc('\n', stderr);
         return EXIT_FAILURE;
     }
+    client_warn_of_placeholder(&cli, options.host, list, count);
     check_size(&options, list[0].sa.sa_family);
     return run(&options, list, count);
 }

@@ -249,7 +249,7 @@ def _():
     with Udp(lambda n, data: [data, data] if n == 1 else [data]) as server:
         done = run("-H", "127.0.0.1", "-p", server.port, *PATIENT, *LENIENT, "-v")
     done.expect(OK, rf"\AECHO OK - 127\.0\.0\.1: rta {MS}ms, lost 0%\|rta=.*\n"
-                rf"udp to 127\.0\.0\.1:{server.port}\n5 sent, 5 received, 1 duplicates?(, \d+ sent late)?\n"
+                rf"udp to 127\.0\.0\.1:{server.port}\n5 sent, 5 received, 1 duplicates?(, \d+ delayed)?\n"
                 rf"rtt min/avg/max/mdev = {MS}/{MS}/{MS}/{MS} ms, jitter {MS} ms\n\Z")
 
 
@@ -264,6 +264,30 @@ def _():
 def _():
     done = run("-H", "nosuch.invalid", prefix=without_network())
     done.expect(UNKNOWN, r"\AECHO UNKNOWN - host 'nosuch\.invalid': .*\n\Z")
+
+
+@test("UNKNOWN for an address that stands for every address of this host")
+def _():
+    with Udp() as server:
+        for host in ("0.0.0.0", "0", "::", "[::0]", "::ffff:0.0.0.0"):
+            expect(run("-H", host, "-p", server.port), UNKNOWN,
+                   rf"{re.escape(host)} stands for every address of this host: give the address of the host to check")
+        with hosts("0.0.0.0 blocked\n") as prefix:
+            expect(run("-H", "blocked", prefix=prefix), UNKNOWN, "blocked stands for every address of this host: .*")
+
+
+@test("ranges of the guidelines as thresholds, a time without a loss, and performance data with all their digits")
+def _():
+    with Udp() as server:
+        for warning, critical, state, shown in (
+                ("0:3600000", "3600000", OK, "0.000:3600000.000;3600000.000;0; pl=0%;;;0;100"),
+                ("1000:", "3600000", WARNING, "1000.000:;3600000.000;0; pl=0%;;;0;100"),
+                ("~:3600000", "@0:3600000", CRITICAL, "0.000:3600000.000;@0.000:3600000.000;0; pl=0%;;;0;100"),
+                ("3600000,@0:10%", "3600000,100%", WARNING, "3600000.000;3600000.000;0; pl=0%;@0:10;100;0;100"),
+                ("3600000,5:20", "3600000,0.25:", CRITICAL, "3600000.000;3600000.000;0; pl=0%;5:20;0.25:;0;100"),
+                ("1000.0015", "2000.000001,99.99%", OK, "1000.0015;2000.000001;0; pl=0%;;99.99;0;100")):
+            done = run("-H", "127.0.0.1", "-p", server.port, *PATIENT, "-w", warning, "-c", critical)
+            expect(done, state, rf"127\.0\.0\.1: rta {MS}ms, lost 0%", rf"rta={MS}ms;" + re.escape(shown))
 
 
 REFUSED = [
@@ -281,7 +305,7 @@ REFUSED = [
     (["-H", "x", "-w", "100,30%", "-c", "100,20%"], r"-w 100\.000,30% must not be more than -c 100\.000,20%"),
     (["-H", "x", "-w", "600,1%"], r"-w 600\.000,1% must not be more than -c 500\.000,50%"),
     *((["-H", "x", option, value], rf"{option} '{re.escape(value)}': milliseconds to 3600000, a comma, and percent to 100 are .*")
-      for option in ("-w", "-c") for value in ("", "100", "100,", ",10%", "100,101%", "3600001,1%", "-1,1%", "1,1%%", "1;1%")),
+      for option in ("-w", "-c") for value in ("", "100,", "20:10", "~", "@", ":", "1:2:3", "1,9:3%", ",10%", "100,101%", "3600001,1%", "-1,1%", "1,1%%", "1;1%")),
 ]
 
 
