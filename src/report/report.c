@@ -74,10 +74,10 @@ unsigned report_counters(const struct probe *probe, struct report_counter list[R
         {"corrupt", "corrupt", counters->corrupt},
         {"truncated", "truncated", counters->truncated},
         {"from a wrong source", "wrong_source", counters->wrong_source},
-        {"not ours", "foreign", counters->foreign},
+        {"foreign", "foreign", counters->foreign},
         {"refused", "refused", counters->refused},
         {"errors", "errors", counters->errors},
-        {"sent late", "delayed", counters->delayed},
+        {"delayed", "delayed", counters->delayed},
         {"not sent", "not_sent", unsent},
     };
 
@@ -90,11 +90,11 @@ void report_times(FILE *out, const struct rtt *rtt)
     char min[DECIMAL_SIZE];
     char avg[DECIMAL_SIZE];
     char max[DECIMAL_SIZE];
-    char mdev[DECIMAL_SIZE];
 
-    fprintf(out, "min/avg/max/mdev = %s/%s/%s/%s ms", print_milliseconds((double)rtt->min, min),
+    /* mdev, like jitter, is a difference of times: nothing below a microsecond matters in it. */
+    fprintf(out, "min/avg/max/mdev = %s/%s/%s/%.3f ms", print_milliseconds((double)rtt->min, min),
             print_milliseconds(rtt_mean(rtt), avg), print_milliseconds((double)rtt->max, max),
-            print_milliseconds(rtt_mdev(rtt), mdev));
+            rtt_mdev(rtt) / MILLISECOND);
 }
 
 void report_status(const struct report *report)

@@ -291,9 +291,9 @@ static void put_times(const struct report *report)
 
         fputs("p50/p90/p99/p99.9 = ", out);
         put_times_of(out, times, COUNT(times));
-        fprintf(out, ", jitter %s ms", print_milliseconds(rtt_jitter(rtt), text));
+        fprintf(out, ", jitter %.3f ms", rtt_jitter(rtt) / MILLISECOND);
         if (rtt->variations > 0)
-            fprintf(out, ", ipdv %s ms", print_milliseconds(rtt_ipdv(rtt), text));
+            fprintf(out, ", ipdv %.3f ms", rtt_ipdv(rtt) / MILLISECOND);
         fputc('\n', out);
     }
 }

@@ -232,7 +232,7 @@ def check_text(measured):
     counters = {"sent": r"(\d+) packets transmitted", "received": r"(\d+) received", "out_of_order": r"\+(\d+) out of order",
                 "duplicate": r"\+(\d+) duplicates", "late": r"\+(\d+) late", "corrupt": r"\+(\d+) corrupt",
                 "truncated": r"\+(\d+) truncated", "wrong_source": r"\+(\d+) from a wrong source",
-                "foreign": r"\+(\d+) not ours", "refused": r"\+(\d+) refused", "errors": r"\+(\d+) errors"}
+                "foreign": r"\+(\d+) foreign", "refused": r"\+(\d+) refused", "errors": r"\+(\d+) errors"}
     found = {name: re.search(pattern, measured.probe.out) for name, pattern in counters.items()}
     got = {name: int(match[1]) if match else 0 for name, match in found.items()}
     measured.check({**got, "lost": got["sent"] - got["received"]})

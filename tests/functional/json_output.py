@@ -153,7 +153,7 @@ def _():
 def _():
     # On standard error it stands as it was given.
     done = run("--json", "udp", os.fsdecode(b"a\xff.invalid"), errors="surrogateescape")
-    found = document_of(done.expect(2, err="a\udcff.invalid"))
+    found = document_of(done.expect(2, err=r"a\\xff\.invalid"))
     assert found["configuration"]["host"] == "a\ufffd.invalid", found["configuration"]
     assert "a\ufffd.invalid" in found["troubles"][0]["message"], found["troubles"]
 
@@ -213,7 +213,7 @@ def _():
     with Udp(misbehave) as server:
         events, last = lines(*arguments, server.port)
     assert (whole["sent"], whole["received"], whole["lost"]) == (20, 17, 3), whole
-    names = {"duplicate": "duplicates", "truncated": "truncated", "corrupt": "corrupt", "late": "late", "foreign": "not ours",
+    names = {"duplicate": "duplicates", "truncated": "truncated", "corrupt": "corrupt", "late": "late", "foreign": "foreign",
              "wrong_source": "from a wrong source", "refused": "refused", "errors": "errors", "out_of_order": "out of order",
              "not_sent": "not sent"}
     for key, name in names.items():

@@ -144,12 +144,12 @@ def _():
             1, rf"^56 bytes from 127.0.0.1: udp_seq=1 {TIME} \(LATE!\)$", summary(4, 0, 100, ", +1 late"))
 
 
-@test("datagrams that are no reply to a probe of this run are counted as not ours")
+@test("datagrams that are no reply to a probe of this run are counted as foreign")
 def _():
     with Udp(lambda n, data: [b"hello", b"\1" + b"x" * 55, data]) as server:
         run("-c", 1, *PATIENT, "udp", "127.0.0.1", server.port).expect(
             0, r"^5 bytes from 127.0.0.1: not a reply to any probe of this run$", r"^56 bytes from 127.0.0.1: not a reply",
-            rf"^56 bytes from 127.0.0.1: udp_seq=1 {TIME}$", summary(1, 1, 0, ", +2 not ours"))
+            rf"^56 bytes from 127.0.0.1: udp_seq=1 {TIME}$", summary(1, 1, 0, ", +2 foreign"))
 
 
 @test("a reply from another address, or another port, is not received")
@@ -174,7 +174,7 @@ def _():
 def _():
     with bound(socket.SOCK_DGRAM, "127.0.0.1") as other:
         with Udp(lambda n, data: [(other, b"hello"), data]) as server:
-            run("-c", 1, *PATIENT, "udp", "127.0.0.1", server.port).expect(0, summary(1, 1, 0, ", +1 not ours"))
+            run("-c", 1, *PATIENT, "udp", "127.0.0.1", server.port).expect(0, summary(1, 1, 0, ", +1 foreign"))
 
 
 @test("wrong octets in a TCP stream are found, with their place")
@@ -191,7 +191,7 @@ def _():
             summary(2, 1, 50, ", +1 corrupt"))
 
 
-@test("octets that a TCP server sends beyond the echo are counted as not ours or corrupt")
+@test("octets that a TCP server sends beyond the echo are counted as foreign or corrupt")
 def _():
     def handle(server, connection):
         connection.sendall(b"220 hello\r\n")
@@ -199,7 +199,7 @@ def _():
 
     with Tcp(handle) as server:
         done = run("-c", 2, "-i", "0.2", *PATIENT, "tcp", "127.0.0.1", server.port)
-    assert done.counter("not ours") + done.counter("corrupt") > 0, done
+    assert done.counter("foreign") + done.counter("corrupt") > 0, done
 
 
 # ---- refused, unreachable, closed ----

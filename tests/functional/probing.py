@@ -307,11 +307,11 @@ class Running:
 
 
 def summary(sent, received, loss, extra=""):
-    """The pattern of the line with the counters. Any may have been sent late, where the machine is busy."""
+    """The pattern of the line with the counters. Any may have been delayed, where the machine is busy."""
     return rf"^{sent} packets transmitted, {received} received{re.escape(extra)}{LATE}, {loss}% packet loss, time \d+ms$"
 
 
-LATE = r"(, \+\d+ sent late)?"
+LATE = r"(, \+\d+ delayed)?"
 TIME = r"time=\d+(\.\d+)? ms"
 RTT = r"^rtt min/avg/max/mdev = (\d+\.\d{3}/){3}\d+\.\d{3} ms"
 QUANTILES = r"^p50/p90/p99/p99.9 = (\d+\.\d{3}/){3}\d+\.\d{3} ms, jitter \d+\.\d{3} ms, ipdv \d+\.\d{3} ms"

@@ -359,8 +359,8 @@ static void summary_names_every_trouble(void **state)
     report_summary(&f->report, 0);
     ASSERT_OUT(f, "\n--- localhost echo-probe statistics ---\n"
                   "30 packets transmitted, 20 received, +1 out of order, +2 duplicates, +3 late, "
-                  "+4 corrupt, +5 truncated, +6 from a wrong source, +7 not ours, +8 refused, "
-                  "+9 errors, +10 sent late, +11 not sent, 33.3333% packet loss, time 0ms\n");
+                  "+4 corrupt, +5 truncated, +6 from a wrong source, +7 foreign, +8 refused, "
+                  "+9 errors, +10 delayed, +11 not sent, 33.3333% packet loss, time 0ms\n");
 }
 
 static void summary_of_a_connection_that_ended_early(void **state)
