@@ -320,6 +320,14 @@ static bool can_draw(const struct report *report)
     return can;
 }
 
+/* https://no-color.org */
+static bool wants_colours(void)
+{
+    const char *none = getenv("NO_COLOR");
+
+    return !none || none[0] == '\0';
+}
+
 static struct graph *enter(const struct report *report)
 {
     struct graph *graph = calloc(1, sizeof *graph);
@@ -341,8 +349,9 @@ static struct graph *enter(const struct report *report)
     noecho();
     nodelay(stdscr, TRUE);
     curs_set(0);
-    graph->colours = has_colors() && start_color() == OK && use_default_colors() == OK &&
-                     init_pair(GOOD, COLOR_GREEN, -1) == OK && init_pair(BAD, COLOR_RED, -1) == OK;
+    graph->colours = wants_colours() && has_colors() && start_color() == OK &&
+                     use_default_colors() == OK && init_pair(GOOD, COLOR_GREEN, -1) == OK &&
+                     init_pair(BAD, COLOR_RED, -1) == OK;
     return graph;
 }
 

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -75,6 +76,14 @@ static void go(struct run *run)
     report_summary(&run->report, elapsed);
 }
 
+/* Whether it is a terminal that knows escape sequences. */
+static bool takes_escapes(int fd)
+{
+    const char *term = getenv("TERM");
+
+    return isatty(fd) && term && term[0] != '\0' && strcmp(term, "dumb") != 0;
+}
+
 static void set_up_report(struct run *run)
 {
     const struct options *options = &run->options;
@@ -93,7 +102,8 @@ static void set_up_report(struct run *run)
                                   .message = options->message != NULL,
                                   .cpu = -1,
                                   .pid = options->pid};
-    run->report.progress = options->quiet && options->kind == &report_text && isatty(STDERR_FILENO);
+    run->report.progress =
+        options->quiet && options->kind == &report_text && takes_escapes(STDERR_FILENO);
     run->options.settings.tick = run->report.progress ? PROGRESS : options->kind->tick;
 }
 
@@ -181,6 +191,7 @@ static int probe_host(struct run *run)
         report_event(&run->report, &(struct probe_event){.kind = PROBE_FAILURE, .text = why});
         return 2;
     }
+    client_warn_of_placeholder(&options_cli, options->host, run->list, count);
     options_size(options, run->list[0].sa.sa_family);
     run->names = !numeric && !options->numeric;
     if (stream && options->ops->type == SOCK_STREAM)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "tools/options.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,18 +24,30 @@
 
 /* ---- values ---- */
 
+/* Other programs take a port with -p. */
+static bool looks_like_port(const char *value)
+{
+    uint64_t port;
+
+    return value[0] != '0' && parse_number(value, UINT16_MAX, &port);
+}
+
 /* Pairs of hexadecimal digits, as ping(8). */
 static void take_pattern(const struct cli *cli, const struct cli_option *option, const char *value,
                          void *target)
 {
     struct options *options = target;
+    const char *hint = looks_like_port(value) ? "; a port is given after HOST" : "";
+    char allowed[120];
     size_t digits = strspn(value, "0123456789abcdefABCDEF");
 
     (void)option;
+    snprintf(allowed, sizeof allowed,
+             "1 to 16 octets of two hexadecimal digits each are allowed, as in 00ff%s", hint);
     if (digits == 0 || value[digits] != '\0' || digits % 2 != 0 ||
         digits / 2 > sizeof options->pattern)
-        cli_refuse_value(cli, "-p", value,
-                         "1 to 16 octets of two hexadecimal digits each are allowed, as in 00ff");
+        cli_refuse_value(cli, "-p", value, allowed);
+    options->pattern_text = value;
     options->pattern_size = digits / 2;
     for (size_t i = 0; i < options->pattern_size; i++) {
         const char octet[] = {value[2 * i], value[2 * i + 1], '\0'};
@@ -277,6 +290,12 @@ static void parse_operands(struct options *options, int argc, char *argv[])
                          "PORT is an argument of its own, after HOST");
     if (argc == 3)
         options->port = argv[2];
+    /* Patterns of two digits are common; four are more often a port. */
+    else if (options->pattern_size == 2 && looks_like_port(options->pattern_text))
+        fprintf(stderr,
+                "echo-probe: -p %s fills the payload, and port 7 is probed; for port %s give it "
+                "after HOST\n",
+                options->pattern_text, options->pattern_text);
 }
 
 void options_parse(struct options *options, int argc, char *argv[])

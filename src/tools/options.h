@@ -19,14 +19,15 @@ struct options {
     const struct report_kind *kind;
     const char *host;
     const char *port;
-    const char *size;     /* as it was written; NULL: not given */
-    const char *message;  /* the payload, or "-"; NULL: not given */
-    uint64_t interval;    /* nanoseconds; 0: not given */
-    uint8_t pattern[16];  /* to fill the payload with */
-    size_t pattern_size;  /* octets; 0: not given */
-    pid_t pid;            /* the process whose CPU time is reported; 0: none */
-    unsigned sources;     /* source ports; 0: not given */
-    unsigned connections; /* 0: not given */
+    const char *size;         /* as it was written; NULL: not given */
+    const char *message;      /* the payload, or "-"; NULL: not given */
+    uint64_t interval;        /* nanoseconds; 0: not given */
+    const char *pattern_text; /* -p as it was written; NULL: not given */
+    uint8_t pattern[16];      /* to fill the payload with */
+    size_t pattern_size;      /* octets; 0: not given */
+    pid_t pid;                /* the process whose CPU time is reported; 0: none */
+    unsigned sources;         /* source ports; 0: not given */
+    unsigned connections;     /* 0: not given */
     enum timestamps timestamps;
     int family;
     bool adaptive;

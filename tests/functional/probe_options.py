@@ -4,6 +4,7 @@
 import os
 import pty
 import re
+import select
 import shutil
 import signal
 import socket
@@ -436,12 +437,44 @@ def _():
                     0, summary(200, 200, 0), RTT)
 
 
+@test("a terminal that takes no escape sequences gets no line of progress")
+def _():
+    for term in ({"TERM": "dumb"}, {"TERM": ""}, {}):
+        terminal, end = pty.openpty()
+        environment = {name: value for name, value in os.environ.items() if name != "TERM"} | term
+        with Udp() as server:
+            assert run("-q", "--duration", 0.6, "-i", "0.01", "udp", "127.0.0.1", server.port, stderr=end, env=environment).status == 0
+        assert not select.select([terminal], [], [], 0)[0], os.read(terminal, 4096)
+        os.close(end)
+        os.close(terminal)
+
+
+@test("an address that stands for every address of this host is probed with a warning")
+def _():
+    with Udp() as server:
+        for host in ("0.0.0.0", "::ffff:0.0.0.0"):
+            run("-c", 1, *PATIENT, "udp", host, server.port).expect(
+                0, summary(1, 1, 0), err=rf"\Aecho-probe: {host} stands for every address of this host: this host itself is probed\n\Z")
+
+
+@test("a pattern that looks like a port is used with a hint, unless a port is given")
+def _():
+    with Udp() as server:
+        run("-p", "7307", "-c", 1, *PATIENT, "udp", "127.0.0.1", server.port).expect(0)
+        run("-p", "ff07", "-c", 1, "-W", "0.01", "udp", "127.0.0.1").expect(1)
+    hint = r"\Aecho-probe: -p 7307 fills the payload, and port 7 is probed; for port 7307 give it after HOST\n"
+    run("-p", "7307", "-c", 1, "-W", "0.01", "udp", "127.0.0.1").expect(1, err=hint)
+    for port in ("7", "10007"):
+        run("-p", port, "udp", "127.0.0.1").expect(2, err=rf"-p '{port}': 1 to 16 octets .*; a port is given after HOST\n")
+
+
 @test("the progress of a silent run is shown on a terminal, and gives way to the summary")
 def _():
     terminal, end = pty.openpty()
     with Udp() as server:
         process = subprocess.Popen([ECHO_PROBE, "-q", "-i", "0.01", "udp", "127.0.0.1", str(server.port)],
-                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=end, text=True)
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=end, text=True,
+                                   env={**os.environ, "TERM": "xterm"})
         watchdog = threading.Timer(PATIENCE, process.kill)
         watchdog.start()
         os.close(end)
