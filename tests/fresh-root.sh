@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: ISC
-# The newcomer's first hour, by machine: in an empty Debian with nothing but git, a fresh clone of what is committed here must
-# pass ./quickstart run and ./quickstart check, and leave nothing behind. Downloads a few hundred megabytes, so not part of
-# `make check`; run it by hand, as root.
+# Repeats the first steps of a new user: in a minimal Debian with git, a fresh clone of the commits here must pass ./quickstart run
+# and ./quickstart check, and leave nothing behind. It downloads a few hundred megabytes, so it is not part of `make check`. Run it
+# by hand, as root.
 #
-#   tests/fresh-root.sh [SUITE [MIRROR]]     bookworm, from where this machine's apt gets its packages
+#   tests/fresh-root.sh [SUITE [MIRROR]]     bookworm by default, from the mirror that apt uses on this machine
 #
 # FRESH_ROOT_TARBALL names a file to keep debootstrap's downloads in; by default nothing is kept.
 set -euo pipefail
@@ -27,8 +27,8 @@ trap 'exit 143' TERM HUP
 say() { printf '\n==== %s (%d s)\n' "$*" $SECONDS; }
 fail() { printf '\n%s: %s\n' "$0" "$*"; exit 1; }
 
-# Mounts and processes of its own, which end with it, and a root to which it has pivoted: in a chroot there are no further
-# namespaces. The network is this machine's, for apt.
+# Runs a command in the new root, with new mount and pid namespaces that end with it. It uses pivot_root(2), because in a chroot no
+# further namespaces can be made. The network is that of this machine, for apt.
 inside() { # COMMAND...
     # shellcheck disable=SC2016
     env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb ${http_proxy+"http_proxy=$http_proxy"} \
@@ -52,7 +52,7 @@ if [ -n "${FRESH_ROOT_TARBALL-}" ] && [ ! -e "$FRESH_ROOT_TARBALL" ]; then
 fi >"$work/log" || { tail "$work/log"; fail "debootstrap failed"; }
 debootstrap --variant=minbase ${FRESH_ROOT_TARBALL+--unpack-tarball="$FRESH_ROOT_TARBALL"} "$suite" "$root" ${mirror:+"$mirror"} \
     >"$work/log" || { tail "$work/log"; fail "debootstrap failed"; }
-# How this machine reaches its mirror.
+# Proxies and checks of this machine's apt.
 apt-config dump | grep -E '^Acquire::(Check-|[a-z]+::Proxy)' >"$root/etc/apt/apt.conf.d/00fresh-root"
 cp -L /etc/resolv.conf "$root/etc/resolv.conf"
 

@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: ISC
-# Fetch the echo servers of the distribution that echo-probe is tested against, without installing them: the packages of
-# the inetds conflict with each other, and each would start its daemon.
+# Downloads the distribution's echo servers that echo-probe is tested against, without installing them: the packages of the inetds
+# conflict with each other, and each would start its daemon.
 #
 #   bash tests/peers.sh FOLDER [PACKAGE...]
 #
-# Unpacks each into FOLDER/PACKAGE and the libraries that they need into FOLDER/lib, from the mirrors that apt-get uses, which
-# must have been "apt-get update"d. tests/functional/peers.py finds them where the environment has PEERS=FOLDER.
+# Unpacks each into FOLDER/PACKAGE, and the libraries that they need into FOLDER/lib. Run "apt-get update" before. The test
+# tests/functional/peers.py uses the folder that PEERS in the environment names.
 set -euo pipefail
 
 [ $# -gt 0 ] || { echo "usage: $0 FOLDER [PACKAGE...]" >&2; exit 64; }

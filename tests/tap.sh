@@ -1,13 +1,13 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: ISC
-# TAP for shell tests: source this, say plan or end with done_testing. Everything after a "#" is for people.
+# TAP for shell tests: source this, call plan at the beginning or done_testing at the end. Lines that begin with "#" are for people.
 #
-#   ok NAME COMMAND [ARG...]   one test: passes if the command does; its output is shown where it does not
+#   ok NAME COMMAND [ARG...]   one test: passes if the command succeeds; otherwise its output is shown
 #   skip NAME REASON           one test that cannot run here
-#   skip_all REASON            the whole file cannot run here; ends it
-#   bail REASON                nothing that follows, in any file, makes sense; ends the run
-#   note TEXT...               a remark
-#   done_testing               the plan, if none was printed before; fails if a test did (its status is the script's)
+#   skip_all REASON            the whole file cannot run here; ends the script
+#   bail REASON                no further test of any file can run; ends the script
+#   note TEXT...               a comment
+#   done_testing               prints the plan if plan was not called; its status is 1 if a test failed
 tap_count=0 tap_failed=0 tap_planned=
 
 plan() { tap_planned=1; printf '1..%d\n' "$1"; }

@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: ISC
-# For tests that run what is installed, under a systemd of its own: source this, define a function "prepare", which calls
-# install_echod and adds what the test needs to $ROOT, and call
+# For tests of the installed programs under a systemd in a container: source this, define a function "prepare", which calls
+# install_echod and adds the files that the test needs to $ROOT, and call
 #
-#   in_container COMMAND [ARG...]   boot says how; ends the script, skips all of it where that cannot be
+#   in_container COMMAND [ARG...]   see boot; ends the script, and skips it if this machine cannot boot a container
 . "$SRCDIR/tests/tap.sh"
 . "$BUILDDIR/tests/systemd/paths"
 
@@ -14,7 +14,7 @@ case $sbindir in
     ;;
 esac
 
-# An echod that this machine itself has.
+# Remove an echod that is installed on this machine, which the container would see.
 remove_hosts_own() {
     rm -rf "$ROOT"/{etc,usr/lib,usr/local/lib}/systemd/system/echod*
     rm -f "$ROOT"/{etc,usr/lib}/sysusers.d/echod.conf "$ROOT$sysconfdir/echod.conf"
@@ -28,7 +28,7 @@ install_echod() {
     /lib/systemd/system | /usr/lib/systemd/system | /usr/local/lib/systemd/system) ;; # systemd looks there
     *) ln -s "$systemdsystemunitdir"/echod{.service,-activated.service,.socket} "$ROOT/etc/systemd/system/" ;;
     esac
-    # AddressSanitizer looks for leaks with ptrace(2), which the units forbid.
+    # AddressSanitizer finds leaks with ptrace(2), which the units forbid.
     mkdir -p "$ROOT/etc/systemd/system.conf.d"
     printf '[Manager]\nDefaultEnvironment=ASAN_OPTIONS=detect_leaks=0\n' \
         >"$ROOT/etc/systemd/system.conf.d/test.conf"
@@ -40,7 +40,7 @@ in_container() {
     local errors status
     export -f prepare install_echod remove_hosts_own
     export sbindir sysconfdir systemdsystemunitdir
-    # exec: boot must be a child of ours, to be told when we are killed.
+    # With exec, boot is a direct child of this script and gets a signal when the script is killed.
     { errors=$(exec env -u MAKEFLAGS -u MAKELEVEL "$SRCDIR/tests/systemd/boot" prepare "$@" 2>&1 >&3); } 3>&1
     status=$?
     [ $status -ne 77 ] || skip_all "$errors"

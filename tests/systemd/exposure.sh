@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: ISC
-# What an attacker who took echod over would be left with, by the measure of systemd-analyze(1).
+# How much an attacker who has taken over echod could still do, as systemd-analyze(1) rates it.
 set -u
 . "$SRCDIR/tests/tap.sh"
 . "$BUILDDIR/tests/systemd/paths"

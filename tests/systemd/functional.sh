@@ -1,15 +1,16 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: ISC
-# The functional tests of the daemon, where systemd starts it under a unit: set unit to its name, and source this. Each test that
-# cannot be there is skipped, and says why; the last lines of the log count them.
+# The functional tests of the daemon when systemd starts it by a unit: set unit to the unit's name and source this. A test that
+# cannot run there is skipped with the reason; the last lines of the log count the reasons.
 set -u
 . "$SRCDIR/tests/systemd/container.sh"
 
-# Where a daemon with a /tmp of its own finds its configuration, and one that may run no other code, what is preloaded.
+# The daemon has its own /tmp, so its configuration is in this folder. It may run code from libraries only, so the library that
+# tests preload is in that one.
 folder=/run/echod-tests
 library=/usr/lib/echod-tests
 
-# All that start a daemon; those that make calls fail only if UNIT_FAULTS is set, as they take three minutes.
+# All scripts that start a daemon. Those that make calls fail take three minutes and run only if UNIT_FAULTS is set.
 scripts() {
     (cd "$SRCDIR/tests" && grep -lE '^ *run_all\(\)' functional/*.py | xargs grep -lE 'Echod\(') |
         if [ -n "${UNIT_FAULTS-}" ]; then cat; else grep -vE '/(allocations|faults)\.py$'; fi
@@ -17,7 +18,7 @@ scripts() {
 
 prepare() {
     install_echod || return
-    # That there is none is among the tests.
+    # The tests need a machine without the default configuration.
     rm "$ROOT$sysconfdir/echod.conf"
     cp -r "$SRCDIR/man" "$SRCDIR/tests/functional" "$SRCDIR/tests/systemd/merge" "$ROOT/test"
     install -D "$BUILDDIR/tests/functional/faulty.so" "$ROOT$library/tests/functional/faulty.so"

@@ -1,11 +1,11 @@
-# Where `make install` puts what the container needs; nothing where units are not installed.
+# The folders of `make install`, for the tests in containers. Those of the units are empty if units are not installed.
 check_DATA += tests/systemd/paths
 tests/systemd/paths: Makefile
 	$(AM_V_GEN)$(MKDIR_P) $(@D) && \
 	printf "%s='%s'\n" bindir '$(bindir)' plugindir '$(plugindir)' sbindir '$(sbindir)' sysconfdir '$(sysconfdir)' \
 	    sysusersdir '$(sysusersdir)' systemdsystemunitdir '$(systemdsystemunitdir)' >$@
 
-# What is tried from inside, see there.
+# Attempts to get out of the units and the sandbox.
 check_PROGRAMS += tests/systemd/escapes
 tests_systemd_escapes_SOURCES = tests/systemd/escapes.c
 tests_systemd_escapes_LDADD   = src/libdaemon.a src/libcommon.a $(daemon_libs)

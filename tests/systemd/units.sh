@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: ISC
-# The units as they are installed, under a real systemd: inside says what.
+# The installed units under a real systemd. The steps are in the script inside.
 set -u
 . "$SRCDIR/tests/systemd/container.sh"
 
 prepare() {
     install_echod || return
-    # So that the first start has to do without the account.
+    # The first start must work without the account.
     ln -s /dev/null "$ROOT/etc/systemd/system/systemd-sysusers.service"
-    # Reloads must do without it.
+    # A reload must work without kill(1).
     rm -f "$ROOT"/{usr/,}bin/kill
     cp "$SRCDIR/tests/systemd/crash" "$SRCDIR/tests/systemd/inside" "$SRCDIR/man/echod.8" \
         "$BUILDDIR/tests/systemd/escapes" "$ROOT/test"
