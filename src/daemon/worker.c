@@ -360,8 +360,6 @@ static int do_set_params(struct worker *worker, void *argument)
     worker->params = *(const struct worker_params *)argument;
     loop_set_spin(&worker->loop, worker->params.busy_poll);
     tcp_set_params(&worker->tcp, &worker->params.access, worker->params.tcp_idle_timeout);
-    for (struct udp_entry *entry = worker->udps; entry; entry = entry->next)
-        udp_params_changed(entry->udp);
     return 0;
 }
 

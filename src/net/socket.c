@@ -68,8 +68,10 @@ static int configure_stream(int fd)
 static int configure_datagram(int fd, int family)
 {
     if (socket_set_option(fd, SOL_SOCKET, SO_REUSEADDR, 0) < 0 ||
+        socket_set_option(fd, SOL_SOCKET, SO_RXQ_OVFL, 1) < 0 ||
         socket_set_option(fd, SOL_IP, IP_PKTINFO, 1) < 0 ||
         socket_set_option(fd, SOL_IP, IP_RECVTOS, 1) < 0 ||
+        socket_set_option(fd, SOL_IP, IP_RECVTTL, 1) < 0 ||
         socket_set_option(fd, SOL_IP, IP_TTL, REPLY_TTL) < 0 ||
         socket_set_option(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT) < 0)
         return -1;
@@ -77,6 +79,7 @@ static int configure_datagram(int fd, int family)
     if (family == AF_INET6 &&
         (socket_set_option(fd, SOL_IPV6, IPV6_RECVPKTINFO, 1) < 0 ||
          socket_set_option(fd, SOL_IPV6, IPV6_RECVTCLASS, 1) < 0 ||
+         socket_set_option(fd, SOL_IPV6, IPV6_RECVHOPLIMIT, 1) < 0 ||
          socket_set_option(fd, SOL_IPV6, IPV6_UNICAST_HOPS, REPLY_TTL) < 0 ||
          socket_set_option(fd, SOL_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT) < 0))
         return -1;
@@ -150,14 +153,6 @@ int socket_open(int type, const struct addr *addr, int backlog, bool share, size
         return -1;
     }
     return 0;
-}
-
-void socket_enable_ttl_and_drops(int fd, bool on)
-{
-    socket_set_option(fd, SOL_SOCKET, SO_RXQ_OVFL, on);
-    /* One of these fails, depending on the family of the socket. */
-    socket_set_option(fd, SOL_IP, IP_RECVTTL, on);
-    socket_set_option(fd, SOL_IPV6, IPV6_RECVHOPLIMIT, on);
 }
 
 int socket_share(int fd, bool on)

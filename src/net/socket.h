@@ -26,11 +26,6 @@ int socket_set_option(int fd, int level, int option, int value);
 int socket_open(int type, const struct addr *addr, int backlog, bool share, size_t count,
                 int fds[]);
 
-/* Turn on or off two control messages of received datagrams: the TTL or hop limit (IP_TTL,
- * IPV6_HOPLIMIT), and how many datagrams the socket has dropped so far (SO_RXQ_OVFL), which the
- * kernel leaves out while that is 0. */
-void socket_enable_ttl_and_drops(int fd, bool on);
-
 /* Allow or forbid that the address of another socket of this user overlaps this socket's address.
  */
 int socket_share(int fd, bool on);

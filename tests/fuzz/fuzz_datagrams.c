@@ -15,9 +15,10 @@
 #include <unistd.h>
 
 #include "common/addr.h"
+#include "common/log.h"
+#include "common/util.h"
 
 #define MUST(condition) ((condition) ? (void)0 : abort())
-#define COUNT(array)    (sizeof(array) / sizeof(array)[0])
 
 #define SLOTS      32
 #define DATA_MAX   255

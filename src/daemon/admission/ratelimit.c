@@ -57,12 +57,6 @@ struct ratelimit {
     const struct prefix_set *exempt;
     struct loopguard_allowance rounds;
     struct loopguard_allowance exempt_rounds;
-    /* The last source and its entries: a burst of one source is looked up once. */
-    struct addr last;
-    const struct level *last_levels;
-    unsigned last_count;
-    bool last_exempt;
-    struct entry *last_entries[LEVELS_MAX];
 };
 
 static uint64_t hash(const struct ratelimit *limit, const struct prefix *prefix)
@@ -195,45 +189,26 @@ static bool slip(struct ratelimit *limit, uint64_t time)
     return true;
 }
 
-static bool is_last(const struct ratelimit *limit, const struct addr *source)
-{
-    const struct addr *last = &limit->last;
-
-    if (source->sa.sa_family != last->sa.sa_family)
-        return false;
-    if (source->sa.sa_family == AF_INET)
-        return source->in.sin_addr.s_addr == last->in.sin_addr.s_addr;
-    return memcmp(&source->in6.sin6_addr, &last->in6.sin6_addr, sizeof last->in6.sin6_addr) == 0;
-}
-
-static void look_up(struct ratelimit *limit, const struct addr *source, uint64_t now)
-{
-    struct prefix address = prefix_of(source, 32, 128);
-
-    limit->last = *source;
-    limit->last_levels = address.is_v4 ? &limit->v4 : limit->v6;
-    limit->last_count = address.is_v4 ? 1 : limit->v6_levels;
-    limit->last_exempt = limit->exempt && prefix_set_find(limit->exempt, source) != 0;
-    for (unsigned i = 0; i < limit->last_count; i++) {
-        struct prefix network = prefix_cut(&address, limit->last_levels[i].length);
-
-        limit->last_entries[i] = find(limit, &network, now);
-    }
-}
-
 enum verdict ratelimit_charge(struct ratelimit *limit, const struct addr *source,
                               uint32_t fingerprint, uint64_t now)
 {
-    struct entry **entries = limit->last_entries;
+    struct prefix address = prefix_of(source, 32, 128);
+    const struct level *levels = address.is_v4 ? &limit->v4 : limit->v6;
+    bool exempt = limit->exempt && prefix_set_find(limit->exempt, source) != 0;
+    unsigned count = address.is_v4 || exempt ? 1 : limit->v6_levels;
     uint64_t time = now * TICKS_PER_NS;
+    struct entry *entries[LEVELS_MAX] = {NULL};
 
-    if (!is_last(limit, source))
-        look_up(limit, source, now);
+    for (unsigned i = 0; i < count; i++) {
+        struct prefix network = prefix_cut(&address, levels[i].length);
+
+        entries[i] = find(limit, &network, now);
+    }
     if (loopguard_keeps_returning(&entries[0]->history,
-                                  limit->last_exempt ? &limit->exempt_rounds : &limit->rounds,
-                                  fingerprint, now, &limit->random))
+                                  exempt ? &limit->exempt_rounds : &limit->rounds, fingerprint, now,
+                                  &limit->random))
         return VERDICT_LOOP;
-    if (limit->last_exempt || charge(entries, limit->last_levels, limit->last_count, time))
+    if (exempt || charge(entries, levels, count, time))
         return VERDICT_ANSWER;
     return slip(limit, time) ? VERDICT_SLIP : VERDICT_OVER_RATE;
 }

@@ -14,7 +14,7 @@ struct request_info {
     int tos;
     int ttl;          /* on arrival; 0: unknown */
     int segment;      /* octets of each datagram of the message; 0: it is one datagram */
-    uint32_t dropped; /* datagrams that the kernel has dropped at the socket; 0: unknown */
+    uint32_t dropped; /* datagrams that the kernel has dropped at the socket; 0: none */
 };
 
 /* True if the control message is of that kind, and has that much data. */
@@ -99,41 +99,6 @@ static void set_tos(struct msghdr *reply, const struct request_info *info)
         add_control_message(reply, SOL_IPV6, IPV6_TCLASS, &dscp, sizeof dscp);
 }
 
-static bool is_whole(const struct msghdr *request, const struct request_info *info)
-{
-    return !(request->msg_flags & (MSG_TRUNC | MSG_CTRUNC)) && (info->v4 || info->v6);
-}
-
-static enum verdict classify_arrival(const struct udp_params *params, bool is_primary,
-                                     const struct request_info *info)
-{
-    if (is_for_group(info) && !is_primary)
-        return VERDICT_IGNORE;
-    if (is_for_group(info) && !params->answer_broadcast)
-        return VERDICT_REFUSE_GROUP;
-    return loopguard_has_reply_ttl(info->ttl) ? VERDICT_LOOP : VERDICT_ANSWER;
-}
-
-/* What the control messages and flags tell, without the source. */
-static void read_arrival(const struct udp_params *params, bool is_primary,
-                         const struct msghdr *request, struct udp_reply *reply)
-{
-    struct request_info info = read_control(request);
-
-    reply->segment = info.segment > 0 ? (unsigned)info.segment : UDP_ONE_DATAGRAM;
-    reply->dropped = info.dropped;
-    reply->arrival = VERDICT_REFUSE_OTHER;
-    if (!is_whole(request, &info))
-        return;
-    reply->arrival = classify_arrival(params, is_primary, &info);
-    if (reply->arrival != VERDICT_ANSWER)
-        return;
-    reply->header = (struct msghdr){.msg_control = reply->control.octets};
-    set_source(&reply->header, &info);
-    if (params->reflect_tos)
-        set_tos(&reply->header, &info);
-}
-
 static bool v4_can_be_answered(in_addr_t address)
 {
     return address != htonl(INADDR_ANY) && address != htonl(INADDR_BROADCAST) &&
@@ -155,49 +120,47 @@ static bool can_be_answered(const struct addr *source)
     return v4_can_be_answered(mapped);
 }
 
-static enum verdict classify_source(const struct acl *access, const struct loopguard *loopguard,
-                                    const struct msghdr *request)
+static bool is_whole(const struct msghdr *request, const struct request_info *info)
+{
+    return !(request->msg_flags & (MSG_TRUNC | MSG_CTRUNC)) && (info->v4 || info->v6) &&
+           request->msg_namelen >= sizeof(struct sockaddr_in);
+}
+
+static enum verdict classify(const struct acl *access, const struct udp_params *params,
+                             bool is_primary, const struct msghdr *request,
+                             const struct request_info *info)
 {
     const struct addr *source = request->msg_name;
 
-    if (request->msg_namelen < sizeof source->in)
+    if (!is_whole(request, info))
         return VERDICT_REFUSE_OTHER;
-    if (loopguard_refuses_port(loopguard, addr_port(source)))
+    if (is_for_group(info) && !is_primary)
+        return VERDICT_IGNORE;
+    if (is_for_group(info) && !params->answer_broadcast)
+        return VERDICT_REFUSE_GROUP;
+    if (loopguard_refuses_port(&params->loopguard, addr_port(source)))
         return VERDICT_REFUSE_PORT;
     if (!can_be_answered(source))
         return VERDICT_REFUSE_OTHER;
-    return acl_allows(access, source) ? VERDICT_ANSWER : VERDICT_DENY;
+    if (!acl_allows(access, source))
+        return VERDICT_DENY;
+    return loopguard_has_reply_ttl(info->ttl) ? VERDICT_LOOP : VERDICT_ANSWER;
 }
 
-static bool same_arrival(const struct msghdr *a, const struct msghdr *b)
+void udp_classify(const struct acl *access, const struct udp_params *params, bool is_primary,
+                  const struct msghdr *request, struct udp_reply *reply)
 {
-    return a->msg_controllen == b->msg_controllen && a->msg_flags == b->msg_flags &&
-           memcmp(a->msg_control, b->msg_control, a->msg_controllen) == 0;
-}
+    struct request_info info = read_control(request);
 
-static bool same_source(const struct msghdr *a, const struct msghdr *b)
-{
-    return a->msg_namelen == b->msg_namelen &&
-           memcmp(a->msg_name, b->msg_name, a->msg_namelen) == 0;
-}
-
-bool udp_classify(const struct acl *access, const struct udp_params *params, bool is_primary,
-                  const struct msghdr *previous, const struct msghdr *request,
-                  struct udp_reply *reply)
-{
-    enum verdict source;
-
-    if (!previous || !same_arrival(previous, request))
-        read_arrival(params, is_primary, request, reply);
-    else if (same_source(previous, request))
-        return true;
-    reply->verdict = reply->arrival;
-    if (reply->arrival != VERDICT_ANSWER && reply->arrival != VERDICT_LOOP)
-        return false;
-    reply->header.msg_name = request->msg_name;
-    reply->header.msg_namelen = request->msg_namelen;
-    source = classify_source(access, &params->loopguard, request);
-    if (source != VERDICT_ANSWER)
-        reply->verdict = source;
-    return false;
+    reply->segment = info.segment > 0 ? (unsigned)info.segment : UDP_ONE_DATAGRAM;
+    reply->dropped = info.dropped;
+    reply->verdict = classify(access, params, is_primary, request, &info);
+    if (reply->verdict != VERDICT_ANSWER)
+        return;
+    reply->header = (struct msghdr){.msg_name = request->msg_name,
+                                    .msg_namelen = request->msg_namelen,
+                                    .msg_control = reply->control.octets};
+    set_source(&reply->header, &info);
+    if (params->reflect_tos)
+        set_tos(&reply->header, &info);
 }

@@ -33,19 +33,16 @@ struct udp_control {
 
 struct udp_reply {
     enum verdict verdict;
-    enum verdict arrival; /* the verdict without regard to the source; see udp_classify() */
     unsigned segment;     /* octets of each datagram of the message; the last may be shorter */
-    uint32_t dropped; /* datagrams that the kernel has dropped at the socket; wraps; 0: unknown */
-    struct msghdr
-        header; /* of the reply, without data; points to the request's name and to `control` */
+    uint32_t dropped;     /* datagrams that the kernel has dropped at the socket; wraps; 0: none */
+    struct msghdr header; /* of the reply, without data, if the verdict is VERDICT_ANSWER; points to
+                             the request's name and to `control` */
     struct udp_control control;
 };
 
-/* Classify a request, except for rate limits. `previous` is the request that *reply describes, or
- * NULL. True if *reply, except for its name, describes the new request too. `is_primary` is as in
+/* Classify a request, except for rate limits, and say where its reply goes. `is_primary` is as in
  * udp.h. */
-bool udp_classify(const struct acl *access, const struct udp_params *params, bool is_primary,
-                  const struct msghdr *previous, const struct msghdr *request,
-                  struct udp_reply *reply);
+void udp_classify(const struct acl *access, const struct udp_params *params, bool is_primary,
+                  const struct msghdr *request, struct udp_reply *reply);
 
 #endif

@@ -17,7 +17,8 @@
 
 static_assert(SENDQ_SIZE <= SEGMENTS_MAX, "all replies of a batch may become one message");
 
-/* How long only shorter segments are tried after a segment was too long for its path. */
+/* How long only shorter segments are tried after a segment was too long for its path. Trying each
+ * time costs 5 % of an echo (3000 octets, MTU 1500, 256 in flight: 8839 against 8454 ns). */
 #define RETRY_GSO_NS SECOND
 
 void sendq_begin(struct sendq *queue, uint64_t now)
@@ -30,11 +31,6 @@ void sendq_begin(struct sendq *queue, uint64_t now)
         queue->max_gso_segment = OCTETS_MAX;
 }
 
-void sendq_end_run(struct sendq *queue)
-{
-    queue->joinable = false;
-}
-
 /* Append UDP_SEGMENT last, so that sending singly can truncate it. */
 static void add_segment_size(struct msghdr *header, size_t segment)
 {
@@ -43,13 +39,26 @@ static void add_segment_size(struct msghdr *header, size_t segment)
     add_control_message(header, SOL_UDP, UDP_SEGMENT, &size, sizeof size);
 }
 
+/* True if the reply goes from the same address to the same client as the last message, with the
+ * same DSCP. UDP_SEGMENT stands behind the control messages that are compared. */
+static bool same_way(const struct sendq *queue, const struct msghdr *reply)
+{
+    const struct msghdr *last = &queue->message[queue->waiting - 1].msg_hdr;
+
+    return queue->control_length == reply->msg_controllen &&
+           last->msg_namelen == reply->msg_namelen &&
+           memcmp(last->msg_name, reply->msg_name, reply->msg_namelen) == 0 &&
+           memcmp(last->msg_control, reply->msg_control, reply->msg_controllen) == 0;
+}
+
 /* Make a datagram a segment of the last message. False if it does not fit. */
-static bool join(struct sendq *queue, size_t length)
+static bool join(struct sendq *queue, const struct udp_reply *reply, size_t length)
 {
     struct sendq_segments *segments = &queue->segments[queue->waiting - 1];
     struct msghdr *header = &queue->message[queue->waiting - 1].msg_hdr;
 
-    if (length == 0 || length > segments->segment || queue->octets + length > OCTETS_MAX)
+    if (length == 0 || length > segments->segment || queue->octets + length > OCTETS_MAX ||
+        !same_way(queue, &reply->header))
         return false;
     if (segments->count++ == 1)
         add_segment_size(header, segments->segment);
@@ -67,7 +76,7 @@ void sendq_add(struct sendq *queue, const struct udp_reply *reply, void *data, s
     struct msghdr *header = &queue->message[queue->waiting].msg_hdr;
 
     *iov = (struct iovec){.iov_base = data, .iov_len = length};
-    if (queue->joinable && !many && join(queue, length))
+    if (queue->joinable && !many && join(queue, reply, length))
         return;
     *header = reply->header;
     header->msg_iov = iov;
@@ -83,6 +92,7 @@ void sendq_add(struct sendq *queue, const struct udp_reply *reply, void *data, s
     }
     queue->waiting++;
     queue->octets = length;
+    queue->control_length = reply->header.msg_controllen;
     queue->joinable = !many && length <= queue->max_gso_segment;
 }
 

@@ -25,12 +25,13 @@ struct sendq_segments {
 };
 
 struct sendq {
-    unsigned waiting;            /* messages left */
-    unsigned next;               /* index of the first message left */
-    unsigned data_used;          /* elements of `data` in use */
-    bool joinable;               /* the next datagram may become a segment of the last message */
-    size_t octets;               /* length of the last message */
-    size_t max_gso_segment;      /* longest segment that is worth trying, in octets */
+    unsigned waiting;   /* messages left */
+    unsigned next;      /* index of the first message left */
+    unsigned data_used; /* elements of `data` in use */
+    bool joinable;      /* a datagram to the same client may become a segment of the last message */
+    size_t octets;      /* length of the last message */
+    size_t control_length;  /* of the control messages of the last message, without UDP_SEGMENT */
+    size_t max_gso_segment; /* longest segment that is worth trying, in octets */
     uint64_t max_gso_segment_at; /* when that was found, in nanoseconds */
     struct mmsghdr message[SENDQ_SIZE];
     struct sendq_segments segments[SENDQ_SIZE]; /* of the message with the same index */
@@ -41,11 +42,8 @@ struct sendq {
 /* Begin a batch of at most SENDQ_SIZE replies, and forget what was not sent. */
 void sendq_begin(struct sendq *queue, uint64_t now);
 
-/* The replies that are added next go to another client than those before, or differ otherwise. */
-void sendq_end_run(struct sendq *queue);
-
-/* Add a reply: one datagram, or several of `reply->segment` octets each. `data` and the name in
- * *reply are borrowed until they are sent. */
+/* Add a reply: one datagram, or several of `reply->segment` octets each. `data` and the name that
+ * *reply points to are borrowed until they are sent. */
 void sendq_add(struct sendq *queue, const struct udp_reply *reply, void *data, size_t length);
 
 /* Send what is left. A datagram that fails is dropped and counted, the others are sent. False if

@@ -31,12 +31,6 @@
  * ARP may fill it for seconds, and nothing is received meanwhile. */
 #define SEND_WAIT_NS (100 * MILLISECOND)
 
-/* The kernel tells TTLs and drops only while it is asked to, for SAMPLE_NS at a time and with
- * pauses of SAMPLE_PAUSE_NS to twice that. One look at a looping datagram ends the loop, and the
- * drops are told as a sum. */
-#define SAMPLE_NS       (10 * MILLISECOND)
-#define SAMPLE_PAUSE_NS (200 * MILLISECOND)
-
 /* After SINGLE_TURNS turns with a single message, ask for a batch only every SINGLE_RETRY'th turn.
  */
 #define SINGLE_TURNS 64
@@ -51,22 +45,17 @@ struct udp {
     const struct udp_params *params;
     struct loop_timer retry_timer; /* ends a pause after a failure to receive, or to send */
     struct log_limit receive_limit;
-    bool sampling;                /* the kernel tells TTLs and drops */
-    uint64_t sampling_changes_at; /* end of the sample or of the pause, in nanoseconds */
-    bool answers_groups;          /* sees, and may answer, broadcasts and multicasts */
-    bool counts_drops;            /* no other worker counts the drops of this socket */
-    bool knows_drops;             /* `drops` is valid */
-    uint32_t drops;               /* of the socket so far, as the kernel told last */
+    bool answers_groups; /* sees, and may answer, broadcasts and multicasts */
+    bool counts_drops;   /* no other worker counts the drops of this socket */
+    bool knows_drops;    /* `drops` is valid */
+    uint32_t drops;      /* of the socket so far, as the kernel told last */
     unsigned char *buffers;
     struct mmsghdr in[BATCH];
     struct iovec data[BATCH];
     struct addr source[BATCH];
     struct udp_control control[BATCH];
-    unsigned single_turns;   /* turns in a row that received one message */
-    struct udp_reply reply;  /* to the request that was classified last */
-    struct msghdr last;      /* that request, copied, without data; msg_flags -1: none */
-    struct addr last_source; /* the name in `last` */
-    struct udp_control last_control;
+    unsigned single_turns;  /* turns in a row that received one message */
+    struct udp_reply reply; /* to the request that was classified last */
     struct sendq queue;
 };
 
@@ -140,35 +129,15 @@ static void count_drops(struct udp *udp, uint32_t drops)
     udp->drops = drops;
 }
 
-/* Copy the last request: its buffers are reused, and the next sender is usually the same. */
-static void remember(struct udp *udp, const struct msghdr *request)
-{
-    udp->last.msg_namelen = request->msg_namelen;
-    udp->last.msg_controllen = request->msg_controllen;
-    udp->last.msg_flags = request->msg_flags;
-    memcpy(udp->last.msg_name, request->msg_name, request->msg_namelen);
-    memcpy(udp->last.msg_control, request->msg_control, request->msg_controllen);
-}
-
 static void queue_replies(struct udp *udp, unsigned received)
 {
-    const struct msghdr *previous = &udp->last;
-
     sendq_begin(&udp->queue, loop_now(udp->loop));
     for (unsigned i = 0; i < received; i++) {
-        const struct msghdr *request = &udp->in[i].msg_hdr;
-
-        if (!udp_classify(udp->access, udp->params, udp->answers_groups, previous, request,
-                          &udp->reply)) {
-            sendq_end_run(&udp->queue);
-            count_drops(udp, udp->reply.dropped);
-            previous = request;
-        }
-        udp->reply.header.msg_name = request->msg_name;
+        udp_classify(udp->access, udp->params, udp->answers_groups, &udp->in[i].msg_hdr,
+                     &udp->reply);
+        count_drops(udp, udp->reply.dropped);
         answer(udp, &udp->in[i]);
     }
-    if (previous != &udp->last)
-        remember(udp, previous);
 }
 
 static void reset_slots(struct udp *udp, unsigned used)
@@ -179,27 +148,6 @@ static void reset_slots(struct udp *udp, unsigned used)
     }
 }
 
-static void set_sampling(struct udp *udp, bool on, uint64_t until)
-{
-    udp->sampling = on;
-    udp->sampling_changes_at = until;
-    socket_enable_ttl_and_drops(udp->fd, on);
-}
-
-static void begin_sample(struct udp *udp, uint64_t now)
-{
-    if (!udp->sampling && now >= udp->sampling_changes_at)
-        set_sampling(udp, true, now + SAMPLE_NS);
-}
-
-/* Called only after a datagram was received, so that also a rare datagram falls into a sample. The
- * pause varies with the clock, so that no loop can keep step with it. */
-static void end_sample(struct udp *udp, uint64_t now)
-{
-    if (udp->sampling && now >= udp->sampling_changes_at)
-        set_sampling(udp, false, now + SAMPLE_PAUSE_NS + now % SAMPLE_PAUSE_NS);
-}
-
 static unsigned choose_batch(const struct udp *udp)
 {
     return udp->single_turns < SINGLE_TURNS || udp->single_turns % SINGLE_RETRY == 0 ? BATCH : 1;
@@ -208,16 +156,12 @@ static unsigned choose_batch(const struct udp *udp)
 /* Returns the number of messages, or -1 with errno. */
 static int receive_batch(struct udp *udp)
 {
-    uint64_t now = loop_now(udp->loop);
-    int n;
+    int n = recvmmsg(udp->fd, udp->in, choose_batch(udp), 0, NULL);
 
-    begin_sample(udp, now);
-    n = recvmmsg(udp->fd, udp->in, choose_batch(udp), 0, NULL);
     if (n > 0) {
         udp->single_turns = n == 1 ? udp->single_turns + 1 : 0;
         queue_replies(udp, (unsigned)n);
         reset_slots(udp, (unsigned)n);
-        end_sample(udp, now);
     }
     return n;
 }
@@ -331,8 +275,6 @@ struct udp *udp_new(struct loop *loop, struct stats *stats, const struct acl *ac
     udp->answers_groups = is_primary || sharing_workers > 0;
     udp->counts_drops = is_primary || sharing_workers == 0;
     udp->knows_drops = sharing_workers == 0;
-    udp->last = (struct msghdr){
-        .msg_name = &udp->last_source, .msg_control = udp->last_control.octets, .msg_flags = -1};
     if (map_buffers(udp) < 0) {
         free(udp);
         return NULL;
@@ -362,11 +304,6 @@ void udp_free(struct udp *udp)
     loop_timer_fini(udp->loop, &udp->retry_timer);
     munmap(udp->buffers, BATCH * BUFFER_STRIDE);
     free(udp);
-}
-
-void udp_params_changed(struct udp *udp)
-{
-    udp->last.msg_flags = -1;
 }
 
 void udp_retire(struct udp *udp)

@@ -18,13 +18,10 @@ struct udp;
  * SO_REUSEPORT group that answers broadcasts and multicasts, which the kernel delivers to all of
  * them. `sharing_workers`: workers that share an inherited socket, else 0; the primary one counts
  * what the kernel drops there. loop, stats, access and params are borrowed and must outlive the
- * result. NULL with errno. */
+ * result; access and params may change between turns. NULL with errno. */
 struct udp *udp_new(struct loop *loop, struct stats *stats, const struct acl *access,
                     const struct udp_params *params, int fd, bool is_primary,
                     unsigned sharing_workers);
-
-/* To be called after access or params have changed, which they must not do during a turn. */
-void udp_params_changed(struct udp *udp);
 
 /* Keep new clients away from the socket, see socket_retire(). */
 void udp_retire(struct udp *udp);

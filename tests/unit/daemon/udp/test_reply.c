@@ -67,7 +67,7 @@ static bool is_primary;
 static enum verdict classify(const struct message *request)
 {
     memset(&reply, 0xff, sizeof reply);
-    assert_false(udp_classify(&access_list, &params, is_primary, NULL, &request->header, &reply));
+    udp_classify(&access_list, &params, is_primary, &request->header, &reply);
     return reply.verdict;
 }
 
@@ -475,60 +475,6 @@ static void drops_are_told_whatever_the_verdict(void **state)
     assert_int_equal(reply.dropped, 0);
 }
 
-/* Classify a request after another one, as in a batch, and by itself. True if the reply is the same
- * one. */
-static bool classify_after(const struct message *previous, const struct message *request)
-{
-    struct udp_reply alone;
-    bool same;
-
-    (void)classify(request);
-    alone = reply;
-    (void)classify(previous);
-    same = udp_classify(&access_list, &params, is_primary, &previous->header, &request->header,
-                        &reply);
-    assert_int_equal(reply.verdict, alone.verdict);
-    assert_int_equal(reply.segment, alone.segment);
-    assert_true(reply.dropped == alone.dropped);
-    if (reply.verdict != VERDICT_ANSWER)
-        return same;
-    assert_ptr_equal(reply.header.msg_name, same ? previous->header.msg_name : &request->peer);
-    assert_int_equal(reply.header.msg_namelen, alone.header.msg_namelen);
-    assert_int_equal(reply.header.msg_controllen, alone.header.msg_controllen);
-    assert_memory_equal(reply.control.octets, alone.control.octets, alone.header.msg_controllen);
-    return same;
-}
-
-static void the_next_request_is_classified_as_by_itself(void **state)
-{
-    static struct message m[12];
-    int ttl = 168, segment = 100;
-    uint32_t dropped = 7;
-
-    (void)state;
-    loopguard_refuse_port(&params.loopguard, 19);
-    for (size_t i = 0; i < COUNT(m); i++) {
-        request_from(&m[i],
-                     i == 1   ? "192.0.2.2"
-                     : i == 2 ? "2001:db8::1"
-                              : "192.0.2.1",
-                     i == 3   ? 5001
-                     : i == 4 ? 19
-                              : 5000);
-        asked_v4(&m[i], i == 5 ? "192.0.2.255" : "198.51.100.7",
-                 i == 6 ? "198.51.100.8" : "198.51.100.7", 3);
-        tos_v4(&m[i], i == 7 ? 0xb4 : 0xb8);
-    }
-    add(&m[8], SOL_IP, IP_TTL, &ttl, sizeof ttl);
-    add(&m[9], SOL_UDP, UDP_GRO, &segment, sizeof segment);
-    add(&m[9], SOL_SOCKET, SO_RXQ_OVFL, &dropped, sizeof dropped);
-    m[10].header.msg_flags = MSG_TRUNC;
-    m[11].header.msg_namelen = 0;
-    for (size_t i = 0; i < COUNT(m); i++)
-        for (size_t j = 0; j < COUNT(m); j++)
-            assert_int_equal(classify_after(&m[i], &m[j]), i == j);
-}
-
 #define TEST(name) cmocka_unit_test_setup(name, set_up_params)
 
 int main(void)
@@ -551,7 +497,6 @@ int main(void)
         TEST(a_message_of_several_datagrams_tells_their_length),
         TEST(a_length_that_makes_no_sense_is_none),
         TEST(drops_are_told_whatever_the_verdict),
-        TEST(the_next_request_is_classified_as_by_itself),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
