@@ -151,7 +151,7 @@ def _():
 
 @test("a host name that is not UTF-8 leaves the document whole")
 def _():
-    # On standard error it stands as it was given.
+    # On standard error the octet is masked.
     done = run("--json", "udp", os.fsdecode(b"a\xff.invalid"), errors="surrogateescape")
     found = document_of(done.expect(2, err=r"a\\xff\.invalid"))
     assert found["configuration"]["host"] == "a\ufffd.invalid", found["configuration"]

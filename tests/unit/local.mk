@@ -77,7 +77,7 @@ unit_tests += \
 unit_tests += \
     tests/unit/report/test_chart \
     tests/unit/report/test_formats \
-    tests/unit/report/test_report
+    tests/unit/report/test_text
 if JSON
 unit_tests += tests/unit/report/test_json
 endif

@@ -121,24 +121,6 @@ static void nothing_gives_no_picture(void **state)
     assert_string_equal(histogram_text(f, 20, 80), "");
 }
 
-static void one_value_is_one_bar(void **state)
-{
-    struct fixture *f = *state;
-
-    add(f, 45123, 1);
-    assert_string_equal(histogram_text(f, 20, 60),
-                        "  45 us -   46 us  ############################## 1  100.00%\n");
-}
-
-static void values_all_equal_are_one_bar(void **state)
-{
-    struct fixture *f = *state;
-
-    add(f, MS, 1000);
-    assert_string_equal(histogram_text(f, 20, 60),
-                        "   1 ms - 1.01 ms  ########################### 1000  100.00%\n");
-}
-
 static void values_within_a_factor_of_two_are_in_ranges_of_equal_width(void **state)
 {
     struct fixture *f = *state;
@@ -322,14 +304,6 @@ static void the_largest_and_smallest_times_are_drawn(void **state)
 
 /* ---- progress ---- */
 
-static void progress_begins_without_what_is_not_known(void **state)
-{
-    struct fixture *f = *state;
-
-    f->probe.started = 0;
-    assert_string_equal(progress_text(f, 5, 80), "0.0 s  0 sent");
-}
-
 static void progress_of_a_flood(void **state)
 {
     struct fixture *f = *state;
@@ -435,8 +409,6 @@ int main(void)
         TEST(times_have_three_digits_and_a_unit),
         TEST(bounds_are_round_and_enclose_the_value),
         TEST(nothing_gives_no_picture),
-        TEST(one_value_is_one_bar),
-        TEST(values_all_equal_are_one_bar),
         TEST(values_within_a_factor_of_two_are_in_ranges_of_equal_width),
         TEST(others_are_in_ranges_that_grow_and_gaps_are_seen),
         TEST(the_slowest_thousandth_shares_the_last_bar),
@@ -447,7 +419,6 @@ int main(void)
         TEST(a_narrow_picture_gives_up_percents_then_the_bar),
         TEST(no_picture_is_larger_than_it_may_be_or_loses_a_value),
         TEST(the_largest_and_smallest_times_are_drawn),
-        TEST(progress_begins_without_what_is_not_known),
         TEST(progress_of_a_flood),
         TEST(progress_is_cut_between_its_parts),
         TEST(what_is_under_way_is_not_lost),

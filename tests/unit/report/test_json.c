@@ -197,42 +197,6 @@ static void what_is_not_known_is_left_out(void **state)
     assert_null(json_object_get(line(f), "errno"));
 }
 
-static void octets_of_a_message_are_hexadecimal(void **state)
-{
-    static uint8_t octets[2000] = {0xff, 0x00, '"', 0x1b};
-    struct fixture *f = *state;
-
-    EVENT(f, .kind = PROBE_RECEIVED, .seq = 1, .size = 4, .octets = octets);
-    assert_null(json_object_get(line(f), "octets"));
-    f->report.message = true;
-    EVENT(f, .kind = PROBE_RECEIVED, .seq = 1, .size = 4, .octets = octets);
-    assert_string_equal(text(line(f), "octets"), "ff00221b");
-    EVENT(f, .kind = PROBE_RECEIVED, .seq = 1, .size = 0, .octets = octets);
-    assert_string_equal(text(line(f), "octets"), "");
-    EVENT(f, .kind = PROBE_RECEIVED, .seq = 1, .size = sizeof octets, .octets = octets);
-    assert_int_equal(strlen(text(line(f), "octets")), 2048);
-    EVENT(f, .kind = PROBE_LATE, .seq = 1, .size = 4);
-    assert_null(json_object_get(line(f), "octets"));
-}
-
-static void quiet_leaves_out_replies_but_not_failures(void **state)
-{
-    struct fixture *f = *state;
-    json_t *summary;
-
-    f->report.quiet = true;
-    for (enum probe_event_kind kind = PROBE_CONNECTED; kind <= PROBE_ERROR; kind++)
-        EVENT(f, .kind = kind, .seq = 1, .size = 56, .time = MS);
-    assert_string_equal(OUT(f), "");
-    assert_string_equal(ERR(f), "");
-    EVENT(f, .kind = PROBE_CLOSED, .error = ECONNRESET);
-    assert_string_equal(OUT(f), "");
-    assert_non_null(strstr(ERR(f), "reset the connection"));
-    report_summary(&f->report, 0);
-    summary = line(f);
-    assert_int_equal(json_array_size(json_object_get(summary, "troubles")), 1);
-}
-
 static void running_figures_are_a_line_too(void **state)
 {
     struct fixture *f = *state;
@@ -280,42 +244,6 @@ static void a_line_is_written_at_once_and_whole(void **state)
 
 /* ---- the document ---- */
 
-static void counters_are_complete(void **state)
-{
-    static const char *const keys[] = {"sent",         "received", "lost",    "out_of_order",
-                                       "duplicate",    "late",     "corrupt", "truncated",
-                                       "wrong_source", "foreign",  "refused", "errors",
-                                       "delayed",      "not_sent", "stamped"};
-    struct fixture *f = *state;
-    const json_t *counters;
-    json_t *found;
-
-    f->probe.counters = (struct probe_counters){.sent = 300,
-                                                .received = 299,
-                                                .reordered = 3,
-                                                .duplicate = 4,
-                                                .late = 5,
-                                                .corrupt = 6,
-                                                .truncated = 7,
-                                                .wrong_source = 8,
-                                                .foreign = 9,
-                                                .refused = 10,
-                                                .errors = 11,
-                                                .delayed = 12,
-                                                .stamped = 14};
-    f->probe.settings.count = 313;
-    f->probe.closed = true;
-    found = document(f);
-    counters = json_object_get(found, "counters");
-    assert_int_equal(json_object_size(counters), COUNT(keys));
-    assert_int_equal(whole(counters, "sent"), 300);
-    assert_int_equal(whole(counters, "received"), 299);
-    assert_int_equal(whole(counters, "lost"), 1);
-    for (unsigned i = 3; i < COUNT(keys); i++)
-        assert_int_equal(whole(counters, keys[i]), i);
-    assert_float_equal(json_real_value(json_object_get(found, "loss_percent")), 100.0 / 300, 1e-6);
-}
-
 static void times_are_rounded_to_nanoseconds(void **state)
 {
     struct fixture *f = *state;
@@ -360,21 +288,6 @@ static void only_buckets_with_something_in_them_are_listed(void **state)
         assert_true(json_integer_value(json_array_get(bucket, 1)) > value);
         assert_int_equal(json_integer_value(json_array_get(bucket, 2)), i + 1);
     }
-}
-
-static void without_a_reply_there_are_no_times(void **state)
-{
-    struct fixture *f = *state;
-    json_t *found = document(f);
-
-    assert_true(json_is_null(json_object_get(found, "rtt_ns")));
-    assert_null(json_object_get(found, "sources"));
-    assert_null(json_object_get(found, "cpu_us_per_echo"));
-    assert_int_equal(json_array_size(json_object_get(found, "troubles")), 0);
-    /* Memory for the histogram could not be had. */
-    rtt_fini(&f->probe.rtt);
-    rtt_add(&f->probe.rtt, MS);
-    assert_int_equal(whole(json_object_get(document(f), "rtt_ns"), "mean"), MS);
 }
 
 static void settings_are_repeated(void **state)
@@ -447,23 +360,6 @@ static void troubles_are_told_at_once_and_at_the_end(void **state)
     assert_null(json_object_get(json_array_get(troubles, 1), "errno"));
 }
 
-static void a_run_that_never_began_has_one_document(void **state)
-{
-    struct fixture *f = *state;
-    json_t *found;
-
-    f->report.kind = &report_json;
-    f->report.peer = NULL;
-    EVENT_FROM(f, NULL, .kind = PROBE_FAILURE, .text = "host 'x': Name or service not known");
-    assert_int_equal(report_finish(&f->report), 0);
-    found = parsed(f);
-    assert_null(json_object_get(json_object_get(found, "configuration"), "address"));
-    assert_string_equal(text(json_array_get(json_object_get(found, "troubles"), 0), "message"),
-                        "host 'x': Name or service not known");
-    assert_int_equal(report_finish(&f->report), 0);
-    assert_string_equal(OUT(f), "");
-}
-
 static void what_is_not_utf8_does_not_break_it(void **state)
 {
     static const struct {
@@ -519,18 +415,13 @@ int main(void)
         TEST(a_reply_is_a_line_of_integers),
         TEST(every_event_has_its_name),
         TEST(what_is_not_known_is_left_out),
-        TEST(octets_of_a_message_are_hexadecimal),
-        TEST(quiet_leaves_out_replies_but_not_failures),
         TEST(running_figures_are_a_line_too),
         TEST(a_line_is_written_at_once_and_whole),
-        TEST(counters_are_complete),
         TEST(times_are_rounded_to_nanoseconds),
         TEST(only_buckets_with_something_in_them_are_listed),
-        TEST(without_a_reply_there_are_no_times),
         TEST(settings_are_repeated),
         TEST(each_source_port_and_cpu_time_where_asked_for),
         TEST(troubles_are_told_at_once_and_at_the_end),
-        TEST(a_run_that_never_began_has_one_document),
         TEST(what_is_not_utf8_does_not_break_it),
         TEST(a_full_disk_is_noticed),
     };

@@ -80,21 +80,6 @@ static const char *text_of(FILE *file, char **text)
     assert_true(report_event(&(f)->report, &(struct probe_event){.from = (source), __VA_ARGS__}))
 #define EVENT(f, ...) EVENT_FROM(f, &(f)->peer, __VA_ARGS__)
 
-static void first_line_tells_what_is_probed(void **state)
-{
-    struct fixture *f = *state;
-    struct addr v6 = address("::1", 7007);
-
-    assert_true(report_start(&f->report));
-    ASSERT_OUT(f, "PROBE localhost (127.0.0.1) port 7 udp 56(84) bytes of data.\n");
-    f->report.peer = &v6;
-    assert_true(report_start(&f->report));
-    ASSERT_OUT(f, "PROBE localhost (::1) port 7007 udp 56(104) bytes of data.\n");
-    f->report.ops = &probe_tcp_ops;
-    assert_true(report_start(&f->report));
-    ASSERT_OUT(f, "PROBE localhost (::1) port 7007 tcp 56 bytes of data.\n");
-}
-
 static void replies_show_three_digits_of_their_time(void **state)
 {
     static const struct {
@@ -116,40 +101,6 @@ static void replies_show_three_digits_of_their_time(void **state)
         EVENT(f, .kind = PROBE_RECEIVED, .seq = 1, .size = 56, .time = cases[i].ns);
         ASSERT_OUT(f, cases[i].line);
     }
-}
-
-static void what_is_wrong_with_a_reply_is_said(void **state)
-{
-    struct fixture *f = *state;
-
-    EVENT(f, .kind = PROBE_RECEIVED, .seq = 1, .size = 56, .time = MS, .reordered = true);
-    ASSERT_OUT(f, "56 bytes from 127.0.0.1: udp_seq=1 time=1.00 ms (out of order)\n");
-    EVENT(f, .kind = PROBE_DUPLICATE, .seq = 1, .size = 56, .time = MS);
-    ASSERT_OUT(f, "56 bytes from 127.0.0.1: udp_seq=1 time=1.00 ms (DUP!)\n");
-    EVENT(f, .kind = PROBE_LATE, .seq = 1, .size = 56, .time = 2000 * MS);
-    ASSERT_OUT(f, "56 bytes from 127.0.0.1: udp_seq=1 time=2000 ms (LATE!)\n");
-    EVENT(f, .kind = PROBE_TRUNCATED, .seq = 1, .size = 20, .time = MS);
-    ASSERT_OUT(f, "20 bytes from 127.0.0.1: udp_seq=1 time=1.00 ms (TRUNCATED! 56 bytes sent)\n");
-    EVENT(f, .kind = PROBE_CORRUPT, .size = 56, .wrong = 3);
-    ASSERT_OUT(f, "56 bytes from 127.0.0.1: udp_seq=? (CORRUPT! first wrong byte at offset 3)\n");
-    EVENT(f, .kind = PROBE_WRONG_SOURCE, .seq = 2, .size = 56, .time = MS);
-    ASSERT_OUT(f, "56 bytes from 127.0.0.1 port 7: udp_seq=2 time=1.00 ms (WRONG SOURCE!)\n");
-    EVENT(f, .kind = PROBE_FOREIGN, .size = 9);
-    ASSERT_OUT(f, "9 bytes from 127.0.0.1: not a reply to any probe of this run\n");
-}
-
-static void the_name_goes_with_the_peers_address_only(void **state)
-{
-    struct fixture *f = *state;
-    struct addr other = address("127.0.0.2", 7);
-
-    f->report.name = "echo.example";
-    EVENT(f, .kind = PROBE_RECEIVED, .seq = 1, .size = 56, .time = MS);
-    ASSERT_OUT(f, "56 bytes from echo.example (127.0.0.1): udp_seq=1 time=1.00 ms\n");
-    EVENT_FROM(f, &other, .kind = PROBE_WRONG_SOURCE, .seq = 1, .size = 56, .time = MS);
-    ASSERT_OUT(f, "56 bytes from 127.0.0.2 port 7: udp_seq=1 time=1.00 ms (WRONG SOURCE!)\n");
-    EVENT(f, .kind = PROBE_CONNECTED, .time = 2 * MS);
-    ASSERT_OUT(f, "Connected to echo.example (127.0.0.1) port 7: time=2.00 ms\n");
 }
 
 static void errors_come_with_advice(void **state)
@@ -189,56 +140,10 @@ static void failures_name_what_was_tried(void **state)
                   "connections at once may do, or a higher limit: see 'ulimit -n'\n");
     EVENT_FROM(f, NULL, .kind = PROBE_FAILURE, .error = ENOMEM);
     ASSERT_ERR(f, "echo-probe: cannot wait for the network: Cannot allocate memory\n");
-    ASSERT_OUT(f, "");
-}
-
-static void closing_and_resetting_are_told_apart(void **state)
-{
-    struct fixture *f = *state;
-
     f->probe.counters = (struct probe_counters){.sent = 3, .received = 2};
-    EVENT(f, .kind = PROBE_CLOSED, .error = 0);
-    ASSERT_ERR(f, "echo-probe: 127.0.0.1:7 closed the connection (end of file) after 2 replies to "
-                  "3 probes; its log may tell why\n");
-    EVENT(f, .kind = PROBE_CLOSED, .error = ECONNRESET);
-    ASSERT_ERR(f, "echo-probe: 127.0.0.1:7 reset the connection after 2 replies to 3 probes; its "
-                  "log may tell why\n");
-    EVENT(f, .kind = PROBE_CLOSED, .error = EPIPE);
-    ASSERT_ERR(f, "echo-probe: 127.0.0.1:7 reset the connection after 2 replies to 3 probes; its "
-                  "log may tell why\n");
     EVENT(f, .kind = PROBE_CLOSED, .error = ETIMEDOUT);
     ASSERT_ERR(f, "echo-probe: the connection to 127.0.0.1:7 failed: Connection timed out after 2 "
                   "replies to 3 probes; its log may tell why\n");
-}
-
-static void quiet_leaves_out_replies_but_not_failures(void **state)
-{
-    static const enum probe_event_kind silent[] = {
-        PROBE_CONNECTED, PROBE_RECEIVED,  PROBE_DUPLICATE,    PROBE_LATE,
-        PROBE_CORRUPT,   PROBE_TRUNCATED, PROBE_WRONG_SOURCE, PROBE_FOREIGN,
-        PROBE_ERROR,     PROBE_OVERDUE,   PROBE_TICK};
-    struct fixture *f = *state;
-
-    f->report.quiet = true;
-    for (size_t i = 0; i < COUNT(silent); i++)
-        EVENT(f, .kind = silent[i], .seq = 1, .size = 56, .time = MS);
-    ASSERT_OUT(f, "");
-    ASSERT_ERR(f, "");
-    EVENT(f, .kind = PROBE_CLOSED);
-    EVENT(f, .kind = PROBE_STATUS);
-    EVENT(f, .kind = PROBE_FAILURE, .error = EPERM);
-    assert_non_null(strstr(text_of(f->report.err, &f->err), "\n0/0 packets, 0% loss\necho-probe"));
-}
-
-static void running_figures_go_to_the_terminal(void **state)
-{
-    struct fixture *f = *state;
-
-    f->probe.counters = (struct probe_counters){.sent = 3, .received = 2};
-    rtt_add(&f->probe.rtt, 1 * MS);
-    rtt_add(&f->probe.rtt, 3 * MS);
-    EVENT(f, .kind = PROBE_STATUS);
-    ASSERT_ERR(f, "2/3 packets, 33% loss, min/avg/max/mdev = 1.000/2.000/3.000/1.000 ms\n");
     ASSERT_OUT(f, "");
 }
 
@@ -263,36 +168,6 @@ static void summary_of_a_clean_run(void **state)
                "2 packets transmitted, 2 received, 0% packet loss, time 1001ms\n"
                "rtt min/avg/max/mdev = 0.022/0.038/0.054/0.016 ms, connect 0.081 ms\n"
                "p50/p90/p99/p99.9 = 0.022/0.054/0.054/0.054 ms, jitter 0.002 ms, ipdv 0.032 ms\n");
-}
-
-static void without_successive_replies_there_is_no_ipdv(void **state)
-{
-    struct fixture *f = *state;
-
-    f->probe.counters = (struct probe_counters){.sent = 3, .received = 2};
-    rtt_add(&f->probe.rtt, 22000);
-    rtt_add(&f->probe.rtt, 54000);
-    report_summary(&f->report, 1001 * MS);
-    ASSERT_OUT(f, "\n--- localhost echo-probe statistics ---\n"
-                  "3 packets transmitted, 2 received, 33.3333% packet loss, time 1001ms\n"
-                  "rtt min/avg/max/mdev = 0.022/0.038/0.054/0.016 ms\n"
-                  "p50/p90/p99/p99.9 = 0.022/0.054/0.054/0.054 ms, jitter 0.002 ms\n");
-}
-
-static void one_reply_is_enough_for_statistics(void **state)
-{
-    struct fixture *f = *state;
-
-    /* Interrupted: what was not sent yet is nobody's fault. */
-    f->probe.settings.count = 5;
-    f->probe.counters = (struct probe_counters){.sent = 1, .received = 1};
-    rtt_add(&f->probe.rtt, MS);
-    EVENT(f, .kind = PROBE_STATUS);
-    ASSERT_ERR(f, "1/1 packets, 0% loss, min/avg/max/mdev = 1.000/1.000/1.000/0.000 ms\n");
-    report_summary(&f->report, 0);
-    ASSERT_OUT(f, "\n--- localhost echo-probe statistics ---\n"
-                  "1 packets transmitted, 1 received, 0% packet loss, time 0ms\n"
-                  "rtt min/avg/max/mdev = 1.000/1.000/1.000/0.000 ms\n");
 }
 
 static void loss_is_0_or_100_percent_only_if_all_or_none_came_back(void **state)
@@ -363,20 +238,6 @@ static void summary_names_every_trouble(void **state)
                   "+9 errors, +10 delayed, +11 not sent, 33.3333% packet loss, time 0ms\n");
 }
 
-static void summary_of_a_connection_that_ended_early(void **state)
-{
-    struct fixture *f = *state;
-
-    f->probe.counters = (struct probe_counters){.sent = 1};
-    f->probe.settings.count = 5;
-    rtt_add(&f->probe.connect, 81000);
-    f->probe.closed = true;
-    report_summary(&f->report, 0);
-    ASSERT_OUT(f, "\n--- localhost echo-probe statistics ---\n"
-                  "1 packets transmitted, 0 received, +4 not sent, 100% packet loss, time 0ms\n"
-                  "connect 0.081 ms\n");
-}
-
 static void summary_of_nothing_does_not_divide_by_zero(void **state)
 {
     struct fixture *f = *state;
@@ -387,97 +248,6 @@ static void summary_of_nothing_does_not_divide_by_zero(void **state)
 }
 
 /* ---- what options add ---- */
-
-static void figures_of_each_connection_are_summed_up(void **state)
-{
-    struct fixture *f = *state;
-
-    f->report.ops = &probe_connect_ops;
-    EVENT(f, .kind = PROBE_RECEIVED, .seq = 1, .size = 56, .time = MS, .connect = 2 * MS);
-    ASSERT_OUT(f, "56 bytes from 127.0.0.1: tcp_seq=1 connect=2.00 ms time=1.00 ms\n");
-    f->probe.counters = (struct probe_counters){.sent = 2};
-    rtt_add(&f->probe.connect, 1 * MS);
-    rtt_add(&f->probe.connect, 3 * MS);
-    report_summary(&f->report, 0);
-    ASSERT_OUT(f, "\n--- localhost echo-probe statistics ---\n"
-                  "2 packets transmitted, 0 received, 100% packet loss, time 0ms\n"
-                  "connect min/avg/max/mdev = 1.000/2.000/3.000/1.000 ms\n");
-}
-
-static void an_overdue_probe_has_a_line(void **state)
-{
-    struct fixture *f = *state;
-
-    EVENT_FROM(f, NULL, .kind = PROBE_OVERDUE, .seq = 4);
-    ASSERT_OUT(f, "no answer yet for udp_seq=4\n");
-}
-
-/* The rest of a line that begins with the time of day. */
-static const char *after_date(const char *line)
-{
-    time_t now = time(NULL);
-    char *end;
-    long long seconds;
-
-    assert_int_equal(line[0], '[');
-    seconds = strtoll(line + 1, &end, 10);
-    assert_in_range(seconds, now - 60, now);
-    assert_int_equal(*end, '.');
-    assert_int_equal(strspn(end + 1, "0123456789"), 6);
-    assert_memory_equal(end + 7, "] ", 2);
-    return end + 9;
-}
-
-static void each_line_may_have_its_date(void **state)
-{
-    struct fixture *f = *state;
-
-    f->report.dates = true;
-    EVENT(f, .kind = PROBE_RECEIVED, .seq = 1, .size = 56, .time = MS);
-    assert_string_equal(after_date(text_of(f->report.out, &f->out)),
-                        "56 bytes from 127.0.0.1: udp_seq=1 time=1.00 ms\n");
-    EVENT(f, .kind = PROBE_CONNECTED, .time = MS);
-    assert_string_equal(after_date(text_of(f->report.out, &f->out)),
-                        "Connected to 127.0.0.1 port 7: time=1.00 ms\n");
-    EVENT(f, .kind = PROBE_OVERDUE, .seq = 1);
-    assert_string_equal(after_date(text_of(f->report.out, &f->out)),
-                        "no answer yet for udp_seq=1\n");
-    EVENT(f, .kind = PROBE_ERROR, .seq = 1, .error = EIO);
-    assert_string_equal(after_date(text_of(f->report.out, &f->out)),
-                        "From 127.0.0.1: udp_seq=1 Input/output error\n");
-}
-
-static void source_ports_are_shown_where_they_are_wanted(void **state)
-{
-    struct fixture *f = *state;
-
-    f->report.verbose = true;
-    EVENT(f, .kind = PROBE_RECEIVED, .seq = 1, .size = 56, .time = MS, .link = f->list[2]);
-    ASSERT_OUT(f, "56 bytes from 127.0.0.1: udp_seq=1 source_port=5002 time=1.00 ms\n");
-    f->report.verbose = false;
-    f->report.sources = true;
-    EVENT(f, .kind = PROBE_RECEIVED, .seq = 1, .size = 56, .time = MS, .link = f->list[1]);
-    ASSERT_OUT(f, "56 bytes from 127.0.0.1: udp_seq=1 source_port=5001 time=1.00 ms\n");
-    /* Of connections that come and go there is none to tell. */
-    f->links[1].port = 0;
-    EVENT(f, .kind = PROBE_RECEIVED, .seq = 1, .size = 56, .time = MS, .link = f->list[1]);
-    ASSERT_OUT(f, "56 bytes from 127.0.0.1: udp_seq=1 time=1.00 ms\n");
-}
-
-/* A message comes back as it is, but what could steer a terminal does not get there. */
-static void messages_are_shown_with_escapes(void **state)
-{
-    static const uint8_t octets[] = {'h', 'i', ' ', 0x1b, '[', 0x7f, '"', '\\', '\n', 0, 0xe4, '~'};
-    struct fixture *f = *state;
-
-    f->report.message = true;
-    EVENT(f, .kind = PROBE_RECEIVED, .seq = 1, .time = MS, .octets = octets, .size = sizeof octets);
-    ASSERT_OUT(f, "12 bytes from 127.0.0.1: udp_seq=1 time=1.00 ms "
-                  "\"hi \\x1b[\\x7f\\x22\\x5c\\x0a\\x00\\xe4~\"\n");
-    /* What came in parts is gone. */
-    EVENT(f, .kind = PROBE_RECEIVED, .seq = 1, .time = MS, .size = 5);
-    ASSERT_OUT(f, "5 bytes from 127.0.0.1: udp_seq=1 time=1.00 ms \"\"\n");
-}
 
 static void progress_is_a_line_that_gives_way(void **state)
 {
@@ -518,16 +288,6 @@ static const char *summary_beyond_counters(struct fixture *f, uint64_t elapsed)
     return text;
 }
 
-static void a_flood_tells_its_rate(void **state)
-{
-    struct fixture *f = *state;
-
-    f->probe.settings.window = 1;
-    f->probe.counters = (struct probe_counters){.sent = 3000, .received = 3000};
-    assert_string_equal(summary_beyond_counters(f, 1500 * MS), "2000 echoes/s\n");
-    assert_string_equal(summary_beyond_counters(f, 0), "");
-}
-
 static void the_cpu_time_of_a_process_is_told(void **state)
 {
     struct fixture *f = *state;
@@ -538,18 +298,6 @@ static void the_cpu_time_of_a_process_is_told(void **state)
                         "2.35 us of CPU time an echo in process 4711\n");
 }
 
-static void the_distribution_may_be_drawn(void **state)
-{
-    struct fixture *f = *state;
-
-    rtt_add(&f->probe.rtt, MS);
-    report_summary(&f->report, 0);
-    assert_null(strchr(text_of(f->report.out, &f->out), '#'));
-    f->report.histogram = true;
-    report_summary(&f->report, 0);
-    assert_non_null(strchr(text_of(f->report.out, &f->out), '#'));
-}
-
 static void set_link(struct fixture *f, unsigned i, uint64_t sent, uint64_t received, uint64_t time)
 {
     f->links[i].sent = sent;
@@ -557,20 +305,6 @@ static void set_link(struct fixture *f, unsigned i, uint64_t sent, uint64_t rece
     for (uint64_t n = 0; n < received; n++)
         rtt_add(&f->links[i].rtt, time);
     f->probe.opened = i + 1;
-}
-
-static void each_source_port_has_its_figures(void **state)
-{
-    struct fixture *f = *state;
-
-    f->report.sources = true;
-    set_link(f, 0, 4, 3, 2 * MS);
-    set_link(f, 1, 4, 0, 0);
-    assert_string_equal(summary_beyond_counters(f, 0),
-                        "source port 5000: 4 sent, 3 received, 25% loss, "
-                        "min/p50/p90/p99/max = 2.000/2.000/2.000/2.000/2.000 ms\n"
-                        "source port 5001: 4 sent, 0 received, 100% loss\n"
-                        "worst source ports: 5001 (100% loss), 5000 (25% loss, p99 2.000 ms)\n");
 }
 
 /* By loss, and where that is the same by time; the others are left out. */
@@ -634,33 +368,16 @@ static void what_is_still_buffered_is_written_at_the_end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(first_line_tells_what_is_probed),
         TEST(replies_show_three_digits_of_their_time),
-        TEST(what_is_wrong_with_a_reply_is_said),
-        TEST(the_name_goes_with_the_peers_address_only),
         TEST(errors_come_with_advice),
         TEST(failures_name_what_was_tried),
-        TEST(closing_and_resetting_are_told_apart),
-        TEST(quiet_leaves_out_replies_but_not_failures),
-        TEST(running_figures_go_to_the_terminal),
         TEST(summary_of_a_clean_run),
-        TEST(without_successive_replies_there_is_no_ipdv),
-        TEST(one_reply_is_enough_for_statistics),
         TEST(loss_is_0_or_100_percent_only_if_all_or_none_came_back),
         TEST(a_time_that_is_not_zero_is_not_printed_as_zero),
         TEST(summary_names_every_trouble),
-        TEST(summary_of_a_connection_that_ended_early),
         TEST(summary_of_nothing_does_not_divide_by_zero),
-        TEST(figures_of_each_connection_are_summed_up),
-        TEST(an_overdue_probe_has_a_line),
-        TEST(each_line_may_have_its_date),
-        TEST(source_ports_are_shown_where_they_are_wanted),
-        TEST(messages_are_shown_with_escapes),
         TEST(progress_is_a_line_that_gives_way),
-        TEST(a_flood_tells_its_rate),
         TEST(the_cpu_time_of_a_process_is_told),
-        TEST(the_distribution_may_be_drawn),
-        TEST(each_source_port_has_its_figures),
         TEST(the_worst_source_ports_are_named),
         TEST(a_full_disk_is_noticed_at_once),
         TEST(what_is_still_buffered_is_written_at_the_end),
