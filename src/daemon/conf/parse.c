@@ -197,90 +197,77 @@ static size_t distance(const char *a, const char *b)
 
 static int on_unknown_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result);
 
-/* The keys and sections that may stand in a section; libConfuse may have added an unknown one. */
-static unsigned known_count(cfg_t *cfg)
+/* libConfuse goes on after an unknown name, thanks to CFGF_KEYSTRVAL: it adds an option in the
+ * place of the end mark, of which it changes only the name and the type. */
+static void prepare_for_unknown(cfg_t *cfg)
 {
-    unsigned count = cfg_num(cfg);
-
-    return count - (cfg->opts[count - 1].parsecb == on_unknown_value);
+    cfg->opts[cfg_num(cfg)] = (cfg_opt_t){.flags = CFGF_LIST,
+                                          .parsecb = on_unknown_value,
+                                          .simple_value.string = &parser_of(cfg)->unknown_value};
 }
 
-/* Report the unknown name of this section, with its value unless that is NULL. */
-static void fail_unknown(cfg_t *cfg, const char *value)
+/* The option that libConfuse has added; NULL if there is none. */
+static cfg_opt_t *unknown_option(cfg_t *cfg)
+{
+    cfg_opt_t *last = &cfg->opts[cfg_num(cfg) - 1];
+
+    return last->parsecb == on_unknown_value ? last : NULL;
+}
+
+/* Report the unknown name of this section, with its value unless that is NULL. The option becomes
+ * the end mark again, so that very many unknown names cost little time. */
+static void fail_unknown(cfg_t *cfg, cfg_opt_t *unknown, const char *value)
 {
     struct parser *parser = parser_of(cfg);
-    unsigned count = known_count(cfg), line = parser->unknown_line;
-    const char *name = cfg->opts[count].name, *guess = NULL;
-    char known[WHY_MAX] = "", shown[SHOWN_MAX], shown_value[SHOWN_MAX];
+    char *name = (char *)unknown->name, known[WHY_MAX] = "", shown[SHOWN_MAX];
+    char shown_value[SHOWN_MAX];
+    const char *guess = NULL;
     size_t used = 0, nearest = SIZE_MAX;
     bool in_section = strcmp(cfg->name, "root") != 0;
 
-    parser->unknown_line = 0;
-    if (parser->errors >= PARSE_ERRORS_MAX) {
-        parser->errors++;
-        return;
-    }
-    for (unsigned i = 0; i < count; i++) {
-        const char *candidate = cfg->opts[i].name;
-        size_t far = distance(name, candidate);
+    unknown->name = NULL;
+    for (cfg_opt_t *opt = cfg->opts; opt->name && parser->errors < PARSE_ERRORS_MAX; opt++) {
+        size_t far = distance(name, opt->name);
 
-        if (cfg->opts[i].type == CFGT_STR) /* an unknown "" */
-            continue;
-        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s%s", i ? ", " : "",
-                                 candidate, cfg->opts[i].type == CFGT_SEC ? " { }" : "");
-        if (far * 3 <= strlen(candidate) && far < nearest) {
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s%s", used ? ", " : "",
+                                 opt->name, opt->type == CFGT_SEC ? " { }" : "");
+        if (far * 3 <= strlen(opt->name) && far < nearest) {
             nearest = far;
-            guess = candidate;
+            guess = opt->name;
         }
     }
     show(shown, sizeof shown, name);
     show(shown_value, sizeof shown_value, value ? value : "");
-    parse_fail(parser, line, "%s%s%s: %s%s%s; known here: %s%s%s%s", in_section ? cfg->name : "",
-               in_section ? "." : "", shown, value ? "value \"" : "", shown_value,
-               value ? "\": unknown key" : "unknown section or key", known,
+    parse_fail(parser, (unsigned)cfg->line, "%s%s%s: %s%s%s; known here: %s%s%s%s",
+               in_section ? cfg->name : "", in_section ? "." : "", shown, value ? "value \"" : "",
+               shown_value, value ? "\": unknown key" : "unknown section or key", known,
                guess ? "; did you mean \"" : "", guess ? guess : "", guess ? "\"?" : "");
+    free(name);
 }
 
-/* libConfuse does not call on_error() for a name that is "". */
+/* Called with each value of an unknown key. The option of the statement stays valid without its
+ * name, and the values after the first find it so. */
 static int on_unknown_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
 {
-    struct parser *parser = parser_of(cfg);
-
     *(const char **)result = "";
-    if (opt->name[0] == '\0')
-        parser->unknown_line = (unsigned)cfg->line;
-    if (parser->unknown_line)
-        fail_unknown(cfg, value);
+    if (opt->name)
+        fail_unknown(cfg, opt, value);
     return 0;
 }
 
-/* CFGF_KEYSTRVAL makes libConfuse go on after an unknown name: it adds an option in the place of
- * the end mark, of which it changes only name and type. Here the option of the last unknown name
- * becomes the end mark again, so that a section has one such option at most. */
-static void prepare_for_unknown(cfg_t *cfg)
-{
-    cfg_opt_t *end = &cfg->opts[known_count(cfg)];
-
-    free((void *)end->name);
-    *end = (cfg_opt_t){.flags = CFGF_LIST,
-                       .parsecb = on_unknown_value,
-                       .simple_value.string = &parser_of(cfg)->unknown_value};
-}
-
-/* libConfuse tells of unknown names and of errors of syntax. It stops after the latter, so there is
- * one at most. */
+/* libConfuse 3.3 tells of unknown names here, which are reported with their values. It stops after
+ * any other error. */
 __attribute__((format(printf, 2, 0))) static void on_error(cfg_t *cfg, const char *format,
                                                            va_list args)
 {
     struct parser *parser = parser_of(cfg);
     char message[PARSE_MESSAGE_MAX], shown[WHY_MAX];
 
-    /* "no such option", and "no sub-section" of a name like "a|b". */
-    if (strncmp(format, "no su", 5) == 0) {
-        prepare_for_unknown(cfg);
-        parser->unknown_line = (unsigned)cfg->line;
-    } else if (parser->unknown_line) {
-        fail_unknown(cfg, NULL);
+    /* "no such option", and "no sub-section" for a name like "a|b". */
+    if (strncmp(format, "no su", 5) == 0)
+        return;
+    if (unknown_option(cfg)) {
+        fail_unknown(cfg, unknown_option(cfg), NULL);
     } else if (!parser->cut || strncmp(format, "premature end", 13) != 0) {
         vsnprintf(message, sizeof message, format, args);
         parse_fail(parser, (unsigned)cfg->line, "%s", show(shown, sizeof shown, message));

@@ -39,7 +39,6 @@ struct parser {
     } error[PARSE_ERRORS_MAX]; /* the first errors, in the order of lines */
     char *text;                /* this and the rest: private */
     bool cut;
-    unsigned unknown_line;
     char *unknown_value;
     unsigned section_ends[PARSE_OPTIONS_MAX];
 };
