@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Any text as a configuration: accepted without a word or refused with reasons fit for a log, never
- * a crash or a leak. */
+/* Reads any text as a configuration. It must be accepted without errors or refused with errors of
+ * one printable line each, without a crash or a leak. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

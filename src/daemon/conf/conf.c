@@ -51,6 +51,7 @@ const struct conf_key conf_keys[] = {
 /* clang-format on */
 const size_t conf_key_count = COUNT(conf_keys);
 
+/* A configuration while it is read. */
 struct loader {
     struct parser parser;
     struct setting settings[COUNT(conf_keys)]; /* of each key */

@@ -10,7 +10,7 @@
 #include "common/log.h"
 #include "common/prefix.h"
 
-/* The configuration: a file's text in, one immutable struct out. The only user of libConfuse. */
+/* The configuration: a file's text in, one immutable struct out. */
 
 /* A set of ports: bit (port % 8) of octet (port / 8). */
 struct conf_ports {

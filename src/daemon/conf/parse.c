@@ -21,7 +21,7 @@
 
 /* Of the table of keys. */
 #define SECTIONS_MAX 8
-#define NAME_MAX     31
+#define LONGEST_NAME 31
 
 /* ---- errors ---- */
 
@@ -75,7 +75,7 @@ static struct parser *parser_of(const cfg_t *cfg)
     return setting_of(&cfg->opts[0])->parser;
 }
 
-/* The last part of a key's name, and how long the part before it is. */
+/* Returns a key's name within its section; *section_length is 0 outside of every section. */
 static const char *split(const struct setting *setting, size_t *section_length)
 {
     const char *dot = strchr(setting->name, '.');
@@ -84,7 +84,7 @@ static const char *split(const struct setting *setting, size_t *section_length)
     return dot ? dot + 1 : setting->name;
 }
 
-/* Whether a statement that gives a key its first value is refused. libConfuse takes "tcp|port" for
+/* True if the statement whose first value this is has been refused. libConfuse takes "tcp|port" for
  * the port of tcp { }. */
 static bool refuse_statement(const cfg_t *cfg, const cfg_opt_t *opt, const char *value)
 {
@@ -174,9 +174,9 @@ static int on_section_end(cfg_t *cfg, cfg_opt_t *opt)
  * other; their case does not count. */
 static size_t distance(const char *a, const char *b)
 {
-    size_t d[NAME_MAX + 1][NAME_MAX + 1], a_length = strlen(a), b_length = strlen(b);
+    size_t d[LONGEST_NAME + 1][LONGEST_NAME + 1], a_length = strlen(a), b_length = strlen(b);
 
-    if (a_length > NAME_MAX || b_length > NAME_MAX)
+    if (a_length > LONGEST_NAME || b_length > LONGEST_NAME)
         return SIZE_MAX / 4;
     for (size_t i = 0; i <= a_length; i++) {
         for (size_t j = 0; j <= b_length; j++) {
@@ -387,9 +387,10 @@ static const char *copy_token(const char **in, char **out)
     return NULL;
 }
 
-/* Rewrite the text so that libConfuse 3.3 can bear it. It takes comments only between statements,
- * rescans a long run of blanks or a long word from its start every 8 KiB, replaces escapes and
- * variables, and says nothing of "{}" nor of a section, comment or string that is not closed. */
+/* Rewrite the text into one that libConfuse 3.3 can handle. libConfuse accepts comments only
+ * between statements. Every 8 KiB it rescans a long word or run of blanks from the start. It
+ * expands variables and escapes. It does not report a section, comment or string that is not
+ * closed, and does not call us for "{}". */
 static void filter(struct parser *parser)
 {
     static const char bom[] = "\xef\xbb\xbf";
@@ -443,7 +444,7 @@ static void filter(struct parser *parser)
 static cfg_t *describe_keys(struct parser *parser)
 {
     cfg_opt_t options[SECTIONS_MAX][PARSE_OPTIONS_MAX] = {0};
-    char names[SECTIONS_MAX][NAME_MAX + 1] = {0};
+    char names[SECTIONS_MAX][LONGEST_NAME + 1] = {0};
     size_t used[SECTIONS_MAX] = {0}, sections = 0, length;
     cfg_t *cfg;
 
@@ -453,7 +454,8 @@ static cfg_t *describe_keys(struct parser *parser)
         size_t section;
 
         setting->parser = parser;
-        if (length && strncmp(names[sections], setting->name, length) != 0)
+        if (length && (strncmp(names[sections], setting->name, length) != 0 ||
+                       names[sections][length] != '\0'))
             memcpy(names[++sections], setting->name, length);
         section = length ? sections : 0;
         options[section][used[section]++] =
@@ -478,8 +480,8 @@ static cfg_t *describe_keys(struct parser *parser)
     return cfg;
 }
 
-/* libConfuse crashes or ends the process when memory is short. It needs a few tens of KiB, since
- * on_value() keeps the values and filter() makes no word longer than PARSE_VALUE_MAX + 2. */
+/* libConfuse crashes or ends the process when an allocation fails. It needs about 100 KiB, whatever
+ * the file: on_value() keeps the values, and filter() shortens words to PARSE_VALUE_MAX + 2. */
 static bool has_memory(void)
 {
     void *memory = malloc(1 << 20);

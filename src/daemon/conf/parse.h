@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* A file in the syntax of libConfuse as a series of values, and every error in it. The only user of
+/* Reads a file in libConfuse's syntax, value by value, and collects its errors. Nothing else uses
  * libConfuse. */
 
 #define PARSE_VALUE_MAX   255 /* octets of a value */
@@ -19,7 +19,7 @@ struct setting {
     unsigned list_max;     /* values of a list; 0: the key has a single value */
     unsigned line;         /* of the first value in the file; 0: the file does not set the key */
     unsigned count;        /* values of a list in the file */
-    struct parser *parser; /* this and the rest: private */
+    struct parser *parser; /* from here on private to parse.c */
     bool ignored;
     long slot;
 };
@@ -37,21 +37,22 @@ struct parser {
         unsigned line; /* 0: no line is to blame */
         char message[PARSE_MESSAGE_MAX];
     } error[PARSE_ERRORS_MAX]; /* the first errors, in the order of lines */
-    char *text;                /* this and the rest: private */
+    char *text;                /* from here on private to parse.c */
     bool cut;
     char *unknown_value;
     unsigned section_ends[PARSE_OPTIONS_MAX];
 };
 
-/* Read the file at parser->path and take its values. Every error of meaning is noted; an error of
- * syntax is the last. What the caller has not set in *parser and its settings must be 0. */
+/* Read the file at parser->path and call parser->take() with its values. Errors are added to
+ * parser->error; nothing is read after an error of syntax. The caller sets path, settings,
+ * setting_count and take, and name and list_max of each setting; all else is 0. */
 void parse_file(struct parser *parser);
 
-/* Note an error. */
+/* Add an error. */
 void parse_fail(struct parser *parser, unsigned line, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Note what is wrong with a value on parser->line. A value of PARSE_EMPTY is shown as "{}". */
+/* Add an error on parser->line: what is wrong with a value. PARSE_EMPTY is shown as "{}". */
 #define PARSE_EMPTY "\1"
 void parse_fail_value(struct parser *parser, const struct setting *setting, const char *value,
                       const char *why);
