@@ -8,29 +8,27 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
+
 /* One set of event bits serves both calls. */
 static_assert(POLLIN == EPOLLIN && POLLOUT == EPOLLOUT && POLLERR == EPOLLERR &&
                   POLLHUP == EPOLLHUP,
               "poll(2) and epoll(7) share their event bits on Linux");
 
 #define NEVER UINT64_MAX
-#define MS    UINT64_C(1000000)
 
-/* How many turns that brought something decide which descriptors are busy: so many that moving one
- * costs less than looking at it in vain as often. */
-#define REVIEW_TURNS 64
-
-/* The kernel wakes whoever stands first in line for a shared descriptor, and who has had so many of
- * its events goes to the end. More often would cost more, less often be less fair. */
+/* The kernel wakes the loop that stands first in line for a shared descriptor. After so many events
+ * a loop goes to the end of the line. Of 400 datagrams that come one by one, 4 workers answer 96,
+ * 96, 96 and 112; without this one worker answers all. */
 #define SHARED_TURN 16
 
-/* Without a clock time stands still: another value might end connections as idle. */
+/* If the clock fails, time stands still: another value might end connections as idle. */
 static void read_clock(struct loop *loop)
 {
     struct timespec ts;
 
     if (clock_gettime(CLOCK_MONOTONIC, &ts) == 0)
-        loop->now = (uint64_t)ts.tv_sec * 1000 * MS + (uint64_t)ts.tv_nsec;
+        loop->now = (uint64_t)ts.tv_sec * SECOND + (uint64_t)ts.tv_nsec;
 }
 
 static void put_in_slot(struct loop *loop, struct loop_io *io, short events)
@@ -62,16 +60,15 @@ static void init_io(struct loop_io *io, int fd, loop_io_fn *fn, bool shared)
     io->fd = fd;
     io->shared = shared;
     io->taken = 0;
-    io->last_active_review = 0;
 }
 
 int loop_init(struct loop *loop)
 {
-    struct epoll_event alarm = {.events = EPOLLIN}; /* ends a wait, and concerns nobody */
+    struct epoll_event alarm = {.events = EPOLLIN}; /* ends a wait, has no callback */
 
     memset(loop, 0, sizeof *loop);
     loop->alarm = -1;
-    /* Opened now: when they are needed there may be no descriptor left. */
+    /* Opened now: later there may be no descriptor left. */
     loop->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (loop->epoll < 0)
         return -1;
@@ -88,7 +85,6 @@ int loop_init(struct loop *loop)
     loop->alarm_works = true;
     loop->used = 1;
     loop->slots = LOOP_SLOTS;
-    loop->review = 1;
     loop->next_due = NEVER;
     read_clock(loop);
     return 0;
@@ -103,10 +99,35 @@ void loop_fini(struct loop *loop)
     loop->alarm = loop->epoll = -1;
 }
 
+/* Swap-remove. If this turn has passed that slot already, its event is delivered next turn. */
+static void empty_slot(struct loop *loop, unsigned slot)
+{
+    unsigned last = --loop->used;
+
+    loop->fds[slot] = loop->fds[last];
+    loop->ios[slot] = loop->ios[last];
+    loop->ios[slot]->slot = (short)slot;
+}
+
+/* From now on the set holds all descriptors, and epoll_wait(2) alone waits. A descriptor that the
+ * set does not take stays in the array; then poll(2) waits for both. */
+static void leave_poll(struct loop *loop)
+{
+    for (unsigned slot = loop->used; slot-- > 1;) {
+        struct loop_io *io = loop->ios[slot];
+
+        empty_slot(loop, slot);
+        if (put_in_epoll(loop, io, io->events, EPOLL_CTL_ADD) < 0)
+            put_in_slot(loop, io, io->events);
+    }
+    loop->slots = loop->used;
+}
+
 int loop_add(struct loop *loop, struct loop_io *io, int fd, short events, loop_io_fn *fn)
 {
     init_io(io, fd, fn, false);
-    loop->met++;
+    if (loop->used == loop->slots && loop->slots > 1)
+        leave_poll(loop);
     if (loop->used < loop->slots)
         put_in_slot(loop, io, events);
     else if (put_in_epoll(loop, io, events, EPOLL_CTL_ADD) < 0)
@@ -114,8 +135,8 @@ int loop_add(struct loop *loop, struct loop_io *io, int fd, short events, loop_i
     return loop_is_watched(io) ? 0 : -1;
 }
 
-/* To the end of the line. EPOLL_CTL_MOD knows no EPOLLEXCLUSIVE (epoll_ctl(2)), so it is taken out
- * and put in again; if that fails it is left to poll(2), which has room in its array. */
+/* Put a shared descriptor at the end of the line. EPOLL_CTL_MOD does not allow EPOLLEXCLUSIVE, so
+ * it is removed and added again. If the set does not take it again, poll(2) waits for it. */
 static int requeue(struct loop *loop, struct loop_io *io, short events)
 {
     if (loop->used == LOOP_SLOTS) {
@@ -143,17 +164,6 @@ int loop_set(struct loop *loop, struct loop_io *io, short events)
     return 0;
 }
 
-/* The last slot moves into the hole. Were its event not delivered yet this turn and the hole is
- * behind us, it waits for the next turn: nothing is lost, poll(2) is level-triggered. */
-static void empty_slot(struct loop *loop, unsigned slot)
-{
-    unsigned last = --loop->used;
-
-    loop->fds[slot] = loop->fds[last];
-    loop->ios[slot] = loop->ios[last];
-    loop->ios[slot]->slot = (short)slot;
-}
-
 static void leave_epoll(struct loop *loop, struct loop_io *io)
 {
     epoll_ctl(loop->epoll, EPOLL_CTL_DEL, io->fd, NULL);
@@ -170,8 +180,6 @@ void loop_del(struct loop *loop, struct loop_io *io)
         empty_slot(loop, (unsigned)io->slot);
     else
         leave_epoll(loop, io);
-    loop->busy -= io->last_active_review == loop->review;
-    loop->shared -= io->shared;
     io->fd = -1;
 }
 
@@ -238,13 +246,13 @@ static void run_timers(struct loop *loop)
             loop->next_due = t->due;
 }
 
-/* Have the kernel's timer end the wait at the next one of ours; or earlier, where that was put off,
- * which costs a turn for nothing. -1 with errno. */
+/* Arm the timerfd for the next timer. An earlier alarm may stay: it costs one idle wake-up. -1 with
+ * errno. */
 static int set_alarm(struct loop *loop)
 {
     uint64_t due = loop->next_due == NEVER ? 0 : loop->next_due;
     struct itimerspec at = {
-        .it_value = {.tv_sec = (time_t)(due / (1000 * MS)), .tv_nsec = (long)(due % (1000 * MS))}};
+        .it_value = {.tv_sec = (time_t)(due / SECOND), .tv_nsec = (long)(due % SECOND)}};
 
     if (loop->alarm_due == due ||
         (loop->alarm_due > loop->now && (due == 0 || loop->alarm_due < due)))
@@ -253,43 +261,26 @@ static int set_alarm(struct loop *loop)
     return timerfd_settime(loop->alarm, TFD_TIMER_ABSTIME, &at, NULL);
 }
 
-/* Of a wait for a timer that is not due yet, or for none. */
+/* How long to wait without an alarm: until the next timer, or max_ms if that is sooner. */
 static int timeout_ms(const struct loop *loop, int max_ms)
 {
     uint64_t ms;
 
     if (loop->next_due == NEVER)
         return max_ms;
-    ms = (loop->next_due - loop->now + MS - 1) / MS;
+    ms = (loop->next_due - loop->now + MILLISECOND - 1) / MILLISECOND;
     if (max_ms >= 0 && ms > (uint64_t)max_ms)
         return max_ms;
     return ms > INT32_MAX ? INT32_MAX : (int)ms;
 }
 
-/* A wait that fails again and again must not spin. One for no descriptor never fails for their
- * number, and needs no system call of its own, see callfilter.c. */
+/* A wait that fails again and again must not spin. poll(2) is a call that the sandbox allows. */
 static void pause_after_failure(void)
 {
     poll(NULL, 0, 10);
 }
 
-/* Of those in the array, all or only the ones that had no event since the last review. What the set
- * does not take stays where it is. */
-static void move_to_epoll(struct loop *loop, bool idle_only)
-{
-    for (unsigned slot = loop->used; slot-- > 1;) {
-        struct loop_io *io = loop->ios[slot];
-
-        if (idle_only && io->last_active_review == loop->review)
-            continue;
-        empty_slot(loop, slot);
-        if (put_in_epoll(loop, io, io->events, EPOLL_CTL_ADD) < 0)
-            put_in_slot(loop, io, io->events);
-    }
-}
-
-/* Where poll(2) waits for the set, the kernel takes that for nobody who could be woken instead of
- * all others. */
+/* Where poll(2) waits for the set, the kernel wakes all loops (EPOLLEXCLUSIVE has no effect). */
 int loop_add_shared(struct loop *loop, struct loop_io *io, int fd, short events, loop_io_fn *fn)
 {
     init_io(io, fd, fn, true);
@@ -297,50 +288,16 @@ int loop_add_shared(struct loop *loop, struct loop_io *io, int fd, short events,
         io->fd = -1;
         return -1;
     }
-    loop->shared++;
-    move_to_epoll(loop, false);
-    loop->slots = loop->used;
+    leave_poll(loop);
     return 0;
 }
 
-/* poll(2) fails where the array is longer than RLIMIT_NOFILE, which somebody may lower while we
- * run, and for want of memory. */
+/* poll(2) fails for want of memory, or where the array is longer than RLIMIT_NOFILE. */
 static void abandon_poll(struct loop *loop)
 {
-    move_to_epoll(loop, false);
-    loop->slots = loop->used;
+    leave_poll(loop);
     if (loop->slots > 1)
         pause_after_failure();
-}
-
-static void note_busy(struct loop *loop, struct loop_io *io)
-{
-    if (io->last_active_review == loop->review)
-        return;
-    io->last_active_review = loop->review;
-    loop->met++;
-    loop->busy++;
-}
-
-/* Let poll(2) wait where all that are busy fit into its array, and epoll_wait(2) where not, or
- * where only one was: beside one the set itself, as another to be looked at, costs too much. */
-static void review(struct loop *loop)
-{
-    bool few = loop->met > 1 && loop->busy < LOOP_SLOTS && loop->shared == 0;
-
-    if (++loop->turns < REVIEW_TURNS)
-        return;
-    move_to_epoll(loop, few);
-    loop->slots = few ? LOOP_SLOTS : loop->used;
-    loop->review++;
-    loop->turns = loop->met = loop->busy = 0;
-}
-
-static void promote(struct loop *loop, struct loop_io *io)
-{
-    if (loop->used < loop->slots && loop->shared == 0 &&
-        epoll_ctl(loop->epoll, EPOLL_CTL_DEL, io->fd, NULL) == 0)
-        put_in_slot(loop, io, io->events);
 }
 
 static void note_taken(struct loop *loop, struct loop_io *io)
@@ -348,10 +305,10 @@ static void note_taken(struct loop *loop, struct loop_io *io)
     if (!io->shared || ++io->taken < SHARED_TURN)
         return;
     io->taken = 0;
-    (void)requeue(loop, io, io->events); /* or it keeps its place for as long again */
+    (void)requeue(loop, io, io->events); /* on failure it keeps its place for 16 events more */
 }
 
-/* How many were for somebody. */
+/* Returns how many events had a callback. */
 static int deliver_epoll(struct loop *loop, int ready)
 {
     int delivered = 0;
@@ -362,8 +319,6 @@ static int deliver_epoll(struct loop *loop, int ready)
         struct loop_io *io = event->data.ptr;
 
         if (io) {
-            note_busy(loop, io);
-            promote(loop, io);
             note_taken(loop, io);
             io->fn(io, (short)event->events);
             delivered++;
@@ -381,7 +336,6 @@ static void deliver_poll(struct loop *loop, int ready)
             continue;
         ready--;
         loop->fds[i].revents = 0;
-        note_busy(loop, loop->ios[i]);
         loop->ios[i]->fn(loop->ios[i], revents);
     }
 }
@@ -395,11 +349,12 @@ static int wait_epoll(struct loop *loop, int ms)
     return ready < 0 ? 0 : ready;
 }
 
-/* In milliseconds. To end a wait by its own time-out costs 4 % of an echo that is alone under way,
- * so that is only done where the alarm cannot be had. */
+/* In milliseconds. The alarm is exact to the nanosecond, and saves 3 % of an echo that is alone
+ * under way (TCP) to 5 % (UDP): a wait with a timeout of its own sets a timer of the kernel each
+ * time. */
 static int choose_wait(struct loop *loop, int max_ms)
 {
-    if (loop->next_due <= loop->now)
+    if (max_ms == 0 || loop->next_due <= loop->now)
         return 0;
     if (loop->alarm_works && set_alarm(loop) < 0) {
         epoll_ctl(loop->epoll, EPOLL_CTL_DEL, loop->alarm, NULL);
@@ -431,10 +386,8 @@ void loop_turn(struct loop *loop, int max_ms)
     read_clock(loop);
     in_epoll = deliver_epoll(loop, in_epoll);
     deliver_poll(loop, in_array);
-    if (in_epoll + in_array > 0) {
-        review(loop);
+    if (in_epoll + in_array > 0)
         loop->awake_until = loop->now + loop->spin;
-    }
     run_timers(loop);
 }
 
