@@ -37,6 +37,7 @@ libdaemon_sources = \
     src/daemon/os/sandbox.c src/daemon/os/sandbox.h \
     src/daemon/os/seccomp.h \
     src/daemon/os/service_manager.h \
+    src/daemon/os/sigsys.h \
     src/daemon/stats/refusals.c src/daemon/stats/refusals.h \
     src/daemon/stats/stats.c src/daemon/stats/stats.h \
     src/daemon/tcp/connection.c src/daemon/tcp/connection.h \
@@ -53,12 +54,12 @@ else
 libdaemon_sources += src/daemon/os/service_manager_stub.c
 endif
 if SECCOMP
-libdaemon_sources += src/daemon/os/seccomp.c
+libdaemon_sources += src/daemon/os/seccomp.c src/daemon/os/sigsys.c
 else
 libdaemon_sources += src/daemon/os/seccomp_stub.c
 endif
 src_libdaemon_a_SOURCES = $(libdaemon_sources)
-EXTRA_DIST += src/daemon/os/seccomp.c src/daemon/os/seccomp_stub.c \
+EXTRA_DIST += src/daemon/os/seccomp.c src/daemon/os/seccomp_stub.c src/daemon/os/sigsys.c \
               src/daemon/os/service_manager.c src/daemon/os/service_manager_stub.c
 daemon_libs = $(CONFUSE_LIBS) $(SYSTEMD_LIBS) $(SECCOMP_LIBS)
 

@@ -131,6 +131,8 @@ static void report_status(struct loop_timer *timer)
     if (refresh_status(server))
         service_manager_status(server->status);
     refusals_tell(&server->refusals, &sum, loop_now(server->loop));
+    if (server->sandboxed)
+        sandbox_log_refused(&server->sandbox);
     loop_timer_set(server->loop, timer, loop_now(server->loop) + STATUS_NS);
 }
 
@@ -139,8 +141,9 @@ static void log_counters(const struct server *server)
     struct stats_sum sum = service_sum(&server->service);
     char text[2048];
 
-    log_notice("%" PRIu64 " connections open; %s", stats_open_connections(&sum),
-               stats_detail(&sum, text, sizeof text));
+    log_notice("%" PRIu64 " connections open; %s sandbox_refused_calls=%lu",
+               stats_open_connections(&sum), stats_detail(&sum, text, sizeof text),
+               sandbox_refused());
 }
 
 /* ---- watchdog ---- */
@@ -406,6 +409,8 @@ static int start_threads(struct server *server)
         }
     if (server->sandboxed && sandbox_restrict_calls(&server->sandbox) < 0)
         return log_sandbox_failure(server, "seccomp");
+    if (server->sandboxed && server->sandbox.missing[0])
+        log_notice("the sandbox is incomplete: %s", server->sandbox.missing);
     return 0;
 }
 

@@ -5,6 +5,7 @@ functional_tests = \
     tests/functional/cli.py \
     tests/functional/options.py \
     tests/functional/echoping.py \
+    tests/functional/foreign.py \
     tests/functional/graph.py \
     tests/functional/guard.py \
     tests/functional/json_output.py \
@@ -44,3 +45,11 @@ tests_functional_faulty_so_CPPFLAGS = -D_GNU_SOURCE $(WIDE_CPPFLAGS) -U_FORTIFY_
 tests_functional_faulty_so_CFLAGS   = $(STD_CFLAGS) $(WARN_CFLAGS) $(MAP_CFLAGS) -fPIC
 tests_functional_faulty_so_LDFLAGS  = -shared
 tests_functional_faulty_so_LDADD    = -ldl
+
+# Likewise, for foreign.py.
+check_PROGRAMS += tests/functional/foreign_libc.so
+tests_functional_foreign_libc_so_SOURCES  = tests/functional/foreign_libc.c
+tests_functional_foreign_libc_so_CPPFLAGS = -D_GNU_SOURCE -U_FORTIFY_SOURCE
+tests_functional_foreign_libc_so_CFLAGS   = $(STD_CFLAGS) $(WARN_CFLAGS) $(MAP_CFLAGS) -fPIC
+tests_functional_foreign_libc_so_LDFLAGS  = -shared
+tests_functional_foreign_libc_so_LDADD    =

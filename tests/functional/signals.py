@@ -210,6 +210,11 @@ def _():
 
 # ---- the log ----
 
+def lines_without_notice(echod):
+    """What is logged, but for the notice of a build or a kernel that lacks part of the sandbox."""
+    return [line for line in echod.lines if "the sandbox is incomplete" not in line]
+
+
 @test("the start is one line in the log: version, sockets, workers")
 def _():
     with Echod(top="workers = 2") as echod:
@@ -218,7 +223,7 @@ def _():
         where = f"127.0.0.1:{echod.port}{whose} [::1]:{echod.port}{whose}"
         for part in ("echod ", f"tcp {where}", f"udp {where}", "2 workers"):
             assert part in line, line
-        assert len(echod.lines) == 1, echod.log()
+        assert len(lines_without_notice(echod)) == 1, echod.log()
 
 
 @test("the stop is one line in the log: how long the daemon ran, and what it served")
@@ -238,7 +243,7 @@ def _():
     with Echod() as echod:
         echod.check()
         echod.counters()
-        assert len(echod.lines) == 2, echod.log()
+        assert len(lines_without_notice(echod)) == 2, echod.log()
     with Echod(top='log { level = "debug" }') as echod:
         echod.check_tcp("::1")
         echod.wait_line(r"tcp: connection \d+ from \[::1\]:\d+")

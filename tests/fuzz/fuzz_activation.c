@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* What a service manager hands over, as the daemon takes it: any environment, and descriptors of
- * any kind from 3 on. The first line of the input has a letter for each descriptor, see kinds[];
- * the others are variables, with "$" for our process id. */
+/* The daemon is handed any environment, and descriptors of any kind from 3 on. The first line of
+ * the input has a letter for each descriptor, see kinds[]. The other lines are variables; in their
+ * values "$" is our process id. */
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -17,22 +17,22 @@
 #include <linux/netlink.h>
 
 #include "common/log.h"
+#include "common/util.h"
 #include "daemon/endpoints.h"
 #include "daemon/os/service_manager.h"
 
 #define MUST(condition) ((condition) ? (void)0 : abort())
-#define COUNT(array)    (sizeof(array) / sizeof(array)[0])
 
 #define FIRST    3 /* SD_LISTEN_FDS_START */
 #define FDS_MAX  16
-#define SHELF    64 /* where one descriptor of each kind is kept */
+#define SHELF    64 /* descriptors from here on: one of each kind */
 #define TEXT_MAX 4096
 
 enum how { UNBOUND, BOUND, LISTENING, CONNECTED };
 
 static const struct kind {
     char letter;
-    bool fit; /* to be served */
+    bool fit; /* echod can serve it */
     int family, type;
     enum how how;
 } kinds[] = {
@@ -48,15 +48,15 @@ static const struct kind {
     {'d', false, AF_UNIX, SOCK_DGRAM, BOUND},
     {'q', false, AF_UNIX, SOCK_SEQPACKET, UNBOUND},
     {'l', false, AF_NETLINK, SOCK_RAW, UNBOUND},
-    {'p', false, -1, 0, UNBOUND}, /* no sockets, see open_other() */
+    {'p', false, -1, 0, UNBOUND}, /* from here on no sockets, see open_other() */
     {'e', false, -1, 1, UNBOUND},
     {'o', false, -1, 2, UNBOUND},
     {'m', false, -1, 3, UNBOUND},
     {'f', false, -1, 4, UNBOUND},
 };
 
-static int shelf[COUNT(kinds)]; /* -1: this host has none */
-static int manager;             /* NOTIFY_SOCKET=@$ */
+static int shelf[COUNT(kinds)]; /* by kind; -1: this host has no such socket */
+static int manager;             /* the socket of NOTIFY_SOCKET=@$ */
 
 /* ---- one descriptor of each kind ---- */
 
@@ -145,7 +145,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     return 0;
 }
 
-/* ---- what the input stands for ---- */
+/* ---- input ---- */
 
 static const struct kind *held[FDS_MAX];
 
@@ -181,10 +181,10 @@ static void set_variable(const char *line)
             MUST(setenv(names[i], value, 1) == 0);
 }
 
-/* ---- what is checked ---- */
+/* ---- checks ---- */
 
-/* libsystemd reads other bases too. Far too long is as good as never; it must not come out short.
- */
+/* libsystemd parses octal and hexadecimal numbers too. An interval that overflows becomes the
+ * longest one, not a short one. */
 static void check_watchdog(void)
 {
     const char *text = getenv("WATCHDOG_USEC");

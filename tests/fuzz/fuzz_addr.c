@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Any text as an address: refused, or an address that its own print gives back. */
+/* Any text as an address: it is refused, or what addr_print() makes of it parses to the same
+ * address. */
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>

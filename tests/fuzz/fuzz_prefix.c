@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Any lines as prefixes: each refused, or one that its own print gives back; and a set of them
- * finds what a list of them finds. */
+/* Any lines as prefixes: each is refused, or what prefix_print() makes of it parses to the same
+ * prefix. A set of them finds what a plain search finds. */
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -24,7 +24,7 @@ static void check_print(const struct prefix *prefix)
     MUST(prefix_parse(printed, &again) == 0 && prefix_equal(prefix, &again));
 }
 
-static void take(const char *text)
+static void check_line(const char *text)
 {
     struct prefix prefix;
 
@@ -51,7 +51,7 @@ static struct addr address_in(const struct prefix *prefix)
     return addr;
 }
 
-/* Each prefix's value is its length and one. */
+/* The value of each prefix in the set is its length plus 1. */
 static void check_find(const struct prefix_set *set, const struct addr *addr)
 {
     unsigned longest = 0;
@@ -78,7 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     text[size] = '\0';
     count = 0;
     while ((line = strsep(&rest, "\n")) != NULL)
-        take(line);
+        check_line(line);
     for (size_t i = 0; i < count; i++)
         MUST(prefix_set_add(set, &list[i], (uint8_t)(list[i].length + 1)) == 0);
     for (size_t i = 0; i < count; i++) {

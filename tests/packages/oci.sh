@@ -64,7 +64,7 @@ echoes() {
 }
 
 # What echod's own sandbox is under the engine's.
-has_its_sandbox() { grep -E 'sandbox: seccomp \([0-9]+ calls\), Landlock' "$work/out"; }
+has_its_sandbox() { grep -E 'sandbox: seccomp \([0-9]+ calls.*\), Landlock' "$work/out"; }
 
 stops() {
     crun --cgroup-manager=disabled kill $container TERM || return

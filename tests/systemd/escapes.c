@@ -2,10 +2,10 @@
 
 /* usage: escapes unit|box [bind] [connect]
  *
- * Tries to get out, as somebody would who has taken the daemon over: of what surrounds this process
- * (unit), or of the daemon's own sandbox (box), which each attempt enters first. What is named
- * after that may get through. Exit status: 0 nothing else did, 1 something did, 2 usage, 3
- * there is no sandbox. */
+ * Tries what an attacker would try who has taken over the daemon: in the restrictions of the unit
+ * that this process runs under (unit), or in the daemon's own sandbox (box), which each attempt
+ * enters first. Attempts to bind a port, or to connect, may succeed if the arguments say so. Exit
+ * status: 0 no other attempt succeeded, 1 some did, 2 usage, 3 there is no sandbox. */
 
 #include <dirent.h>
 #include <errno.h>
@@ -38,19 +38,61 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/util.h"
 #include "daemon/os/privileges.h"
 #include "daemon/os/sandbox.h"
 
-#define COUNT(array) (sizeof(array) / sizeof *(array))
+/* What the headers of an older system, or of this architecture, do not have: no call has this
+ * number, so the kernel refuses it. */
+#define NO_CALL (-1)
+#ifndef SYS_clone3
+#define SYS_clone3 NO_CALL
+#endif
+#ifndef SYS_fsopen
+#define SYS_fsopen NO_CALL
+#endif
+#ifndef SYS_io_uring_setup
+#define SYS_io_uring_setup NO_CALL
+#endif
+#ifndef SYS_kexec_load
+#define SYS_kexec_load NO_CALL
+#endif
+#ifndef SYS_memfd_secret
+#define SYS_memfd_secret NO_CALL
+#endif
+#ifndef SYS_msgget
+#define SYS_msgget NO_CALL
+#endif
+#ifndef SYS_open_tree
+#define SYS_open_tree NO_CALL
+#endif
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd NO_CALL
+#endif
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open NO_CALL
+#endif
+#ifndef SYS_shmget
+#define SYS_shmget NO_CALL
+#endif
+#ifndef AF_XDP
+#define AF_XDP 44
+#endif
+#ifndef AF_VSOCK
+#define AF_VSOCK 40
+#endif
+#ifndef AF_ALG
+#define AF_ALG 38
+#endif
 
-/* An exit status that nothing else has: an attempt, or a program that it started, got through. */
+/* The exit status of an attempt that succeeded, and of a program that it started. */
 #define THROUGH    42
 #define NO_SANDBOX 3
 #define GO_ON      "--through"
 
-/* ---- what counts ---- */
+/* ---- what counts as success ---- */
 
-/* A call with arguments that would do no harm got as far as to have them looked at. */
+/* The arguments are harmless and invalid. The kernel looked at them unless it refused the call. */
 static bool reached(long result)
 {
     static const int held[] = {EPERM,           EACCES,          EROFS,      ENOSYS, EAFNOSUPPORT,
@@ -62,7 +104,7 @@ static bool reached(long result)
     return true;
 }
 
-/* What is not there is held, too: it was hidden. */
+/* A file that does not exist counts as refused: it may be hidden. */
 static bool opens(const char *path, int flags)
 {
     return open(path, flags | O_CLOEXEC, 0600) >= 0;
@@ -165,7 +207,7 @@ static bool shell_by_loader(void)
     return false;
 }
 
-/* This program, from elsewhere. */
+/* Copy this program. */
 static void copy_myself(int to)
 {
     int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
@@ -314,7 +356,7 @@ TRY(touch_ports, reached(syscall(SYS_ioperm, 0x80, 1, 1)))
 TRY(change_segments, reached(syscall(SYS_modify_ldt, 1, NULL, 0)))
 #endif
 
-/* To what it is. */
+/* To the present time. */
 static bool set_time(void)
 {
     struct timeval now;
@@ -349,9 +391,9 @@ static bool gain_capability(void)
 
 enum kind {
     NEVER,
-    BIND,    /* what a reload may want */
-    CONNECT, /* what units cannot forbid who must receive from everywhere, and the sandbox does */
-    PUBLIC   /* what everybody may, and the sandbox forbids */
+    BIND,    /* a reload may bind a port */
+    CONNECT, /* a unit that receives from everywhere cannot forbid it, the sandbox does */
+    PUBLIC   /* every process may do it, the sandbox forbids it */
 };
 
 static const struct attempt {
@@ -498,13 +540,14 @@ static void enter_sandbox(void)
 
     if (privileges_confine() == 0 &&
         sandbox_restrict_access(&sandbox, "/nonexistent/echod.conf") == 0 &&
-        sandbox_restrict_calls(&sandbox) == 0)
+        sandbox_restrict_calls(&sandbox) == 0 && sandbox.calls > 0)
         return;
     printf("cannot enter the sandbox: %s\n", strerror(errno));
     exit(NO_SANDBOX);
 }
 
-/* In a process of its own: the sandbox kills it, and what got through must not help the next. */
+/* In a process of its own: the sandbox may kill it, and a success must not help the next attempt.
+ */
 static int status_of(const struct attempt *attempt, bool box)
 {
     int status = 0;

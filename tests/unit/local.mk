@@ -44,8 +44,10 @@ unit_tests += \
     tests/unit/daemon/conf/test_compare \
     tests/unit/daemon/conf/test_conf
 unit_tests += \
+    tests/unit/daemon/os/test_landlock \
     tests/unit/daemon/os/test_privileges \
     tests/unit/daemon/os/test_sandbox \
+    tests/unit/daemon/os/test_seccomp \
     tests/unit/daemon/os/test_service_manager
 unit_tests += \
     tests/unit/daemon/stats/test_refusals \

@@ -4,6 +4,7 @@
 #include "daemon/os/sandbox.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,41 +25,66 @@
 #define POSSIBLE true
 #endif
 
+__attribute__((format(printf, 2, 3))) static void add_missing(struct sandbox *sandbox,
+                                                              const char *format, ...)
+{
+    size_t used = strlen(sandbox->missing);
+    va_list args;
+
+    if (used > 0 && used + 2 < sizeof sandbox->missing)
+        used = (size_t)(stpcpy(sandbox->missing + used, "; ") - sandbox->missing);
+    va_start(args, format);
+    vsnprintf(sandbox->missing + used, sizeof sandbox->missing - used, format, args);
+    va_end(args);
+}
+
 int sandbox_restrict_access(struct sandbox *sandbox, const char *config)
 {
     int abi;
 
     *sandbox = (struct sandbox){0};
-    if (!POSSIBLE)
+    if (!POSSIBLE) {
+        add_missing(sandbox, "this build is instrumented: everything stays possible");
         return 0;
+    }
     seccomp_filter_prepare();
     abi = landlock_abi();
     if (abi < 0) {
-        log_notice("files stay readable, and TCP connections possible: no Landlock: %s",
-                   strerror(errno));
+        add_missing(sandbox, "no Landlock (%s): files stay readable, TCP connections possible",
+                    strerror(errno));
         return 0;
     }
     if (landlock_restrict(abi, config) < 0)
         return -1;
     if (abi < LANDLOCK_ABI_TCP)
-        log_notice("TCP connections stay possible: Landlock of this kernel (ABI %d, %d is needed) "
-                   "cannot forbid them",
-                   abi, LANDLOCK_ABI_TCP);
+        add_missing(sandbox, "Landlock ABI %d, not %d: TCP connections stay possible", abi,
+                    LANDLOCK_ABI_TCP);
     sandbox->landlock = abi;
     return 0;
 }
 
 int sandbox_restrict_calls(struct sandbox *sandbox)
 {
+    const char *unchecked = seccomp_filter_unchecked();
+
     if (!POSSIBLE)
         return 0;
     sandbox->calls = seccomp_filter_install();
-    return sandbox->calls < 0 ? -1 : 0;
+    if (sandbox->calls < 0 && errno != ENOSYS)
+        return -1;
+    if (sandbox->calls < 0) {
+        add_missing(sandbox, "no seccomp (%s): all system calls stay possible", strerror(errno));
+        sandbox->calls = 0;
+    } else if (unchecked) {
+        add_missing(sandbox, "arguments unchecked on this architecture: %s", unchecked);
+    }
+    return 0;
 }
 
 const char *sandbox_describe(const struct sandbox *sandbox, char buf[static SANDBOX_STRLEN])
 {
-    char calls[32] = "no seccomp";
+    const char *unchecked = seccomp_filter_unchecked();
+    char calls[80] = "no seccomp";
     char landlock[32] = "no Landlock";
 
     if (!sandbox || !POSSIBLE) {
@@ -66,9 +92,25 @@ const char *sandbox_describe(const struct sandbox *sandbox, char buf[static SAND
         return buf;
     }
     if (sandbox->calls > 0)
-        snprintf(calls, sizeof calls, "seccomp (%d calls)", sandbox->calls);
+        snprintf(calls, sizeof calls, "seccomp (%d calls%s%s)", sandbox->calls,
+                 unchecked ? ", unchecked: " : "", unchecked ? unchecked : "");
     if (sandbox->landlock > 0)
         snprintf(landlock, sizeof landlock, "Landlock ABI %d", sandbox->landlock);
     snprintf(buf, SANDBOX_STRLEN, "%s, %s", calls, landlock);
     return buf;
+}
+
+unsigned long sandbox_refused(void)
+{
+    return seccomp_filter_refused();
+}
+
+void sandbox_log_refused(struct sandbox *sandbox)
+{
+    char call[SECCOMP_CALL_STRLEN];
+
+    for (; seccomp_filter_refused_call(sandbox->told, call); sandbox->told++)
+        log_warning("the sandbox made the system call %s fail: a library made it, not echod itself "
+                    "(sandbox = false allows it)",
+                    call);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "daemon/os/seccomp.h"
 
+#include <asm/termbits.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
@@ -9,61 +10,53 @@
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <seccomp.h>
-#include <signal.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
-#include "common/log.h"
 #include "common/util.h"
+#include "daemon/os/sigsys.h"
 
-/* ---- what is allowed ---- */
+/* Calls are named by strings, because headers know only the calls of their own version. A name that
+ * libseccomp or this architecture does not have is skipped. Each C library, and each architecture,
+ * makes another of several equivalent calls: all of them are listed. */
 
-/* Newer architectures have ppoll and epoll_pwait only. Where the older calls exist, glibc uses
- * those. */
-#ifdef __NR_poll
-#define POLL SCMP_SYS(poll)
-#else
-#define POLL SCMP_SYS(ppoll)
-#endif
-#if defined __NR_epoll_wait && defined __GLIBC__
-#define EPOLL_WAIT SCMP_SYS(epoll_wait)
-#else
-#define EPOLL_WAIT SCMP_SYS(epoll_pwait)
-#endif
+/* ---- allowed calls ---- */
 
 /* clock_gettime is called where the vDSO has no clock, restart_syscall when poll(2) goes on after
- * SIGSTOP and SIGCONT. */
+ * SIGSTOP and SIGCONT, rt_sigreturn at the end of our handler of SIGSYS. */
 /* clang-format off */
-static const int plain[] = {
-    SCMP_SYS(accept4),
-    SCMP_SYS(bind),
-    SCMP_SYS(brk),
-    SCMP_SYS(clock_gettime),
-    SCMP_SYS(close),
-    SCMP_SYS(connect),
-    SCMP_SYS(epoll_ctl),
-    EPOLL_WAIT,
-    SCMP_SYS(exit),
-    SCMP_SYS(exit_group),
-    SCMP_SYS(futex),
-    SCMP_SYS(getpeername),
-    SCMP_SYS(listen),
-    SCMP_SYS(getsockname),
-    SCMP_SYS(munmap),
-    POLL,
-    SCMP_SYS(read),
-    SCMP_SYS(recvfrom),
-    SCMP_SYS(recvmmsg),
-    SCMP_SYS(sendmmsg),
-    SCMP_SYS(sendto),
-    SCMP_SYS(timerfd_settime),
-    SCMP_SYS(write),
-    SCMP_SYS(restart_syscall),
+static const char *const plain[] = {
+    "accept4",
+    "bind",
+    "brk",
+    "clock_gettime", "clock_gettime64",
+    "close",
+    "connect",
+    "epoll_ctl",
+    "epoll_wait", "epoll_pwait", "epoll_pwait2",
+    "exit",
+    "exit_group",
+    "futex", "futex_time64",
+    "getpeername",
+    "getsockname",
+    "listen",
+    "munmap",
+    "poll", "ppoll", "ppoll_time64",
+    "read",
+    "recv", "recvfrom", "recvmsg", "recvmmsg", "recvmmsg_time64",
+    "restart_syscall",
+    "rt_sigreturn", "sigreturn",
+    "send", "sendto", "sendmsg", "sendmmsg",
+    "timerfd_settime", "timerfd_settime64",
+    "write",
 };
 /* clang-format on */
 
@@ -75,54 +68,45 @@ struct argument {
     uint32_t value; /* of those bits */
 };
 struct checked {
-    int call;
+    const char *call;
     struct argument arguments[3]; /* the first mask of 0 ends the list */
 };
 
 #define ALL         UINT32_MAX
 #define SOCKET_KIND (ALL & ~(uint32_t)(SOCK_NONBLOCK | SOCK_CLOEXEC))
-#define SOCKET(f, t)                                                                               \
-    {                                                                                              \
-        SCMP_SYS(socket),                                                                          \
-        {                                                                                          \
-            {0, ALL, (f)}, {1, SOCKET_KIND, (t)},                                                  \
-            {                                                                                      \
-                2, ALL, 0                                                                          \
-            }                                                                                      \
-        }                                                                                          \
-    }
-#define IOCTL(request)                                                                             \
-    {                                                                                              \
-        SCMP_SYS(ioctl),                                                                           \
-        {                                                                                          \
-            {                                                                                      \
-                1, ALL, (request)                                                                  \
-            }                                                                                      \
-        }                                                                                          \
-    }
-#define OPTION(l, o)                                                                               \
-    {                                                                                              \
-        SCMP_SYS(setsockopt),                                                                      \
-        {                                                                                          \
-            {1, ALL, (l)},                                                                         \
-            {                                                                                      \
-                2, ALL, (o)                                                                        \
-            }                                                                                      \
-        }                                                                                          \
-    }
+/* clang-format off */
+#define SOCKET(family, type)  {"socket", {{0, ALL, (family)}, {1, SOCKET_KIND, (type)}, {2, ALL, 0}}}
+#define IOCTL(request)        {"ioctl", {{1, ALL, (request)}}}
+#define OPTION(level, option) {"setsockopt", {{1, ALL, (level)}, {2, ALL, (option)}}}
+/* clang-format on */
+#define READ_ONLY (O_ACCMODE | O_CREAT | O_TRUNC)
+
+/* s390x passes the arguments of mmap(2) in memory, where a filter cannot look. */
+#ifdef __s390x__
+#define MMAP_UNCHECKED
+#endif
 
 static const struct checked checked[] = {
     /* The configuration is only read. */
-    {SCMP_SYS(openat), {{2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY}}},
-#ifdef __GLIBC__
-    {SCMP_SYS(newfstatat), {{3, AT_EMPTY_PATH, AT_EMPTY_PATH}}},
-#else
-    {SCMP_SYS(fstat), {{0}}},
+    {"open", {{1, READ_ONLY, O_RDONLY}}},
+    {"openat", {{2, READ_ONLY, O_RDONLY}}},
+    {"fcntl", {{1, ALL, F_SETFD}}},
+    {"fcntl64", {{1, ALL, F_SETFD}}},
+    /* Its size and kind, by its descriptor. */
+    {"fstat", {{0}}},
+    {"fstat64", {{0}}},
+    {"newfstatat", {{3, AT_EMPTY_PATH, AT_EMPTY_PATH}}},
+    {"fstatat64", {{3, AT_EMPTY_PATH, AT_EMPTY_PATH}}},
+    {"statx", {{2, AT_EMPTY_PATH, AT_EMPTY_PATH}}},
+/* No memory becomes code. */
+#ifdef MMAP_UNCHECKED
+    {"mmap", {{0}}},
+#elif UINTPTR_MAX > UINT32_MAX
+    {"mmap", {{2, PROT_EXEC, 0}}},
 #endif
-    /* No memory becomes code. */
-    {SCMP_SYS(mmap), {{2, PROT_EXEC, 0}}},
+    {"mmap2", {{2, PROT_EXEC, 0}}},
 #ifndef __GLIBC__
-    {SCMP_SYS(mprotect), {{2, PROT_EXEC, 0}}},
+    {"mprotect", {{2, PROT_EXEC, 0}}},
 #endif
     /* Echo sockets; a Unix socket reaches syslog, and serves the C library to name interfaces. */
     SOCKET(AF_INET, SOCK_STREAM),
@@ -176,45 +160,78 @@ static const struct refused {
     struct checked what;
     int error;
 } refused[] = {
-    {{SCMP_SYS(mremap), {{0}}}, ENOMEM},
+    {{"mremap", {{0}}}, ENOMEM},
 #ifdef __GLIBC__
-    {{SCMP_SYS(mprotect), {{0}}}, ENOMEM},
+    {{"mprotect", {{2, PROT_EXEC, 0}}}, ENOMEM},
 #endif
-    {{SCMP_SYS(madvise), {{0}}}, EINVAL},  {{SCMP_SYS(rt_sigprocmask), {{0}}}, EINVAL},
-    {{SCMP_SYS(sysinfo), {{0}}}, EFAULT},  {IOCTL(TCGETS), ENOTTY},
+    {{"madvise", {{0}}}, EINVAL},
+    {{"rt_sigprocmask", {{0}}}, EINVAL},
+    {{"sysinfo", {{0}}}, EFAULT},
+    {IOCTL(TCGETS), ENOTTY},
+#ifdef TCGETS2
+    {IOCTL(TCGETS2), ENOTTY},
+#endif
+    {IOCTL(TIOCGWINSZ), ENOTTY},
 };
 
-/* ---- a forbidden call ---- */
+/* ---- all other calls ---- */
 
-/* The names of calls by their numbers: a signal handler must not ask libseccomp. Calls beyond the
- * table are reported by number. */
-static char *names[512];
+/* Only an exploit makes these calls, or makes them with other arguments than those above. */
+/* clang-format off */
+static const char *const fatal[] = {
+    /* Programs and processes. */
+    "clone", "clone3", "execve", "execveat", "fork", "kcmp", "kill", "pidfd_getfd", "pidfd_open",
+    "pidfd_send_signal", "process_madvise", "process_vm_readv", "process_vm_writev", "ptrace",
+    "vfork",
+    /* Memory that becomes code. */
+    "memfd_create", "memfd_secret", "mmap", "mmap2", "modify_ldt", "mprotect", "personality",
+    "pkey_mprotect", "shmat", "uselib",
+    /* Writing to files, and changing them. */
+    "chmod", "chown", "creat", "fchmod", "fchmodat", "fchmodat2", "fchown", "fchownat", "lchown",
+    "link", "linkat", "mkdir", "mkdirat", "mknod", "mknodat", "open", "open_by_handle_at", "openat",
+    "rename", "renameat", "renameat2", "rmdir", "symlink", "symlinkat", "truncate", "unlink",
+    "unlinkat",
+    /* Sockets of other kinds. */
+    "socket", "socketpair",
+    /* Identity and capabilities. */
+    "capset", "setfsgid", "setfsuid", "setgid", "setgroups", "setregid", "setresgid", "setresuid",
+    "setreuid", "setuid", "setgid32", "setgroups32", "setregid32", "setresgid32", "setresuid32",
+    "setreuid32", "setuid32",
+    /* Namespaces and mounts. */
+    "chroot", "fsconfig", "fsmount", "fsopen", "fspick", "mount", "mount_setattr", "move_mount",
+    "open_tree", "pivot_root", "setns", "umount", "umount2", "unshare",
+    /* The kernel and the machine. */
+    "acct", "add_key", "adjtimex", "bpf", "clock_adjtime", "clock_settime", "delete_module",
+    "fanotify_init", "finit_module", "init_module", "io_uring_enter", "io_uring_register",
+    "io_uring_setup", "ioperm", "iopl", "kexec_file_load", "kexec_load", "keyctl",
+    "perf_event_open", "quotactl", "quotactl_fd", "reboot", "request_key", "setdomainname",
+    "sethostname", "settimeofday", "swapoff", "swapon", "syslog", "userfaultfd",
+};
+/* clang-format on */
 
-static char *append_number(char *to, unsigned number)
+/* These calls can fail with an errno that fits them better than ENOSYS does. */
+static const struct sigsys_rule fitting[] = {
+    {.name = "ioctl", .error = ENOTTY},
+    {.name = "setsockopt", .error = ENOPROTOOPT},
+    {.name = "getsockopt", .error = ENOPROTOOPT},
+    {.name = "fcntl", .error = EINVAL},
+};
+
+static struct sigsys_rule sigsys_rules[COUNT(fatal) + COUNT(fitting)];
+
+static void make_sigsys_rules(void)
 {
-    if (number >= 10)
-        to = append_number(to, number / 10);
-    *to = (char)('0' + number % 10);
-    return to + 1;
+    struct sigsys_rule *rule = sigsys_rules;
+
+    for (size_t i = 0; i < COUNT(fatal); i++)
+        *rule++ = (struct sigsys_rule){.name = fatal[i]};
+    for (size_t i = 0; i < COUNT(fitting); i++)
+        *rule++ = fitting[i];
+    for (size_t i = 0; i < COUNT(sigsys_rules); i++)
+        sigsys_rules[i].call = seccomp_syscall_resolve_name(sigsys_rules[i].name);
 }
 
-/* Runs once (SA_RESETHAND). raise(3) ends the process even if the filter forbids it. */
-static void report_and_die(int signo, siginfo_t *info, void *context)
-{
-    char text[192] = "forbidden system call ";
-    unsigned number = (unsigned)info->si_syscall;
-    char *end = text + strlen(text);
-
-    (void)context;
-    if (number < COUNT(names) && names[number])
-        end = stpncpy(end, names[number], 40);
-    *end++ = ' ';
-    *end++ = '(';
-    end = append_number(end, number);
-    strcpy(end, "), stopped by the sandbox; sandbox = false turns it off");
-    log_last_words(text);
-    raise(signo);
-}
+/* ---- the filter ---- */
 
 /* One heap for all threads: glibc would ask for the number of CPUs before it makes another one, and
  * grow that with mprotect. An echo allocates no memory, so threads do not compete for the heap. */
@@ -223,34 +240,23 @@ void seccomp_filter_prepare(void)
 #ifdef M_ARENA_MAX
     mallopt(M_ARENA_MAX, 1);
 #endif
-    for (size_t i = 0; i < COUNT(names); i++)
-        if (!names[i])
-            names[i] = seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, (int)i);
 }
-
-static int watch_for_violations(void)
-{
-    struct sigaction action = {.sa_sigaction = report_and_die,
-                               .sa_flags = (int)(SA_SIGINFO | SA_RESETHAND)};
-
-    sigemptyset(&action.sa_mask);
-    return sigaction(SIGSYS, &action, NULL);
-}
-
-/* ---- the filter ---- */
 
 /* libseccomp's functions return a negative errno. */
 static int add_rule(scmp_filter_ctx filter, uint32_t action, const struct checked *what)
 {
     struct scmp_arg_cmp compare[COUNT(what->arguments)];
+    int call = seccomp_syscall_resolve_name(what->call);
     unsigned count = 0;
 
+    if (call == __NR_SCMP_ERROR)
+        return 0;
     while (count < COUNT(what->arguments) && what->arguments[count].mask != 0) {
         const struct argument *a = &what->arguments[count];
 
         compare[count++] = SCMP_CMP(a->at, SCMP_CMP_MASKED_EQ, a->mask, a->value);
     }
-    return seccomp_rule_add_array(filter, action, what->call, count, compare);
+    return seccomp_rule_add_array(filter, action, call, count, compare);
 }
 
 /* SCMP_FLTATR_CTL_SSB: without it kernels before 5.16 slow down every process that has a filter.
@@ -280,13 +286,24 @@ static int add_rules(scmp_filter_ctx filter)
     return error;
 }
 
-static unsigned count_calls(void)
+/* libseccomp gives a call that this architecture does not have a negative number. */
+static int count_calls(void)
 {
-    unsigned count = COUNT(plain);
+    int count = 0;
 
+    for (size_t i = 0; i < COUNT(plain); i++)
+        count += seccomp_syscall_resolve_name(plain[i]) >= 0;
     for (size_t i = 0; i < COUNT(checked); i++)
-        count += i == 0 || checked[i].call != checked[i - 1].call;
+        count += (i == 0 || strcmp(checked[i].call, checked[i - 1].call) != 0) &&
+                 seccomp_syscall_resolve_name(checked[i].call) >= 0;
     return count;
+}
+
+/* With a filter at NULL a kernel that has filters fails with EFAULT. */
+static bool kernel_has_filters(void)
+{
+    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, NULL) == 0 ||
+           errno == EFAULT;
 }
 
 int seccomp_filter_install(void)
@@ -294,20 +311,52 @@ int seccomp_filter_install(void)
     scmp_filter_ctx filter;
     int error;
 
-    /* 32-bit architectures have other calls for times, offsets and mappings. */
-    if (sizeof(void *) < 8)
-        return 0;
+    if (!kernel_has_filters()) {
+        errno = ENOSYS;
+        return -1;
+    }
     filter = seccomp_init(SCMP_ACT_TRAP);
     if (!filter) {
         errno = ENOMEM;
         return -1;
     }
+    make_sigsys_rules();
     error = add_rules(filter);
-    if (error == 0 && watch_for_violations() < 0)
+    if (error == 0 && sigsys_handle(sigsys_rules, COUNT(sigsys_rules)) < 0)
         error = -errno;
     if (error == 0)
         error = seccomp_load(filter);
     seccomp_release(filter);
     errno = -error;
-    return error == 0 ? (int)count_calls() : -1;
+    return error == 0 ? count_calls() : -1;
+}
+
+/* Through socketcall(2) the kernel finds the arguments of socket calls in memory, where a filter
+ * cannot look; likewise those of mmap(2) on s390x. */
+const char *seccomp_filter_unchecked(void)
+{
+    bool sockets = seccomp_syscall_resolve_name("socketcall") >= 0;
+
+#ifdef MMAP_UNCHECKED
+    return sockets ? "mmap, socket" : "mmap";
+#else
+    return sockets ? "socket" : NULL;
+#endif
+}
+
+unsigned long seccomp_filter_refused(void)
+{
+    return sigsys_refused();
+}
+
+const char *seccomp_filter_refused_call(size_t index, char buf[static SECCOMP_CALL_STRLEN])
+{
+    int call = sigsys_refused_call(index);
+    char *name = call < 0 ? NULL : seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, call);
+
+    if (call < 0)
+        return NULL;
+    snprintf(buf, SECCOMP_CALL_STRLEN, "%.30s (%d)", name ? name : "of unknown name", call);
+    free(name);
+    return buf;
 }
