@@ -120,7 +120,7 @@ def _():
 # ---- older kernels ----
 
 for feature_ in ("SO_RXQ_OVFL", "IP_MINTTL", "GRO and GSO", "epoll_pwait2"):
-    @test(f"a kernel without {feature_}: echod echoes, moves its sockets at a reload, and nothing is missing in the sandbox")
+    @test(f"a kernel without {feature_}: echod echoes, and a reload moves its sockets")
     def _(feature=feature_):
         not_under_unit("the unit starts echod")
         with Echod(user=without(feature), top="workers = 2", hosts=("127.0.0.1",)) as echod, echod.connect() as s:
@@ -130,7 +130,7 @@ for feature_ in ("SO_RXQ_OVFL", "IP_MINTTL", "GRO and GSO", "epoll_pwait2"):
             echod.check_udp("127.0.0.1")
             s.sendall(b"still here")
             assert s.recv(10) == b"still here"
-            assert SANITIZED or "incomplete" not in echod.log(), echod.log()
+            assert "sandbox made the system call" not in echod.log(), echod.log()
 
 
 for feature_, protocol_ in (("SO_TIMESTAMPING", "udp"), ("epoll_pwait2", "udp"), ("epoll_pwait2", "tcp"), ("GRO and GSO", "udp")):

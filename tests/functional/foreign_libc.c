@@ -44,6 +44,10 @@ int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, struct
     return (int)count;
 }
 
+/* The name of recvmmsg with 64-bit times on a 32-bit architecture. */
+int __recvmmsg64(int fd, struct mmsghdr *messages, unsigned count, int flags, void *timeout)
+    __attribute__((alias("recvmmsg")));
+
 static int open_file(const char *path, int flags, mode_t mode)
 {
     int fd;

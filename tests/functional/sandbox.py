@@ -19,14 +19,14 @@ BUILDDIR = os.environ["BUILDDIR"]
 
 
 def features():
-    """From the ready line: how many system calls are allowed, and Landlock's ABI; 0 for none."""
+    """From the ready line: how many system calls are allowed, and Landlock's ABI, 0 for none; whether arguments are unchecked."""
     with Echod() as echod:
         line = echod.wait_line("ready:")
     calls, abi = re.search(r"seccomp \((\d+) calls", line), re.search(r"Landlock ABI (\d+)", line)
-    return int(calls[1]) if calls else 0, int(abi[1]) if abi else 0
+    return int(calls[1]) if calls else 0, int(abi[1]) if abi else 0, "unchecked" in line
 
 
-CALLS, ABI = features()
+CALLS, ABI, UNCHECKED = features()
 
 
 def need_sandbox():
@@ -273,6 +273,8 @@ def escapes(user):
         skip("tests/systemd/escapes was not built")
     if CALLS == 0 or ABI < 4:
         skip("needs seccomp and Landlock with ABI 4")
+    if UNCHECKED:
+        skip("on this architecture a filter cannot see which kind of socket is opened")
     with tempfile.TemporaryDirectory(prefix="echod-test-") as directory:
         os.chmod(directory, 0o755)
         copy = f"{directory}/escapes"

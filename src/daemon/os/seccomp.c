@@ -4,6 +4,7 @@
 #include <asm/termbits.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/net.h>
 #include <linux/sockios.h>
 #include <malloc.h>
 #include <netinet/in.h>
@@ -150,6 +151,10 @@ static const struct checked checked[] = {
     OPTION(SOL_IPV6, IPV6_RECVTCLASS),
     OPTION(SOL_IPV6, IPV6_UNICAST_HOPS),
     OPTION(SOL_IPV6, IPV6_V6ONLY),
+    /* These two again, with arguments in memory, where a filter cannot look. libseccomp adds the
+     * other socket calls by itself. */
+    {"socketcall", {{0, ALL, SYS_SOCKET}}},
+    {"socketcall", {{0, ALL, SYS_SETSOCKOPT}}},
 };
 
 /* Libraries try these calls and can do without them. glibc grows the heaps of threads with
@@ -211,10 +216,9 @@ static const char *const fatal[] = {
 
 /* These calls can fail with an errno that fits them better than ENOSYS does. */
 static const struct sigsys_rule fitting[] = {
-    {.name = "ioctl", .error = ENOTTY},
-    {.name = "setsockopt", .error = ENOPROTOOPT},
-    {.name = "getsockopt", .error = ENOPROTOOPT},
-    {.name = "fcntl", .error = EINVAL},
+    {.name = "ioctl", .error = ENOTTY},           {.name = "setsockopt", .error = ENOPROTOOPT},
+    {.name = "getsockopt", .error = ENOPROTOOPT}, {.name = "fcntl", .error = EINVAL},
+    {.name = "fcntl64", .error = EINVAL},
 };
 
 static struct sigsys_rule sigsys_rules[COUNT(fatal) + COUNT(fitting)];
@@ -331,16 +335,14 @@ int seccomp_filter_install(void)
     return error == 0 ? count_calls() : -1;
 }
 
-/* Through socketcall(2) the kernel finds the arguments of socket calls in memory, where a filter
- * cannot look; likewise those of mmap(2) on s390x. */
 const char *seccomp_filter_unchecked(void)
 {
     bool sockets = seccomp_syscall_resolve_name("socketcall") >= 0;
 
 #ifdef MMAP_UNCHECKED
-    return sockets ? "mmap, socket" : "mmap";
+    return sockets ? "mmap, socket, setsockopt" : "mmap";
 #else
-    return sockets ? "socket" : NULL;
+    return sockets ? "socket, setsockopt" : NULL;
 #endif
 }
 

@@ -226,6 +226,13 @@ static void no_descriptor_is_a_terminal_however_the_c_library_asks(void **state)
 
 /* ---- what fails ---- */
 
+static bool is_checked(const char *call)
+{
+    const char *unchecked = seccomp_filter_unchecked();
+
+    return !unchecked || !strstr(unchecked, call);
+}
+
 static int makes_unknown_calls(void)
 {
     char call[SECCOMP_CALL_STRLEN];
@@ -266,11 +273,12 @@ static int makes_calls_with_unknown_arguments(void)
         return 1;
     if (ioctl(0, TIOCSTI, "x") == 0 || errno != ENOTTY)
         return 2;
-    if (setsockopt(1, SOL_SOCKET, SO_BINDTODEVICE, "lo", 3) == 0 || errno != ENOPROTOOPT)
-        return 3;
     if (fcntl(0, F_GETFL) >= 0 || errno != EINVAL)
+        return 3;
+    if (is_checked("setsockopt") &&
+        (setsockopt(1, SOL_SOCKET, SO_BINDTODEVICE, "lo", 3) == 0 || errno != ENOPROTOOPT))
         return 4;
-    return seccomp_filter_refused() == 3 ? 0 : 5;
+    return seccomp_filter_refused() == (is_checked("setsockopt") ? 3 : 2) ? 0 : 5;
 }
 
 static void a_call_with_unknown_arguments_fails_with_an_errno_of_that_call(void **state)
@@ -423,7 +431,7 @@ static void a_call_that_only_an_exploit_makes_is_named_and_fatal(void **state)
         int (*fn)(void);
         const char *name;
     } exploits[] = {
-        {opens_for_writing, "openat"},     {maps_code, "mmap"},
+        {opens_for_writing, "open"},       {maps_code, "mmap"},
         {makes_memory_code, "mprotect"},   {opens_a_raw_socket, "socket"},
         {starts_a_process, "clone"},       {opens_a_stream_to_a_service, "socket"},
         {runs_a_program, "execve"},        {becomes_root, "setresuid"},
@@ -434,11 +442,15 @@ static void a_call_that_only_an_exploit_makes_is_named_and_fatal(void **state)
     (void)state;
     need_filter();
     for (size_t i = 0; i < COUNT(exploits); i++) {
-        int status = run_child(exploits[i].fn);
+        int status;
 
+        if (!is_checked(exploits[i].name))
+            continue;
+        status = run_child(exploits[i].fn);
         assert_true(WIFSIGNALED(status));
         assert_int_equal(WTERMSIG(status), SIGSYS);
-        snprintf(expected, sizeof expected, "echod: forbidden system call %s (", exploits[i].name);
+        /* Its name may go on: openat, mmap2, setresuid32. */
+        snprintf(expected, sizeof expected, "echod: forbidden system call %s", exploits[i].name);
         assert_non_null(strstr(said, expected));
         assert_non_null(strstr(said, "), stopped by the sandbox; sandbox = false turns it off\n"));
     }
