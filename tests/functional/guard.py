@@ -335,12 +335,9 @@ def _():
             check_datagram(s, b"%d" % hops)
         for refused, hops in enumerate((129, 150, 168), 1):
             s.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, hops)
-
-            def is_looked_at(refused=refused):
-                s.send(b"a reply")
-                return echod.counters()["udp_looped"] >= refused
-
-            wait_for(is_looked_at, PATIENCE, "it to be looked at")
+            s.send(b"a reply")
+            echod.wait_counter("udp_looped", refused)
+        assert echod.counters()["udp_echoes"] == 11
 
 
 # ---- TCP ----

@@ -51,7 +51,7 @@ struct loopguard_history loopguard_new_history(uint64_t now)
     return (struct loopguard_history){.seen_at = coarse(now - LOOPGUARD_RETURN_NS)};
 }
 
-static uint64_t load(const char *from)
+static uint64_t load_word(const char *from)
 {
     uint64_t word;
 
@@ -60,7 +60,7 @@ static uint64_t load(const char *from)
 }
 
 /* SplitMix64's finalizer: Steele, Lea, Flood, 2014. */
-static uint64_t mix(uint64_t x)
+static uint64_t mix_bits(uint64_t x)
 {
     x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
     x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
@@ -78,10 +78,10 @@ uint32_t loopguard_fingerprint(uint16_t port, const void *data, size_t length)
         head = tail = padded;
     }
     for (unsigned i = 0; i < END; i += sizeof sum) {
-        sum ^= load(head + i);
-        sum = ((sum << 23 | sum >> 41) + load(tail + i)) * UINT64_C(0x9e3779b97f4a7c15);
+        sum ^= load_word(head + i);
+        sum = ((sum << 23 | sum >> 41) + load_word(tail + i)) * UINT64_C(0x9e3779b97f4a7c15);
     }
-    return (uint32_t)(mix(sum) >> 32);
+    return (uint32_t)(mix_bits(sum) >> 32);
 }
 
 /* How many rounds this datagram stands for. The number of datagrams in a loop is not known, so the

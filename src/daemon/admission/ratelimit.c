@@ -143,7 +143,7 @@ static bucket debt(const struct entry *entry)
     return entry->tokens > rounds ? entry->tokens : rounds;
 }
 
-static struct entry *find(struct ratelimit *limit, const struct prefix *prefix, uint64_t now)
+static struct entry *find_entry(struct ratelimit *limit, const struct prefix *prefix, uint64_t now)
 {
     uint64_t place = hash(limit, prefix), time = now * TICKS_PER_NS;
     struct set *set = &limit->sets[((place >> 32) * limit->set_count) >> 32];
@@ -164,8 +164,8 @@ static struct entry *find(struct ratelimit *limit, const struct prefix *prefix, 
 
 /* ---- charging ---- */
 
-static bool charge(struct entry *const entries[], const struct level *levels, unsigned count,
-                   uint64_t time)
+static bool take_tokens(struct entry *const entries[], const struct level *levels, unsigned count,
+                        uint64_t time)
 {
     for (unsigned i = 0; i < count; i++)
         if (entries[i]->tokens > time + levels[i].depth)
@@ -202,13 +202,13 @@ enum verdict ratelimit_charge(struct ratelimit *limit, const struct addr *source
     for (unsigned i = 0; i < count; i++) {
         struct prefix network = prefix_cut(&address, levels[i].length);
 
-        entries[i] = find(limit, &network, now);
+        entries[i] = find_entry(limit, &network, now);
     }
     if (loopguard_keeps_returning(&entries[0]->history,
                                   exempt ? &limit->exempt_rounds : &limit->rounds, fingerprint, now,
                                   &limit->random))
         return VERDICT_LOOP;
-    if (exempt || charge(entries, levels, count, time))
+    if (exempt || take_tokens(entries, levels, count, time))
         return VERDICT_ANSWER;
     return slip(limit, time) ? VERDICT_SLIP : VERDICT_OVER_RATE;
 }

@@ -74,7 +74,7 @@ static enum verdict charge_datagram(const struct udp *udp, const struct addr *so
 
 /* Charge each datagram of a message to its source, and move those that are answered together at the
  * front. Returns how many octets they have, or -1 if no datagram is answered. */
-static ssize_t charge(const struct udp *udp, const struct msghdr *request, size_t left)
+static ssize_t charge_message(const struct udp *udp, const struct msghdr *request, size_t left)
 {
     char *data = request->msg_iov->iov_base, *from = data, *to = data;
     bool any = false;
@@ -111,7 +111,7 @@ static void answer(struct udp *udp, const struct mmsghdr *in)
         return;
     }
     if (udp->params->ratelimit)
-        length = charge(udp, &in->msg_hdr, in->msg_len);
+        length = charge_message(udp, &in->msg_hdr, in->msg_len);
     if (length >= 0)
         sendq_add(&udp->queue, reply, in->msg_hdr.msg_iov->iov_base, (size_t)length);
 }
@@ -209,7 +209,7 @@ static bool send_waiting(struct udp *udp)
     return sendq_send(&udp->queue, udp->fd, udp->stats, loop_now(udp->loop));
 }
 
-static void serve(struct loop_io *io, short revents)
+static void serve_socket(struct loop_io *io, short revents)
 {
     struct udp *udp = container_of(io, struct udp, io);
 
@@ -279,7 +279,8 @@ struct udp *udp_new(struct loop *loop, struct stats *stats, const struct acl *ac
         free(udp);
         return NULL;
     }
-    if ((sharing_workers > 1 ? loop_add_shared : loop_add)(loop, &udp->io, fd, POLLIN, serve) < 0) {
+    if ((sharing_workers > 1 ? loop_add_shared : loop_add)(loop, &udp->io, fd, POLLIN,
+                                                           serve_socket) < 0) {
         munmap(udp->buffers, BATCH * BUFFER_STRIDE);
         free(udp);
         return NULL;

@@ -74,7 +74,7 @@ static void a_burst_is_answered_and_no_more(void **state)
     ratelimit_free(NULL);
 }
 
-static void what_was_spent_comes_back_at_the_rate(void **state)
+static void a_spent_budget_refills_at_the_rate(void **state)
 {
     struct ratelimit *limit = new_limit(&usual);
 
@@ -329,7 +329,7 @@ static void a_full_table_answers_no_more_than_its_size_times_a_budget(void **sta
     ratelimit_free(limit);
 }
 
-static void a_full_table_leaves_the_innocent_what_is_left(void **state)
+static void a_new_source_gets_what_is_left_in_a_full_table(void **state)
 {
     struct ratelimit_params params = usual;
     struct ratelimit *limit;
@@ -498,7 +498,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_burst_is_answered_and_no_more),
-        cmocka_unit_test(what_was_spent_comes_back_at_the_rate),
+        cmocka_unit_test(a_spent_budget_refills_at_the_rate),
         cmocka_unit_test(a_source_within_its_rate_is_always_answered),
         cmocka_unit_test(the_extremes_of_rate_and_burst_hold),
         cmocka_unit_test(the_port_makes_no_other_source),
@@ -510,7 +510,7 @@ int main(void)
         cmocka_unit_test(a_network_with_more_than_any_link_carries_has_no_limit),
         cmocka_unit_test(a_flood_of_strangers_restores_nobodys_budget),
         cmocka_unit_test(a_full_table_answers_no_more_than_its_size_times_a_budget),
-        cmocka_unit_test(a_full_table_leaves_the_innocent_what_is_left),
+        cmocka_unit_test(a_new_source_gets_what_is_left_in_a_full_table),
         cmocka_unit_test(the_smallest_table_works),
         cmocka_unit_test(another_key_is_another_order),
         cmocka_unit_test(an_exempt_source_loses_one_datagram_for_each_burst_of_rounds),

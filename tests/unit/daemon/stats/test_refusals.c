@@ -3,7 +3,7 @@
 
 #include "unit/unit.h"
 
-static void each_reason_is_told_once_in_a_while_with_its_count(void **state)
+static void each_reason_is_logged_at_most_once_per_interval_with_its_count(void **state)
 {
     struct refusals refusals = {0};
     struct stats_sum sum = {.udp_denied = 3, .udp_over_budget = 5, .udp_echoes = 7};
@@ -32,7 +32,7 @@ static void each_reason_is_told_once_in_a_while_with_its_count(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_reason_is_told_once_in_a_while_with_its_count),
+        cmocka_unit_test(each_reason_is_logged_at_most_once_per_interval_with_its_count),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

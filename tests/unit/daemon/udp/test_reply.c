@@ -195,7 +195,7 @@ static void a_mapped_request_of_a_group_is_refused(void **state)
     assert_int_equal(classify(&m), VERDICT_REFUSE_GROUP);
 }
 
-static void what_was_sent_to_a_group_is_answered_only_if_asked_for(void **state)
+static void broadcasts_and_multicasts_are_answered_only_with_answer_broadcast(void **state)
 {
     static const char *const groups[] = {"192.0.2.255", "255.255.255.255", "224.0.0.1"};
     static const char *const groups6[] = {"ff02::1", "ff05::1", "ff0e::7"};
@@ -221,8 +221,8 @@ static void what_was_sent_to_a_group_is_answered_only_if_asked_for(void **state)
     }
 }
 
-/* The kernel delivers what was sent to a group to every socket of the address. */
-static void what_was_sent_to_a_group_concerns_one_socket_only(void **state)
+/* The kernel delivers a broadcast to every socket of the address. */
+static void only_the_primary_socket_answers_or_counts_broadcasts_and_multicasts(void **state)
 {
     struct message m;
 
@@ -320,7 +320,7 @@ static void a_source_that_no_reply_can_go_to_is_refused(void **state)
     }
 }
 
-static void what_was_cut_short_is_refused(void **state)
+static void a_request_that_is_cut_short_is_refused(void **state)
 {
     static const int flags[] = {MSG_TRUNC, MSG_CTRUNC, MSG_TRUNC | MSG_CTRUNC};
     struct message m;
@@ -395,7 +395,7 @@ static void replies_of_another_echod_are_known_by_their_ttl(void **state)
     }
 }
 
-static void who_is_denied_is_told_apart(void **state)
+static void a_source_that_access_denies_is_denied_after_its_port_is_checked(void **state)
 {
     struct message m;
 
@@ -452,7 +452,7 @@ static void a_length_that_makes_no_sense_is_none(void **state)
     assert_int_equal(reply.segment, UDP_ONE_DATAGRAM);
 }
 
-static void drops_are_told_whatever_the_verdict(void **state)
+static void the_count_of_drops_is_read_whatever_the_verdict(void **state)
 {
     static const uint32_t counts[] = {1, 0x80000000, UINT32_MAX};
     struct message m;
@@ -484,19 +484,19 @@ int main(void)
         TEST(only_a_link_local_reply_is_bound_to_the_interface),
         TEST(a_mapped_request_is_answered_as_ipv4),
         TEST(a_mapped_request_of_a_group_is_refused),
-        TEST(what_was_sent_to_a_group_is_answered_only_if_asked_for),
-        TEST(what_was_sent_to_a_group_concerns_one_socket_only),
+        TEST(broadcasts_and_multicasts_are_answered_only_with_answer_broadcast),
+        TEST(only_the_primary_socket_answers_or_counts_broadcasts_and_multicasts),
         TEST(the_dscp_comes_back_without_the_ecn_bits),
         TEST(refused_source_ports_are_refused_for_both_families),
         TEST(a_source_that_no_reply_can_go_to_is_refused),
         TEST(replies_of_another_echod_are_known_by_their_ttl),
-        TEST(who_is_denied_is_told_apart),
-        TEST(what_was_cut_short_is_refused),
+        TEST(a_source_that_access_denies_is_denied_after_its_port_is_checked),
+        TEST(a_request_that_is_cut_short_is_refused),
         TEST(a_control_message_that_is_too_short_is_none),
         TEST(without_source_or_destination_there_is_no_reply),
         TEST(a_message_of_several_datagrams_tells_their_length),
         TEST(a_length_that_makes_no_sense_is_none),
-        TEST(drops_are_told_whatever_the_verdict),
+        TEST(the_count_of_drops_is_read_whatever_the_verdict),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,7 +8,7 @@
 
 #define START (1000 * SECOND)
 
-/* What left: datagrams, told from each other by where they begin, and the messages they were in. */
+/* The datagrams that were sent, each by its address in memory, and the messages they were in. */
 static struct {
     unsigned calls, messages, datagrams;
     const void *data[256];
@@ -130,7 +130,7 @@ static bool send_all(void)
     return sendq_send(&queue, 7, &stats, now);
 }
 
-/* The datagrams left in this order, each as long as told, in so many messages. */
+/* The datagrams left in this order, with these lengths, in that number of messages. */
 #define ASSERT_SENT(messages, ...)                                                                 \
     assert_sent(messages, (const size_t[]){__VA_ARGS__}, COUNT(((const size_t[]){__VA_ARGS__})))
 static void assert_sent(unsigned messages, const size_t lengths[], size_t count)
@@ -211,7 +211,7 @@ static void no_message_is_longer_than_a_packet_can_be(void **state)
     ASSERT_SENT(4, 30000, 30000, 30000, 30000, 65487, 65507);
 }
 
-static void what_came_in_segments_leaves_in_segments(void **state)
+static void a_request_of_segments_gets_a_reply_of_segments(void **state)
 {
     (void)state;
     reply.segment = 100;
@@ -355,7 +355,7 @@ int main(void)
         TEST(only_the_last_may_be_shorter),
         TEST(another_client_or_address_or_dscp_needs_another_message),
         TEST(no_message_is_longer_than_a_packet_can_be),
-        TEST(what_came_in_segments_leaves_in_segments),
+        TEST(a_request_of_segments_gets_a_reply_of_segments),
         TEST(too_many_segments_leave_one_by_one_and_teach_nothing),
         TEST(segments_too_long_for_the_path_leave_one_by_one),
         TEST(for_a_while_they_are_not_tried_again),

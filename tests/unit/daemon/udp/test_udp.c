@@ -11,7 +11,7 @@
 #include "unit/clock.h"
 #include "unit/unit.h"
 
-/* What the kernel would say of how many a socket has dropped, a number with each message. */
+/* Counts of drops that the wrapped recvmmsg() adds to the next messages, one each. */
 static uint32_t told[4];
 static unsigned told_at = COUNT(told);
 
@@ -454,7 +454,7 @@ static void exchange_number(void)
     assert_number(1);
 }
 
-static void drops_of_an_inherited_socket_are_counted_from_the_first_that_is_told(void **state)
+static void drops_of_an_inherited_socket_from_before_the_start_are_not_counted(void **state)
 {
     unsigned dropped;
 
@@ -532,7 +532,7 @@ static void after_many_single_datagrams_batches_are_tried_now_and_then(void **st
 
 /* ---- life ---- */
 
-static void ending_first_answers_what_has_arrived(void **state)
+static void udp_free_answers_datagrams_that_have_arrived(void **state)
 {
     (void)state;
     ask_numbers(100);
@@ -563,7 +563,7 @@ static void a_retired_socket_answers_what_has_arrived_and_receives_no_more(void 
     assert_int_equal(stats.udp_echoes, 3);
 }
 
-static void ending_sends_what_was_waiting_for_room(void **state)
+static void udp_free_sends_replies_that_wait_for_room(void **state)
 {
     (void)state;
     SCRIPT(sendmmsg_script, 1, -EAGAIN);
@@ -575,7 +575,7 @@ static void ending_sends_what_was_waiting_for_room(void **state)
         assert_number(i);
 }
 
-static void ending_does_not_wait_for_a_full_socket(void **state)
+static void udp_free_does_not_wait_for_a_full_socket(void **state)
 {
     (void)state;
     script_always(&sendmmsg_script, -EAGAIN);
@@ -665,14 +665,14 @@ int main(void)
         TEST(nothing_to_receive_is_no_failure),
         TEST(a_socket_that_cannot_receive_rests_and_tries_again),
         TEST(a_socket_that_somebody_shuts_down_is_left_alone),
-        TEST(drops_of_an_inherited_socket_are_counted_from_the_first_that_is_told),
+        TEST(drops_of_an_inherited_socket_from_before_the_start_are_not_counted),
         TEST(only_the_primary_worker_counts_drops_of_an_inherited_socket),
         TEST(the_number_of_drops_may_wrap_and_lag),
         TEST(after_many_single_datagrams_batches_are_tried_now_and_then),
-        TEST(ending_first_answers_what_has_arrived),
+        TEST(udp_free_answers_datagrams_that_have_arrived),
         TEST(a_retired_socket_answers_what_has_arrived_and_receives_no_more),
-        TEST(ending_sends_what_was_waiting_for_room),
-        TEST(ending_does_not_wait_for_a_full_socket),
+        TEST(udp_free_sends_replies_that_wait_for_room),
+        TEST(udp_free_does_not_wait_for_a_full_socket),
         TEST(a_source_beyond_its_rate_is_refused_or_slips_through),
         TEST(replies_start_with_the_ttl_of_replies),
         TEST(a_start_that_fails_says_why),
