@@ -192,9 +192,9 @@ static bool was_woken(int wakeup)
     return read(wakeup, &count, sizeof count) == sizeof count;
 }
 
-static void a_worker_that_waits_gets_the_slot_of_an_evicted_connection(void **state)
+static void a_worker_that_waits_gets_the_slot_of_one_evicted_connection(void **state)
 {
-    int quiet = open_client(), useful, wakeups[2];
+    int quiet[2] = {open_client(), open_client()}, useful, wakeups[2];
 
     (void)state;
     for (unsigned i = 0; i < 2; i++) {
@@ -202,7 +202,7 @@ static void a_worker_that_waits_gets_the_slot_of_an_evicted_connection(void **st
         assert_int_equal(connlimit_add_worker(connlimit, wakeups[i]), i);
     }
     useful = open_client();
-    set_limits(2, 0);
+    set_limits(3, 0);
     pass_time(&loop, SECOND);
     assert_echoes(useful);
     evict_for_other_workers(&connections);
@@ -212,11 +212,18 @@ static void a_worker_that_waits_gets_the_slot_of_an_evicted_connection(void **st
     assert_false(was_woken(wakeups[1]));
     evict_for_other_workers(&connections);
     assert_int_equal(stats.tcp_evicted, 1);
-    assert_closed(quiet);
+    assert_closed(quiet[0]);
     assert_true(was_woken(wakeups[1]));
     assert_true(connlimit_stop_waiting(connlimit, 1));
-    assert_int_equal(connlimit_open(connlimit), 2);
-    /* Without a connection to evict, the request is left to another worker. */
+    assert_int_equal(connlimit_open(connlimit), 3);
+    /* The request has been claimed, and the next one comes 250 ms later. */
+    connlimit_wait(connlimit, 1, loop_now(&loop));
+    evict_for_other_workers(&connections);
+    assert_int_equal(stats.tcp_evicted, 1);
+    assert_false(connlimit_stop_waiting(connlimit, 1));
+    /* Without a connection to evict, a request is left to another worker. */
+    close(quiet[1]);
+    TURN_UNTIL(&loop, open_connections() == 1);
     pass_time(&loop, 250 * MILLISECOND);
     connlimit_wait(connlimit, 1, loop_now(&loop));
     evict_for_other_workers(&connections);
@@ -241,7 +248,7 @@ int main(void)
         TEST(a_source_beyond_its_share_loses_one),
         TEST(after_the_limit_was_lowered_as_many_are_evicted_as_it_takes),
         TEST(a_quiet_client_among_many_is_found),
-        TEST(a_worker_that_waits_gets_the_slot_of_an_evicted_connection),
+        TEST(a_worker_that_waits_gets_the_slot_of_one_evicted_connection),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
