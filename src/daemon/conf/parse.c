@@ -219,8 +219,8 @@ static cfg_opt_t *unknown_option(cfg_t *cfg)
 static void fail_unknown(cfg_t *cfg, cfg_opt_t *unknown, const char *value)
 {
     struct parser *parser = parser_of(cfg);
-    char *name = (char *)unknown->name, known[WHY_MAX] = "", shown[SHOWN_MAX];
-    char shown_value[SHOWN_MAX];
+    char known[PARSE_OPTIONS_MAX * (LONGEST_NAME + sizeof ", " + sizeof " { }")] = "";
+    char *name = (char *)unknown->name, shown[SHOWN_MAX], shown_value[SHOWN_MAX];
     const char *guess = NULL;
     size_t used = 0, nearest = SIZE_MAX;
     bool in_section = strcmp(cfg->name, "root") != 0;
