@@ -11,7 +11,7 @@
 #define MAX_LINE 512 /* columns, and the end */
 #define RANGE    17  /* "1.25 ms - 1.26 ms" */
 #define PERCENT  9   /* "  100.00%" */
-#define MIN_BAR  8   /* a narrower one tells little */
+#define MIN_BAR  8   /* columns; a narrower bar shows too little */
 
 const char *chart_time(uint64_t ns, char text[static CHART_TIME])
 {
@@ -19,7 +19,7 @@ const char *chart_time(uint64_t ns, char text[static CHART_TIME])
     double value = (double)ns;
     unsigned unit = 0;
 
-    /* 999.5 would come out as 1e+03. */
+    /* "%.3g" writes 999.5 as 1e+03. */
     while (value >= 999.5 && unit < 3) {
         value /= 1000;
         unit++;
@@ -174,11 +174,11 @@ struct bar {
 
 struct layout {
     unsigned columns;
-    unsigned bar; /* widths of parts */
-    unsigned count;
-    bool percent;
-    uint64_t largest;
-    uint64_t total;
+    unsigned bar;     /* columns of the longest bar */
+    unsigned count;   /* columns of the largest count */
+    bool percent;     /* there is room for percentages */
+    uint64_t largest; /* count of a bar */
+    uint64_t total;   /* of all counts */
 };
 
 static unsigned make_bars(const struct rtt *rtt, unsigned rows, struct bar bars[static MAX_ROWS])
@@ -205,7 +205,7 @@ static unsigned make_bars(const struct rtt *rtt, unsigned rows, struct bar bars[
     return ranges.count + 1;
 }
 
-/* The bar has what the others leave; where that is little, the percentage has to go. */
+/* The bar gets the columns that are left. If these are few, the percentage is left out. */
 static void lay_out(struct layout *layout, const struct bar bars[], unsigned rows)
 {
     unsigned rest;
@@ -244,7 +244,7 @@ static void put_bar(FILE *out, const struct layout *layout, const struct bar *ba
     unsigned length = (unsigned)(part * layout->bar + 0.5);
     int n;
 
-    /* One of a billion is to be seen, too. */
+    /* A single value among billions has a bar too. */
     if (length == 0 && bar->count > 0 && layout->bar > 0)
         length = 1;
     memset(marks, '#', length);
@@ -277,7 +277,7 @@ struct line {
     bool begun;
 };
 
-/* Part by part, as far as they fit: half a number would be a wrong one. */
+/* Write a part only if all of it fits: half a number would be a wrong number. */
 static void put_part(struct line *line, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
@@ -316,11 +316,11 @@ static const char *put_span(uint64_t ns, char text[static CHART_TIME])
     return text;
 }
 
-/* How long the rest of the count takes, if it goes on as it did. */
+/* How long the rest of the count takes at the rate of the run so far. */
 static double count_remaining(const struct probe *probe, uint64_t elapsed)
 {
     const struct probe_settings *settings = &probe->settings;
-    /* With a deadline it is replies that count. */
+    /* With a deadline, -c counts replies. */
     uint64_t done = settings->deadline != 0 ? probe->counters.received : probe->counters.sent;
     double rest = done < settings->count ? (double)(settings->count - done) : 0;
 
@@ -329,7 +329,7 @@ static double count_remaining(const struct probe *probe, uint64_t elapsed)
     return done == 0 ? -1 : rest * (double)elapsed / (double)done;
 }
 
-/* Until the run ends; < 0: nobody knows. */
+/* Nanoseconds until the run ends; < 0: not known. */
 static double remaining(const struct probe *probe, uint64_t now, uint64_t elapsed)
 {
     const struct probe_settings *settings = &probe->settings;
@@ -380,7 +380,7 @@ void chart_progress(FILE *out, const struct probe *probe, uint64_t now, unsigned
                  report_loss_text(chart_decided(probe), counters->received, 3, decimal));
     if (probe->rtt.count > 0)
         put_part(&line, "rtt %s ms", print_milliseconds(rtt_mean(&probe->rtt), decimal));
-    /* A year is as good as for ever, and fits into an integer. */
+    /* A year or more is not worth telling, and may not fit into an integer. */
     if (rest >= 0 && rest < 365 * 86400.0 * (double)SECOND)
         put_part(&line, "remaining %s", put_span((uint64_t)rest, text));
 }

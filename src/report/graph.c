@@ -13,27 +13,27 @@
 #include "report/chart.h"
 #include "report/text.h"
 
-/* Has macros for many common words. */
+/* Last, because it defines macros with common names. */
 #include <term.h>
 
-/* The only user of ncurses. While the picture is shown nothing else is written: sentences for `err`
- * are kept until the terminal is as it was. From then on, and from the beginning where there is no
- * terminal to draw on, report->kind is report_text. */
+/* The only user of ncurses. While the picture is shown, messages for `err` are kept. They are
+ * written when the terminal is as it was. From then on report->kind is report_text; without a
+ * terminal that can draw, from the beginning. */
 
 #define MAX_COLUMNS 1024 /* a wider terminal shows no more */
-#define SLOT_TICKS  5    /* a column, where there are more probes than columns of one each */
+#define SLOT_TICKS  5    /* ticks a column, if probes are too many for a column each */
 #define AXIS        9    /* "1.25 ms |" */
-#define MIN_PLOT    10   /* with fewer columns than these the axis goes */
+#define MIN_PLOT    10   /* columns; a narrower plot has no axis */
 #define ESC         27
 
 enum colour { PLAIN, GOOD, BAD };
 
-/* Probes that were sent one after the other. */
+/* One column of the picture: probes that were sent one after the other. */
 struct column {
     uint64_t first;
     uint64_t last;
     uint64_t received;
-    uint64_t min; /* round trips, of those */
+    uint64_t min; /* of the round trips of those received, nanoseconds */
     uint64_t max;
     double sum;
 };
@@ -44,11 +44,11 @@ struct graph {
     bool colours;
     unsigned ticks;
     bool full;      /* the next probe begins a new column */
-    bool told;      /* of a trouble, since the latest tick */
-    uint64_t begun; /* columns; number n is in ring[n % MAX_COLUMNS] */
+    bool told;      /* a trouble was shown since the latest tick */
+    uint64_t begun; /* columns begun so far; column n is in ring[n % MAX_COLUMNS] */
     struct column ring[MAX_COLUMNS];
     char trouble[256];
-    FILE *held; /* for err, into ... */
+    FILE *held; /* messages for `err`, a memory stream into `text` */
     char *text;
     size_t size;
 };
@@ -120,7 +120,7 @@ static void colour(const struct graph *graph, enum colour which)
         attrset((which == BAD ? A_BOLD : A_NORMAL) | (graph->colours ? COLOR_PAIR(which) : 0));
 }
 
-/* From a column on as far as it fits; what a terminal could take for a command is masked. */
+/* Write from column `at` on as far as the text fits. Control characters become '?'. */
 static void put_text(int row, int at, const char *text)
 {
     move(row, at);
@@ -194,7 +194,7 @@ static void put_figures(const struct probe *probe, int row)
             put_part(row, &at, "%s %" PRIu64, list[i].text, list[i].value);
 }
 
-/* Stays 0 where nothing in view has been received. */
+/* The scale stays 0 if no column in view has a reply. */
 static void choose_scale(struct graph *graph, struct plot *plot)
 {
     uint64_t min = UINT64_MAX;
@@ -277,8 +277,8 @@ static void put_plot(struct graph *graph, const struct probe *probe, int top, in
     colour(graph, PLAIN);
 }
 
-/* A new size is noticed by refresh() and getch() (resizeterm(3X)), and used at the next tick. The
- * fewer rows there are the more has to go: the picture, the title, the trouble, the figures. */
+/* refresh() and getch() notice a new size (resizeterm(3X)), which is used at the next tick. If rows
+ * are few, the plot is left out first, then the title, the trouble and the figures. */
 static void draw(const struct report *report)
 {
     struct graph *graph = report->state;
@@ -304,7 +304,7 @@ static void draw(const struct report *report)
 
 /* ---- the terminal ---- */
 
-/* newterm() takes a terminal on which nothing can be placed, and draws in vain. */
+/* newterm() also accepts a terminal that cannot place its cursor. */
 static bool can_draw(const struct report *report)
 {
     int fd = fileno(report->out);
@@ -355,7 +355,7 @@ static struct graph *enter(const struct report *report)
     return graph;
 }
 
-/* Give the terminal back and go on as text, beginning with what that would have said until now. */
+/* Give the terminal back and go on as text, beginning with its first line and the kept messages. */
 static void leave(struct report *report)
 {
     struct graph *graph = report->state;
@@ -375,8 +375,7 @@ static void leave(struct report *report)
     report->kind = &report_text;
 }
 
-/* A key may end the run, as Ctrl-C does: by the signal, which the engine reads at the next
- * opportunity, rather than by a second way to end it. */
+/* q ends the run by the signal of Ctrl-C, so that there is one way to end it. */
 static void read_keys(void)
 {
     int key;
@@ -385,12 +384,12 @@ static void read_keys(void)
         if (key == 'q' || key == 'Q')
             kill(getpid(), SIGINT);
         else if (key == ESC)
-            flushinp(); /* other keys send sequences that have a q in them */
+            flushinp(); /* function keys send sequences, which may have a q in them */
 }
 
 /* ---- events ---- */
 
-/* What report_text would say of an event. */
+/* Show what report_text would say of an event, and keep it for the end if `hold`. */
 static void tell(const struct report *report, const struct probe_event *event, bool hold)
 {
     struct graph *graph = report->state;
@@ -466,7 +465,7 @@ static void graph_event(struct report *report, const struct probe_event *event)
     case PROBE_STATUS: /* is in view all the time */
         break;
     default:
-        /* There may be thousands in a second, and one line. */
+        /* Thousands may come in a second, and there is one line for them. */
         if (!graph->told)
             tell(report, event, false);
         break;

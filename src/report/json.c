@@ -15,14 +15,14 @@
 /* Octets of a message to show. */
 #define MESSAGE 1024
 
-/* What is remembered until the end. */
+/* Kept until the end of the run. */
 struct state {
     json_t *troubles; /* what ended the run, or kept it from beginning */
     struct timespec started;
     bool summed_up;
 };
 
-/* json_t takes signed numbers. Nothing here gets near their end. */
+/* jansson has signed integers only. No value here comes near their limit. */
 static json_t *whole(uint64_t value)
 {
     return json_integer((json_int_t)value);
@@ -38,7 +38,7 @@ static void put_rounded(json_t *object, const char *key, double value)
     json_object_set_new(object, key, json_integer(llround(value)));
 }
 
-/* How many octets the UTF-8 character there has; 0: it is none. */
+/* The octets of the UTF-8 character that begins here; 0: none begins here. */
 static size_t character_size(const char *text)
 {
     size_t left = strnlen(text, 4);
@@ -104,7 +104,8 @@ static struct state *state_of(struct report *report)
     return state;
 }
 
-/* With its last line end, and in one piece: jansson writes token by token. Takes the object. */
+/* Write an object and a newline in one piece, as jansson alone would write each token by itself.
+ * Releases the object. */
 static void put_object(const struct report *report, json_t *object, size_t flags)
 {
     char *text = json_dumps(object, flags | JSON_REAL_PRECISION(15));
@@ -163,7 +164,7 @@ static void put_octets(json_t *object, const uint8_t *octets, size_t size)
     put_text(object, "octets", hex);
 }
 
-/* The members that mean something for this kind of event. */
+/* An event, with the members that have a meaning for its kind. */
 static json_t *event_object(const struct report *report, const struct probe_event *event)
 {
     bool trouble =
@@ -212,7 +213,7 @@ static void note_trouble(struct report *report, const struct probe_event *event)
         json_array_append_new(state->troubles, event_object(report, event));
 }
 
-/* Troubles are told at the end, and at once to whoever sits there. */
+/* Troubles are in the document, and at once on standard error. */
 static void document_event(struct report *report, const struct probe_event *event)
 {
     if (event->kind == PROBE_CLOSED || event->kind == PROBE_FAILURE)
@@ -347,7 +348,7 @@ static void put_started(json_t *object, const struct timespec *started)
     put_text(object, "started", text);
 }
 
-/* What the whole run came to, into an object that says first what it is. */
+/* Add the results of the run to an object that may have members already. */
 static void put_results(struct report *report, json_t *object, uint64_t elapsed)
 {
     const struct probe *probe = report->probe;
@@ -397,7 +398,7 @@ static void lines_summary(struct report *report, uint64_t elapsed)
     put_object(report, object, JSON_COMPACT);
 }
 
-/* There is always one document, also of a run that never began. */
+/* A run that never began has a document too. */
 static void drop_state(struct report *report)
 {
     struct state *state = report->state;

@@ -68,7 +68,7 @@ static void print_limit(FILE *out, const struct mtu_probe *limit)
     mtu_print_probe(out, limit);
 }
 
-/* Nothing that is too big for the path has been seen: then the path may have room for more. */
+/* Whether no size was seen to be too big for the path: then the path MTU may be larger. */
 static bool is_lower_bound(const struct mtu_result *result)
 {
     return !result->complete || result->limit.size == 0 || result->limit.outcome == MTU_TRUNCATED;

@@ -8,9 +8,9 @@
 #include "common/mask.h"
 #include "common/util.h"
 
-/* ---- the kinds ---- */
+/* ---- the formats ---- */
 
-/* To be asked right after writing, while errno still tells why. */
+/* Call this right after writing, while errno still tells why. */
 static bool writable(struct report *report)
 {
     if (ferror(report->out) && report->error == 0)
@@ -120,7 +120,7 @@ static bool lacks_zone(const struct addr *addr)
            addr->in6.sin6_scope_id == 0;
 }
 
-/* Whether it is -I that the kernel objects to. */
+/* Whether the kernel objects to the address or interface of -I. */
 static bool is_about_source(const struct probe_socket *how, const struct addr *peer, int error)
 {
     if (error == ENODEV)

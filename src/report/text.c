@@ -40,8 +40,7 @@ static void put_times_of(FILE *out, const double times[], unsigned count)
     fputs(" ms", out);
 }
 
-/* "localhost (127.0.0.1)", or the address alone for anybody but the peer and where names are not
- * wanted. */
+/* "localhost (127.0.0.1)"; the address alone if it is not the peer's, or names are not wanted. */
 static void put_source(const struct report *report, const struct addr *from)
 {
     char address[ADDR_STRLEN];
@@ -63,7 +62,7 @@ static void put_seq(const struct report *report, uint64_t seq)
         fputc('?', report->out);
 }
 
-/* As ping(8)'s -D. */
+/* The time of day, as ping(8) -D writes it. */
 static void put_date(const struct report *report)
 {
     struct timeval now;
@@ -189,7 +188,7 @@ static void put_overdue(const struct report *report, const struct probe_event *e
     fputc('\n', report->out);
 }
 
-/* The line of progress gives way to whatever else is written. */
+/* Remove the line of progress before anything else is written. */
 static void clear_progress(const struct report *report)
 {
     if (report->progress)

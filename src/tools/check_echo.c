@@ -21,7 +21,7 @@
 #include "tools/client.h"
 #include "tools/thresholds.h"
 
-/* From one packet to the next, where -t leaves time for that. */
+/* From one packet to the next; less if -t leaves less time. */
 #define INTERVAL (80 * MILLISECOND)
 
 #define MAX_PACKETS 1000
@@ -45,9 +45,9 @@ struct check {
     struct runner runner;
     struct probe probe;
     uint64_t end;           /* when to have finished */
-    int untried;            /* addresses */
-    int error;              /* the latest that the network reported */
-    bool failed;            /* there was no link, or the engine could not go on */
+    int untried;            /* addresses that were not tried yet */
+    int error;              /* errno that the network reported last; 0: none */
+    bool failed;            /* no link could be opened, or the engine could not go on */
     bool closed;            /* the peer ended the connection */
     bool interrupted;       /* by a signal */
     char peer[ADDR_STRLEN]; /* the address that was tried last */
@@ -161,7 +161,7 @@ static void put_masked(const char *text)
 
 /* ---- the time limit while names are resolved ---- */
 
-/* What the handler says: written before the signal can come. */
+/* The line that the signal handler writes. It is made before the signal can come. */
 #define LONGEST_HOST 100
 static char too_late[4 * LONGEST_HOST + 100];
 static size_t too_late_size;
@@ -169,7 +169,7 @@ static size_t too_late_size;
 static void give_up(int signal)
 {
     (void)signal;
-    /* Nothing could be done about a failure. */
+    /* A failure cannot be told to anybody. */
     if (write(STDOUT_FILENO, too_late, too_late_size) < 0)
         _exit(STATE_UNKNOWN);
     _exit(STATE_UNKNOWN);
@@ -260,11 +260,11 @@ static bool on_event(void *context, const struct probe_event *event)
     default:
         break;
     }
-    /* With PROBE_TICK also where nothing else happens. */
+    /* PROBE_TICK checks the time even if nothing else happens. */
     return clock_now() < check->end;
 }
 
-/* No address may use up the time of the others. */
+/* Each address gets its share of the time that is left. */
 static bool announce(void *context, const struct addr *peer)
 {
     struct check *check = context;
@@ -346,7 +346,7 @@ static void put_text(const struct check *check, const struct threshold_result *r
         put_count(counters->refused, "refused");
 }
 
-/* The guidelines allow further lines after the one that counts. */
+/* The guidelines allow further lines after the first. */
 static void put_details(const struct check *check)
 {
     const struct probe *probe = &check->probe;
@@ -401,7 +401,7 @@ static void check_output(void)
         dprintf(real_stderr, "check_echo: cannot write to standard output: %s\n", strerror(errno));
 }
 
-/* Monitors read standard output only, and refusals go to the other one. */
+/* Monitors read standard output only, but cli.h writes messages to standard error. */
 static void redirect_errors(void)
 {
     real_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
@@ -434,7 +434,7 @@ int main(int argc, char *argv[])
     refuse_placeholder(&options, list, count);
     check_size(&options, list[0].sa.sa_family);
 
-    /* A little is left for saying how it went. */
+    /* Keep a hundredth of the time for printing the result. */
     check.end = started + options.limit - options.limit / 100;
     options.settings.interval = options.limit / (2 * options.settings.count);
     if (options.settings.interval > INTERVAL)

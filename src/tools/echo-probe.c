@@ -21,10 +21,10 @@
 /* How often the line of progress is drawn. */
 #define PROGRESS (SECOND / 4)
 
-/* What a run needs, and what the report is told of an address before it is tried. */
+/* All that a run needs. */
 struct run {
     struct options options;
-    struct addr list[RESOLVE_MAX]; /* of the host; the report refers to them to its end */
+    struct addr list[RESOLVE_MAX]; /* addresses of the host, which the report refers to */
     struct runner runner;
     struct probe probe;
     struct report report;
@@ -70,7 +70,7 @@ static void go(struct run *run)
     uint64_t elapsed = probe_run(&run->probe);
     uint64_t after = cpu_time(run->options.pid);
 
-    /* Of a process that has ended meanwhile nothing is known. */
+    /* The CPU time of a process that has ended cannot be read any more. */
     if (run->options.pid != 0 && run->probe.counters.received > 0 && after >= before)
         run->report.cpu = (double)(after - before) / 1e3 / (double)run->probe.counters.received;
     report_summary(&run->report, elapsed);
@@ -107,7 +107,7 @@ static void set_up_report(struct run *run)
     run->options.settings.tick = run->report.progress ? PROGRESS : options->kind->tick;
 }
 
-/* ---- what is not a run of probes ---- */
+/* ---- streams and the path MTU ---- */
 
 static int stream_over(const struct run *run, int fd, const struct addr *peer)
 {
@@ -175,7 +175,7 @@ static int over_connection(struct run *run, int count)
     return stream_over(run, link->watch.fd, &link->peer);
 }
 
-/* ---- a run of probes, or something else ---- */
+/* ---- a host ---- */
 
 /* Returns what to exit with. */
 static int probe_host(struct run *run)
@@ -203,7 +203,7 @@ static int probe_host(struct run *run)
     return probe_status(&run->probe);
 }
 
-/* What is closed must not become a socket that is then written to as standard output. */
+/* If a standard stream is closed, the next socket would get its number, and our output. */
 static void occupy_standard_descriptors(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)

@@ -272,7 +272,7 @@ static void put_statistics(struct tests *tests)
     put_statistic("Median time", median(tests->times, tests->rtt.count), size);
 }
 
-/* Those of which nothing was said so far. */
+/* Tests that neither succeeded nor failed with a message. */
 static void put_timeouts(const struct tests *tests)
 {
     const struct probe_counters *counters = &tests->probe.counters;

@@ -197,7 +197,7 @@ static void refuse_both(bool both, const char *one, const char *other)
         cli_refuse(&options_cli, "%s and %s cannot be had together", one, other);
 }
 
-/* What makes no sense where standard input says what to send. */
+/* With -m - standard input says what to send, and when. */
 static void check_stream(const struct options *options)
 {
     const struct probe_settings *settings = &options->settings;
@@ -253,7 +253,7 @@ static void combine(struct options *options)
         settings->interval = FLOOD_INTERVAL;
     if (options->flood)
         options->quiet = true;
-    /* The kernel tells of every datagram sent, which costs as much as receiving one. */
+    /* For each datagram sent the kernel delivers a timestamp, which costs as much as a reply. */
     if (options->timestamps == TIMESTAMPS_USER || (options->flood && !options->timestamps))
         settings->kernel_stamps = false;
 }
@@ -267,8 +267,8 @@ static const struct probe_ops *find_protocol(const char *name)
     cli_refuse_value(&options_cli, "protocol", name, "tcp or udp is allowed, before HOST");
 }
 
-/* "127.0.0.1:7007", "[::1]:7007", "localhost:7007": no name and no address has just one colon, or
- * one after a bracket. */
+/* "127.0.0.1:7007", "[::1]:7007", "localhost:7007". Names and IPv4 addresses have no colon, and
+ * IPv6 addresses have several. */
 static bool has_port(const char *host)
 {
     const char *colon = strrchr(host, ':');
