@@ -48,7 +48,6 @@ TABLE = {
     "epoll_wait": Row("EBADF EFAULT EINTR EINVAL SHORT", harmless="all"),
     "getpeername": Row("EBADF EFAULT EINVAL ENOBUFS ENOTCONN ENOTSOCK", harmless="all"),
     "ioctl": Row("EBADF EFAULT EINVAL ENOTTY", harmless="all"),
-    "poll": Row("EFAULT EINTR EINVAL ENOMEM", harmless="all", fresh=True, hits=1),
     "poll_log": Row("EFAULT EINTR EINVAL ENOMEM", harmless="all"),
     "read": Row("EAGAIN EBADF EFAULT EINTR EINVAL EIO EISDIR", harmless="all", always=False, reloads=True, hits=5),
     "recv": Row("EAGAIN EBADF ECONNREFUSED EFAULT EINTR EINVAL ENOMEM ENOTCONN ENOTSOCK ECONNRESET ETIMEDOUT EHOSTUNREACH "
@@ -74,7 +73,7 @@ NEVER_FAILING = {"futex", "restart_syscall", "brk", "madvise", "mmap", "munmap"}
 # ---- a busy daemon ----
 
 class Busy:
-    """A daemon with clients, and with so many who are idle that there are connections in poll's array and in epoll's set."""
+    """A daemon with busy clients and 240 idle ones."""
 
     def __init__(self):
         self.echod = FaultyEchod(top='workers = 2\nlog { level = "debug" }')
