@@ -68,13 +68,14 @@ static int configure_stream(int fd)
 static int configure_datagram(int fd, int family)
 {
     if (socket_set_option(fd, SOL_SOCKET, SO_REUSEADDR, 0) < 0 ||
-        socket_set_option(fd, SOL_SOCKET, SO_RXQ_OVFL, 1) < 0 ||
         socket_set_option(fd, SOL_IP, IP_PKTINFO, 1) < 0 ||
         socket_set_option(fd, SOL_IP, IP_RECVTOS, 1) < 0 ||
         socket_set_option(fd, SOL_IP, IP_RECVTTL, 1) < 0 ||
         socket_set_option(fd, SOL_IP, IP_TTL, REPLY_TTL) < 0 ||
         socket_set_option(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT) < 0)
         return -1;
+    /* A kernel without these two is good enough. */
+    (void)socket_set_option(fd, SOL_SOCKET, SO_RXQ_OVFL, 1);
     (void)socket_set_option(fd, SOL_UDP, UDP_GRO, 1);
     if (family == AF_INET6 &&
         (socket_set_option(fd, SOL_IPV6, IPV6_RECVPKTINFO, 1) < 0 ||

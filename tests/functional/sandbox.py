@@ -58,7 +58,7 @@ def _():
         held = f"{CAPABILITIES:016x}"
         check_status(echod, CapEff=held, CapPrm=held, CapInh=held, CapAmb=held, NoNewPrivs="1")
         if CALLS:
-            assert CALLS <= 40
+            assert CALLS <= 45  # musl adds one, other processors a few
             for task in os.listdir(f"/proc/{echod.process.pid}/task"):
                 text = pathlib.Path(f"/proc/{echod.process.pid}/task/{task}/status").read_text()
                 assert "\nSeccomp:\t2\n" in text and "\nNoNewPrivs:\t1\n" in text, text
