@@ -305,7 +305,7 @@ def _():
                 check_datagram(s, os.urandom(size))
 
 
-def refuse(*sockets):
+def fail_to_start(*sockets):
     """The daemon must not start with them; what it says."""
     with contextlib.ExitStack() as stack:
         for s in sockets:
@@ -327,7 +327,7 @@ def _():
                           ("a datagram socket that is not bound", socket.socket(socket.AF_INET, socket.SOCK_DGRAM)),
                           ("a file", open("/dev/null", "rb")),
                           ("a connected stream", socket.socketpair()[0])):
-            said = refuse(datagram("127.0.0.1"), bad)
+            said = fail_to_start(datagram("127.0.0.1"), bad)
             assert "descriptor 4" in said and "listening TCP or a bound UDP" in said, f"{what}: {said}"
 
 

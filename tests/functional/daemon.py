@@ -100,7 +100,7 @@ def up(interface):
         fcntl.ioctl(s, 0x8914, struct.pack("16sh22x", interface.encode(), flags | 1))
 
 
-def bound(host):
+def bound_datagram(host):
     s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
     s.bind((host, 0))
     return s
@@ -169,7 +169,7 @@ class Neighbour:
         self._configure("near", 1, 2)
         self.inside(self._configure, "far", 2, 1)
         for near, far in (("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::2")):
-            with bound(near) as here, self.inside(bound, far) as there:
+            with bound_datagram(near) as here, self.inside(bound_datagram, far) as there:
                 # Both ends are up a moment before anything gets through.
                 wait_for(lambda: reaches(here, there) and reaches(there, here), PATIENCE, "the cable to carry")
 

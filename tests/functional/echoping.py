@@ -13,7 +13,7 @@ import threading
 
 import probing
 from lib import run_all, test, wait_for
-from probing import Full, Running, Tcp, Udp, bound, closed_port, reset
+from probing import Full, Running, Tcp, Udp, bound, closed_port, reset_at_close
 
 ECHOPING = os.environ["ECHOPING"]
 
@@ -184,7 +184,7 @@ def _():
         connection.sendall(server.take(connection, 256)[:size])
         prepare(connection)
 
-    for prepare in (lambda connection: None, reset):
+    for prepare in (lambda connection: None, reset_at_close):
         for size in (0, 100):
             with Tcp(functools.partial(end, prepare=prepare, size=size)) as server:
                 done = run("-n", "2", *FAST, *PATIENT, f"127.0.0.1:{server.port}")

@@ -227,7 +227,7 @@ def _():
 FEW = {"count": 1000, "interval": 0.001, "rules": [rule for rule in RULES if rule.kind != "late"]}
 
 
-def check_text(measured):
+def check_summary(measured):
     """The counters of the summary; it leaves out those that are zero."""
     counters = {"sent": r"(\d+) packets transmitted", "received": r"(\d+) received", "out_of_order": r"\+(\d+) out of order",
                 "duplicate": r"\+(\d+) duplicates", "late": r"\+(\d+) late", "corrupt": r"\+(\d+) corrupt",
@@ -242,7 +242,7 @@ def check_text(measured):
 
 @test("the counters of the text summary are exact")
 def _():
-    undisturbed(check_text, ("-q",), **FEW)
+    undisturbed(check_summary, ("-q",), **FEW)
 
 
 @test("the counters of the JSON document are exact")
@@ -254,7 +254,7 @@ def _():
 def _():
     need_ipv6()
     whole = [rule for rule in FEW["rules"] if rule.kind not in ("truncate", "corrupt")]
-    undisturbed(check_text, ("-q", "-s", 16), **{**FEW, "rules": whole}, host="::1")
+    undisturbed(check_summary, ("-q", "-s", 16), **{**FEW, "rules": whole}, host="::1")
 
 
 @test("of 200 000 probes of a flood, more than the table of probes holds, every one is received")

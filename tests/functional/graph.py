@@ -90,7 +90,7 @@ class Terminal:
         return ESCAPES.sub(b"", self.output.rpartition(END)[2]).replace(b"\r", b"").decode()
 
 
-def expect(text, *patterns):
+def expect_lines(text, *patterns):
     at = 0
     for pattern in patterns:
         found = re.compile(pattern, re.M).search(text, at)
@@ -120,7 +120,7 @@ def _():
             terminal.shows(name + rb" [\d.]+ [num]?s")
         assert END not in terminal.output
         terminal.type(b"q")
-        expect(terminal.ends(0), rf"^PROBE 127\.0\.0\.1 \(127\.0\.0\.1\) port {server.port} udp 56\(84\) bytes of data\.$",
+        expect_lines(terminal.ends(0), rf"^PROBE 127\.0\.0\.1 \(127\.0\.0\.1\) port {server.port} udp 56\(84\) bytes of data\.$",
                r"^--- 127\.0\.0\.1 echo-probe statistics ---$", r"^\d+ packets transmitted, \d+ received, ", RTT)
         assert b"bytes from" not in terminal.output, terminal.output
 
@@ -134,21 +134,21 @@ def _():
         terminal.shows(rb"\*[^*]*\*", at)
         assert END not in terminal.output
         terminal.type(b"\x03")
-        expect(terminal.ends(0), r"^--- 127\.0\.0\.1 echo-probe statistics ---$")
+        expect_lines(terminal.ends(0), r"^--- 127\.0\.0\.1 echo-probe statistics ---$")
 
 
 @test("the picture ends by itself after -c probes")
 def _():
     with Udp() as server, Terminal("-c", 20, *GRAPH, "udp", "127.0.0.1", server.port) as terminal:
         terminal.draws()
-        expect(terminal.ends(0), received(20), RTT)
+        expect_lines(terminal.ends(0), received(20), RTT)
 
 
 @test("thousands of probes a second share columns")
 def _():
     with Udp() as server, Terminal("-c", 300, "--graph", "-i", "0.0005", *PATIENT, "udp", "127.0.0.1", server.port) as terminal:
         terminal.draws()
-        expect(terminal.ends(0), received(300), RTT)
+        expect_lines(terminal.ends(0), received(300), RTT)
 
 
 @test("the picture of TCP is drawn on a narrow terminal")
@@ -182,14 +182,14 @@ def _():
         terminal.shows(rb"q ends", at)
         terminal.shows(rb"lost \|", at)
         terminal.type(b"q")
-        expect(terminal.ends(0), r"^--- 127\.0\.0\.1 echo-probe statistics ---$")
+        expect_lines(terminal.ends(0), r"^--- 127\.0\.0\.1 echo-probe statistics ---$")
 
 
 @test("the picture starts on a terminal of one cell, and on one that does not know its size")
 def _():
     for size in ((1, 1), (0, 0)):
         with Udp() as server, Terminal("-c", 5, *GRAPH, "udp", "127.0.0.1", server.port, size=size) as terminal:
-            expect(terminal.ends(0), received(5), RTT)
+            expect_lines(terminal.ends(0), received(5), RTT)
 
 
 @test("the picture has no colours where NO_COLOR is set and not empty")
@@ -232,7 +232,7 @@ def _():
         text = terminal.ends(1)
         if b"without ncurses" in terminal.output:
             skip("built without ncurses")
-        expect(text, r"\APROBE 127\.0\.0\.1 ",
+        expect_lines(text, r"\APROBE 127\.0\.0\.1 ",
                rf"^echo-probe: cannot connect to tcp 127\.0\.0\.1:{port}: Connection refused: nothing listens")
         assert terminal.output.count(END) == 1, terminal.output
 
@@ -246,7 +246,7 @@ def _():
         text = terminal.ends(1)
         if b"without ncurses" in terminal.output:
             skip("built without ncurses")
-        expect(text, r"^PROBE ", r"^echo-probe: 127\.0\.0\.1:\d+ closed the connection", r"^--- ", r" 1 received")
+        expect_lines(text, r"^PROBE ", r"^echo-probe: 127\.0\.0\.1:\d+ closed the connection", r"^--- ", r" 1 received")
 
 
 @test("without a keyboard, the signal ends the picture and nothing is read from standard input")
@@ -261,15 +261,15 @@ def _():
         terminal.resize(10, 40)
         terminal.shows(rb"lost \|", at)
         terminal.process.send_signal(signal.SIGINT)
-        expect(terminal.ends(0), r"^--- 127\.0\.0\.1 echo-probe statistics ---$")
+        expect_lines(terminal.ends(0), r"^--- 127\.0\.0\.1 echo-probe statistics ---$")
         assert os.read(reader, 200) == b"q" * 100
     os.close(reader)
     os.close(writer)
 
 
-def check_text(text, port):
+def check_plain_lines(text, port):
     """What is printed without --graph."""
-    expect(text, rf"\APROBE 127\.0\.0\.1 \(127\.0\.0\.1\) port {port} udp 56\(84\) bytes of data\.\n"
+    expect_lines(text, rf"\APROBE 127\.0\.0\.1 \(127\.0\.0\.1\) port {port} udp 56\(84\) bytes of data\.\n"
            rf"56 bytes from 127\.0\.0\.1: udp_seq=1 {TIME}\n56 bytes from 127\.0\.0\.1: udp_seq=2 {TIME}\n\n"
            r"--- 127\.0\.0\.1 echo-probe statistics ---\n2 packets transmitted, ")
 
@@ -278,7 +278,7 @@ def check_text(text, port):
 def _():
     with Udp() as server:
         done = run("-c", 2, *GRAPH, "udp", "127.0.0.1", server.port).expect(0, received(2), RTT)
-        check_text(done.out, server.port)
+        check_plain_lines(done.out, server.port)
 
 
 @test("on a terminal that cannot place its cursor, and on an unknown one, the lines are those without --graph")
@@ -289,7 +289,7 @@ def _():
             if "without ncurses" in text:
                 skip("built without ncurses")
             assert b"\x1b" not in terminal.output, terminal.output
-            check_text(text, server.port)
+            check_plain_lines(text, server.port)
 
 
 run_all()

@@ -270,7 +270,7 @@ class Reflector:
         self.socket.close()
 
 
-def echo(data, _):
+def echo_back(data, _):
     return data
 
 
@@ -314,7 +314,7 @@ for host, is_exempt in LOOPBACK:
             assert sum(counters["udp_echoes"] for counters in looped) <= 4 * BURST * BUDGETS
             note(f"{sum(counters['udp_echoes'] for counters in looped)} replies")
 
-    for name, answer in (("echo", echo), ("chargen", chargen)):
+    for name, answer in (("echo", echo_back), ("chargen", chargen)):
         @test(f"a loop with an {name} server at {host} ends, {'exempt' if is_exempt else 'with rate limits'}")
         def _(host=host, top=limits, is_exempt=is_exempt, answer=answer):
             with Addresses(*NEIGHBOURS), Echod(top=top, hosts=(host,)) as echod, Reflector(host, answer) as reflector:

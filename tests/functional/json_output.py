@@ -9,7 +9,7 @@ import signal
 
 import lib
 from lib import run_all, skip
-from probing import PATIENCE, PATIENT, Running, Tcp, Udp, closed_port, reset, run
+from probing import PATIENCE, PATIENT, Running, Tcp, Udp, closed_port, reset_at_close, run
 
 SCHEMA = json.loads((pathlib.Path(os.environ["SRCDIR"]) / "doc" / "echo-probe.schema.json").read_text())
 
@@ -44,13 +44,13 @@ def validator(definition=None):
     return jsonschema.Draft7Validator(schema)
 
 
-def refuse(constant):
+def refuse_constant(constant):
     raise AssertionError(f"JSON has no {constant}")
 
 
 def valid(text, definition=None):
     """The one value that this text is, checked."""
-    value = json.loads(text, parse_constant=refuse)
+    value = json.loads(text, parse_constant=refuse_constant)
     validator(definition).validate(value)
     return value
 
@@ -120,7 +120,7 @@ def _():
 
     def hang_up(server, connection):
         server.take(connection, 56)
-        reset(connection)
+        reset_at_close(connection)
 
     with Tcp(hang_up) as server:
         found = document("-c", 2, *PATIENT, "tcp", "127.0.0.1", server.port, status=1, err="reset the connection")

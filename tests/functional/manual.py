@@ -25,7 +25,7 @@ def examples(page):
     return [re.sub(r"^\$ ", "", (block or line).replace("\\e", "\\"), flags=re.M) for block, line in found]
 
 
-def run(commands):
+def run_example(commands):
     """In a shell that finds the programs by their names; every command must succeed."""
     with tempfile.TemporaryDirectory() as folder:
         for program in PROGRAMS:
@@ -54,7 +54,7 @@ def register(page, commands):
             serves(commands)
             return
         with Echod(port=PORT):
-            output = run(commands)
+            output = run_example(commands)
         if "nc " in commands:
             assert output.split() == ["hello"] * commands.count("nc "), output
 
@@ -73,7 +73,7 @@ def serves(command):
     with subprocess.Popen([ECHOD, *arguments[1:]], stderr=subprocess.PIPE, text=True) as daemon:
         try:
             wait_for(lambda: "ready" in daemon.stderr.readline(), PATIENCE, "the daemon")
-            run(f"echo-probe -c 1 tcp localhost {PORT} && echo-probe -c 1 udp localhost {PORT}")
+            run_example(f"echo-probe -c 1 tcp localhost {PORT} && echo-probe -c 1 udp localhost {PORT}")
         finally:
             daemon.terminate()
     assert daemon.returncode == 0, daemon.returncode
@@ -91,7 +91,7 @@ for example in examples("echod.conf.5"):
         with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
             file.write(text)
             file.flush()
-            assert "configuration OK" in run(f"echod -t -f {file.name}")
+            assert "configuration OK" in run_example(f"echod -t -f {file.name}")
 
 
 @test("the counters of echod.8 are those that SIGUSR1 logs")

@@ -107,7 +107,7 @@ def find(host, *arguments):
     return run(*PATIENT, *arguments, "--mtu", "udp", host)
 
 
-def expect(done, host, mtu, *lines):
+def expect_mtu(done, host, mtu, *lines):
     return done.expect(0, rf"^path MTU to \S+: {mtu}, for {mtu - HOSTS[host]} bytes of payload$", *lines)
 
 
@@ -118,7 +118,7 @@ def _():
         with path(right=mtu):
             for host, router in routers.items():
                 for _ in range(2):  # the second time, the kernel knows the answer
-                    expect(find(host), host, mtu,
+                    expect_mtu(find(host), host, mtu,
                            rf"^limit: {mtu - HOSTS[host] + 1} bytes: too big, says {router} \(MTU {mtu}\)$")
 
 
@@ -126,7 +126,7 @@ def _():
 def _():
     with path(near=1300):
         for host in HOSTS:
-            expect(find(host), host, 1300, r"^limit: \d+ bytes: too big for the interface of this host \(MTU 1300\)$")
+            expect_mtu(find(host), host, 1300, r"^limit: \d+ bytes: too big for the interface of this host \(MTU 1300\)$")
 
 
 @test("a black hole, where large datagrams vanish without a word, is found out")
@@ -147,7 +147,7 @@ def _():
 def _():
     with path(back="mtu 1300"):
         host = "198.51.100.2"
-        expect(find(host), host, 1500, r"^limit: \d+ bytes: too big for the interface of this host \(MTU 1500\)$",
+        expect_mtu(find(host), host, 1500, r"^limit: \d+ bytes: too big for the interface of this host \(MTU 1500\)$",
                r"^way back: comes in fragments of up to 1(29[0-9]|300) bytes; up to 1272 bytes of payload come back in one piece$")
 
 

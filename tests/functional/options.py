@@ -21,7 +21,7 @@ PAGES = {ECHOD: "echod.8", os.environ["ECHO_PROBE"]: "echo-probe.1", os.environ[
 ECHO_PROBE = os.environ["ECHO_PROBE"]
 
 
-def said(program, *arguments):
+def output_of(program, *arguments):
     done = subprocess.run([program, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           text=True, timeout=PATIENCE, check=False)
     return done.stdout
@@ -29,12 +29,12 @@ def said(program, *arguments):
 
 def accepted(program):
     """Letters and words of all options, as the program knows them, but for those that are known only to be refused by name."""
-    letters = {c for c in string.ascii_letters + string.digits if not re.search("invalid option|only echo over", said(program, f"-{c}"))}
+    letters = {c for c in string.ascii_letters + string.digits if not re.search("invalid option|only echo over", output_of(program, f"-{c}"))}
     words = set()
     for first in string.ascii_lowercase:
         # Only one of the two is an error where one word begins so: it takes a value, or it does not.
         for argument in (f"--{first}", f"--{first}="):
-            for line in said(program, argument).splitlines():
+            for line in output_of(program, argument).splitlines():
                 if "unrecognized" not in line and " option '" in line:
                     words |= set(re.findall(r"'--([a-z][a-z0-9-]+)", line))
     return letters, words
@@ -56,7 +56,7 @@ for program_, page_ in PAGES.items():
 
     @test(f"the help of {name_} names every option, on lines of at most 100 columns")
     def _(program=program_):
-        text = said(program, "--help")
+        text = output_of(program, "--help")
         # A message may be "-": that is an operand, not an option.
         check_same(options_in(text), program)
         assert max(map(len, text.splitlines())) <= 100, "a line is too long"
@@ -72,7 +72,7 @@ for program_, page_ in PAGES.items():
 def _():
     script = f""". '{SRCDIR / "completions" / "echo-probe"}'
         COMP_WORDS=(echo-probe -) COMP_CWORD=1; _echo_probe; printf '%s ' "${{COMPREPLY[@]}}" """
-    check_same(options_in(said("bash", "-c", script)), ECHO_PROBE)
+    check_same(options_in(output_of("bash", "-c", script)), ECHO_PROBE)
 
 
 @test("the completion of zsh has every option of echo-probe")
@@ -92,7 +92,7 @@ def _():
                            ("--message tcp", "tcp udp"), ("--message = tcp", "tcp udp"), ("--json", "tcp udp"),
                            ("udp", "hostname"), ("-m tcp udp -q", "hostname"), ("udp --count = 3", "hostname"),
                            ("udp localhost", ""), ("udp localhost -n 7", ""), ("-m", ""), ("udp -nc", ""), ("udp --pattern", "")):
-        out = said("bash", "-c", script, "bash", *words.split())
+        out = output_of("bash", "-c", script, "bash", *words.split())
         assert out == offered, f"echo-probe {words} is offered '{out}', not '{offered}'"
 
 

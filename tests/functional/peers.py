@@ -86,7 +86,7 @@ NCAT = Peer("ncat", "ncat", ["-l", "-k", "-u", "-e", "/bin/cat", HOST, "7007"], 
 NCAT_TCP = Peer("ncat", "ncat", ["-l", "-k", "-e", "/bin/cat", HOST, "7007"], 0, port=7007)
 
 
-def bound(port, protocol):
+def is_bound(port, protocol):
     """Whether a server of this namespace has the port, over IPv4 or all: UDP not connected (07), TCP listening (0A)."""
     state = "07" if protocol == "udp" else "0A"
     lines = "".join(pathlib.Path(f"/proc/net/{name}").read_text("ascii") for name in (protocol, protocol + "6"))
@@ -130,7 +130,7 @@ class Served:
             self.process = subprocess.Popen(["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", inside, "sh",
                                              *command, *arguments],
                                             stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.out)
-        wait_for(lambda: self._ended() or all(bound(self.peer.port, protocol) for protocol in self.protocols), PATIENCE,
+        wait_for(lambda: self._ended() or all(is_bound(self.peer.port, protocol) for protocol in self.protocols), PATIENCE,
                  f"{self.peer.package} to serve")
 
     def _ended(self):
@@ -146,7 +146,7 @@ class Served:
             self.process.kill()
             self.process.wait()
             # Its children are killed along with it, but by the kernel and a moment later.
-            wait_for(lambda: not any(bound(self.peer.port, protocol) for protocol in self.protocols), PATIENCE,
+            wait_for(lambda: not any(is_bound(self.peer.port, protocol) for protocol in self.protocols), PATIENCE,
                      f"{self.peer.package} to end")
         self.addresses.__exit__()
         self.neighbour.__exit__()
@@ -200,7 +200,7 @@ for each in (SOCAT, NCAT):
 
 # ---- TCP ----
 
-def exhaust(port):
+def connect_until_refused(port):
     """Connect until that is refused: the limit of one client is the limit of all."""
 
     def refused():
@@ -226,7 +226,7 @@ for each in INETDS:
             skip("xinetd serves TCP as root only")
         with Served(peer, "tcp") as served:
             served.probe("-c", 1, *PATIENT, "tcp").expect(0, rf"^56 bytes from {HOST}: tcp_seq=1 {TIME}$", summary(1, 1, 0))
-            exhaust(peer.port)
+            connect_until_refused(peer.port)
             served.probe("-c", 1, *PATIENT, "tcp").expect(
                 1, r"\APROBE .*\n\Z",
                 err=rf"\Aecho-probe: cannot connect to tcp {HOST}:7: Connection refused: nothing listens on that port.*\n\Z")

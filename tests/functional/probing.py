@@ -155,7 +155,7 @@ class Tcp(Server):
                 pass
 
 
-def reset(connection):
+def reset_at_close(connection):
     """Closing with this set sends a reset."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
@@ -313,5 +313,5 @@ def summary(sent, received, loss, extra=""):
 
 LATE = r"(, \+\d+ delayed)?"
 TIME = r"time=\d+(\.\d+)? ms"
-RTT = r"^rtt min/avg/max/mdev = (\d+\.\d{3}/){3}\d+\.\d{3} ms"
-QUANTILES = r"^p50/p90/p99/p99.9 = (\d+\.\d{3}/){3}\d+\.\d{3} ms, jitter \d+\.\d{3} ms, ipdv \d+\.\d{3} ms"
+RTT = r"^rtt min/avg/max/mdev = (\d+\.\d{3,}/){3}\d+\.\d{3,} ms"
+QUANTILES = r"^p50/p90/p99/p99.9 = (\d+\.\d{3,}/){3}\d+\.\d{3,} ms, jitter \d+\.\d{3,} ms, ipdv \d+\.\d{3,} ms"

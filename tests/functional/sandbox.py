@@ -29,12 +29,7 @@ def features():
 CALLS, ABI, UNCHECKED = features()
 
 
-def need_sandbox():
-    if not CALLS:
-        skip("this build has no sandbox: it is instrumented, or without libseccomp")
-
-
-def check_status(echod, **fields):
+def check_fields(echod, **fields):
     status = echod.status()
     for name, value in fields.items():
         assert status[name] == [value], f"{name} is {status[name]}, not {value}"
@@ -56,7 +51,7 @@ def check_everything(echod):
 def _():
     with Echod(top="workers = 3") as echod:
         held = f"{CAPABILITIES:016x}"
-        check_status(echod, CapEff=held, CapPrm=held, CapInh=held, CapAmb=held, NoNewPrivs="1")
+        check_fields(echod, CapEff=held, CapPrm=held, CapInh=held, CapAmb=held, NoNewPrivs="1")
         if CALLS:
             assert CALLS <= 45  # musl adds one, other processors a few
             for task in os.listdir(f"/proc/{echod.process.pid}/task"):
@@ -68,9 +63,9 @@ def _():
 @test("a daemon started by an ordinary user has no capability, no new privileges, and a filter")
 def _():
     with Echod(user=ordinary_user) as echod:
-        check_status(echod, CapEff="0" * 16, CapPrm="0" * 16, NoNewPrivs="1")
+        check_fields(echod, CapEff="0" * 16, CapPrm="0" * 16, NoNewPrivs="1")
         if CALLS:
-            check_status(echod, Seccomp="2")
+            check_fields(echod, Seccomp="2")
         check_everything(echod)
 
 
@@ -91,9 +86,9 @@ def _():
         assert "sandbox: none" in echod.wait_line("ready:")
         # A unit has a filter of its own.
         filtered = "2" if UNIT else "0"
-        check_status(echod, Seccomp=filtered, NoNewPrivs="1")
+        check_fields(echod, Seccomp=filtered, NoNewPrivs="1")
         assert "needs a restart: sandbox false -> true" in echod.change(top="sandbox = true")
-        check_status(echod, Seccomp=filtered)
+        check_fields(echod, Seccomp=filtered)
         echod.check()
 
 
@@ -207,7 +202,7 @@ def in_child(function):
     assert answer == "done", answer
 
 
-def expect(s, pattern):
+def receive_matching(s, pattern):
     """Read datagrams until one matches."""
     while True:
         text = s.recv(10000).decode()
@@ -224,10 +219,10 @@ for target, first, second in (("syslog", "journal", "stderr"), ("journal", "sysl
             with Echod(top=f'log {{ target = "{target}" level = "debug" }}', wait=False) as echod:
                 form = r"\A<29>\w\w\w [ \d]\d \d\d:\d\d:\d\d echod\[%d\]: .*ready:" if target == "syslog" else \
                     r"PRIORITY=5\n.*SYSLOG_IDENTIFIER=echod\n.*MESSAGE=echod .*ready:"
-                expect(services[target], form % echod.process.pid if "%d" in form else form)
+                receive_matching(services[target], form % echod.process.pid if "%d" in form else form)
                 echod.check()
                 echod.kill(signal.SIGHUP)
-                expect(services[target], "reloaded .*: nothing changed")
+                receive_matching(services[target], "reloaded .*: nothing changed")
                 fill(paths[target])
                 for _ in range(50):
                     echod.check()
@@ -236,7 +231,7 @@ for target, first, second in (("syslog", "journal", "stderr"), ("journal", "sysl
                 # Its log can go elsewhere.
                 echod.configure(f'log {{ target = "{first}" }}\ntcp {{ port = PORT }}\nudp {{ port = PORT }}\n')
                 echod.kill(signal.SIGHUP)
-                expect(services[first], f"log.target {target} -> {first}")
+                receive_matching(services[first], f"log.target {target} -> {first}")
                 echod.configure(f'log {{ target = "{second}" }}\ntcp {{ port = PORT }}\nudp {{ port = PORT }}\n')
                 echod.kill(signal.SIGHUP)
                 echod.wait_line(f"log.target {first} -> {second}")
@@ -253,7 +248,7 @@ def _():
         path = directory + "/notify"
         with service(path) as manager, \
              Echod(environment={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "200000"}) as echod:
-            expect(manager, "READY=1")
+            receive_matching(manager, "READY=1")
             fill(path)
             for _ in range(20):
                 echod.check()

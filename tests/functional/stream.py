@@ -13,7 +13,7 @@ import tempfile
 import threading
 
 from lib import run_all, test
-from probing import ECHO_PROBE, PATIENCE, PATIENT, Tcp, Udp, bound, closed_port, reset
+from probing import ECHO_PROBE, PATIENCE, PATIENT, Tcp, Udp, bound, closed_port, reset_at_close
 
 SUMMARY_TCP = r"\A{0} bytes sent, {0} received, no difference, time \d+ms\n\Z"
 
@@ -40,7 +40,7 @@ def command(protocol, port, *options, host="127.0.0.1"):
     return [ECHO_PROBE, *PATIENT, *(str(option) for option in options), "-m", "-", protocol, host, str(port)]
 
 
-def run(data, *arguments, **options):
+def feed(data, *arguments, **options):
     done = subprocess.run(command(*arguments, **options), input=data, capture_output=True, timeout=PATIENCE, check=False)
     return Done(done.stdout, done.stderr, done.returncode)
 
@@ -92,7 +92,7 @@ def pattern(size):
 def _():
     with Tcp() as server:
         for size in (0, 1, 4095, 4096, 65536, 65537, 262144, 262145, 1000003):
-            run(pattern(size), "tcp", server.port).expect(0, pattern(size), SUMMARY_TCP.format(size))
+            feed(pattern(size), "tcp", server.port).expect(0, pattern(size), SUMMARY_TCP.format(size))
         script = 'head -c 100000000 /dev/zero >file; "$1" -m - tcp 127.0.0.1 $PORT <file | cmp - file'
         with tempfile.TemporaryDirectory(prefix="echo-probe-test-") as directory:
             done = subprocess.run(["bash", "-c", "set -o pipefail; " + script, "bash", ECHO_PROBE], cwd=directory, check=False,
@@ -116,7 +116,7 @@ def _():
 @test("standard input comes back over TCP and IPv6")
 def _():
     with Tcp(host="::1") as server:
-        run(b"hello\n", "tcp", server.port, host="::1").expect(0, b"hello\n")
+        feed(b"hello\n", "tcp", server.port, host="::1").expect(0, b"hello\n")
 
 
 @test("over TCP a line that is typed goes out at once, and so does a line that has no end yet")
@@ -190,7 +190,7 @@ def _():
         connection.sendall(data)
 
     with Tcp(handle) as server:
-        run(pattern(5 << 20), "tcp", server.port).expect(0, pattern(5 << 20))
+        feed(pattern(5 << 20), "tcp", server.port).expect(0, pattern(5 << 20))
 
 
 @test("a wrong octet from a TCP server is noticed, with its place")
@@ -201,7 +201,7 @@ def _():
         server.wait_end(connection)
 
     with Tcp(handle) as server:
-        done = run(pattern(300000), "tcp", server.port)
+        done = feed(pattern(300000), "tcp", server.port)
         done.expect(1, None, r"not what was sent: the first wrong byte is after byte 196608$",
                     r"^300000 bytes sent, 300000 received, different, ")
         assert len(done.out) == 300000
@@ -216,7 +216,7 @@ def _():
             server.wait_end(connection)
 
         with Tcp(handle) as server:
-            run(given, "tcp", server.port).expect(1, wrong, r"first wrong byte is after byte 0$", r"different")
+            feed(given, "tcp", server.port).expect(1, wrong, r"first wrong byte is after byte 0$", r"different")
 
 
 @test("a TCP server that greets is found out: that is no echo")
@@ -248,10 +248,10 @@ def _():
 def _():
     def handle(server, connection):
         server.take(connection, 10)
-        reset(connection)
+        reset_at_close(connection)
 
     with Tcp(handle) as server:
-        run(b"0123456789", "tcp", server.port).expect(1, b"", r"127\.0\.0\.1:\d+ reset the connection$", r"10 of the 10 bytes")
+        feed(b"0123456789", "tcp", server.port).expect(1, b"", r"127\.0\.0\.1:\d+ reset the connection$", r"10 of the 10 bytes")
 
 
 @test("a TCP server that does not end the connection is given up after -W")
@@ -262,7 +262,7 @@ def _():
         server.readable()
 
     with Tcp(handle) as server:
-        run(b"hello", "tcp", server.port, "-W", "1").expect(0, b"hello", r"did not end the connection$")
+        feed(b"hello", "tcp", server.port, "-W", "1").expect(0, b"hello", r"did not end the connection$")
 
 
 @test("a TCP server that sends nothing back is given up after -W, or -w")
@@ -272,9 +272,9 @@ def _():
         server.readable()
 
     with Tcp(handle) as server:
-        run(b"hello", "tcp", server.port, "-W", "0.2").expect(1, b"", r"sent nothing back for 0\.2 s", r"5 of the 5 bytes",
+        feed(b"hello", "tcp", server.port, "-W", "0.2").expect(1, b"", r"sent nothing back for 0\.2 s", r"5 of the 5 bytes",
                                                               r"^5 bytes sent, 0 received, incomplete, ")
-        run(b"hello", "tcp", server.port, "-w", "0.2").expect(1, b"", r"5 of the 5 bytes")
+        feed(b"hello", "tcp", server.port, "-w", "0.2").expect(1, b"", r"5 of the 5 bytes")
 
 
 @test("SIGINT and SIGTERM end -m - with the summary, SIGQUIT prints the figures so far")
@@ -308,11 +308,11 @@ def _():
 @test("-q leaves out the summary, but not errors")
 def _():
     with Tcp() as server:
-        done = run(b"x", "tcp", server.port, "-q")
+        done = feed(b"x", "tcp", server.port, "-q")
         done.expect(0, b"x")
         assert done.err == "", done.err
     with Udp(lambda n, data: []) as server:
-        done = run(b"x\n", "udp", server.port, "-q", "-W", "0.1")
+        done = feed(b"x\n", "udp", server.port, "-q", "-W", "0.1")
         done.expect(1, b"", r"\Aecho-probe: line 1 did not come back within 0\.1 s\n\Z")
 
 
@@ -345,8 +345,8 @@ def _():
 
     lines = [b"first\n", b"\n", b"\0\xff\r\n", b"last, without an end"]
     with Udp(answer) as server:
-        run(b"".join(lines), "udp", server.port).expect(0, b"".join(lines), r"\A4 lines \(31 bytes\) sent, 4 \(31 bytes\) received")
-        run(b"", "udp", server.port).expect(0, b"", r"\A0 lines")
+        feed(b"".join(lines), "udp", server.port).expect(0, b"".join(lines), r"\A4 lines \(31 bytes\) sent, 4 \(31 bytes\) received")
+        feed(b"", "udp", server.port).expect(0, b"", r"\A0 lines")
     assert seen == lines, seen
 
 
@@ -355,7 +355,7 @@ def _():
     for host, largest in (("127.0.0.1", 65507), ("::1", 65527)):
         with Udp(host=host) as server:
             for data in (b"x" * (largest - 1) + b"\n", b"x" * largest):
-                run(data, "udp", server.port, host=host).expect(0, data)
+                feed(data, "udp", server.port, host=host).expect(0, data)
 
 
 @test("over UDP a line that is too long is named and not sent, the others are sent")
@@ -363,7 +363,7 @@ def _():
     with Udp() as server:
         for excess in (1, 100, 65536, 200000):
             data = b"one\n" + b"x" * (65506 + excess) + b"\nthree\n"
-            run(data, "udp", server.port).expect(
+            feed(data, "udp", server.port).expect(
                 2, b"one\nthree\n", r"^echo-probe: line 2 was not sent: a datagram carries at most 65507 bytes", r"1 not sent")
 
 
@@ -371,7 +371,7 @@ def _():
 def _():
     data = b"".join(b"line %d\n" % i for i in range(10000))
     with Udp() as server:
-        run(data, "udp", server.port).expect(0, data, r"^10000 lines ")
+        feed(data, "udp", server.port).expect(0, data, r"^10000 lines ")
 
 
 @test("over UDP a line that is typed goes out at once")
@@ -387,7 +387,7 @@ def _():
 @test("over UDP a line that does not come back is lost, and the next line is sent")
 def _():
     with Udp(lambda n, data: [data] if n != 2 else []) as server:
-        run(b"1\n2\n3\n", "udp", server.port, "-W", "1").expect(
+        feed(b"1\n2\n3\n", "udp", server.port, "-W", "1").expect(
             1, b"1\n3\n", r"^echo-probe: line 2 did not come back within 1 s$", r"^3 lines \(6 bytes\) sent, 2 .*, 1 lost, time")
 
 
@@ -397,7 +397,7 @@ def _():
         answers = {1: lambda data: [b"wrong", data], 2: lambda data: [b"1\n", data], 3: lambda data: [(other, data), data],
                    4: lambda data: [data[:1], data]}
         with Udp(lambda n, data: answers[n](data)) as server:
-            run(b"1\n2\n3\n4\n", "udp", server.port).expect(
+            feed(b"1\n2\n3\n4\n", "udp", server.port).expect(
                 1, b"1\n2\n3\n4\n", r"5 bytes came back that are not the 2 bytes of line 1$", r"line 1 came back late, or once more$",
                 r"2 bytes came from 127\.0\.0\.1:\d+, which was not asked$", r"1 bytes came back that are not the 2 bytes of line 4$",
                 r"1 late or repeated, 2 different, 1 from a wrong source, time")
@@ -405,7 +405,7 @@ def _():
 
 @test("over UDP each line that is refused is told of at once")
 def _():
-    run(b"a\nb\n", "udp", closed_port()).expect(1, b"", r"line 1 was refused by 127\.0\.0\.1: Connection refused$", r"line 2 was refused",
+    feed(b"a\nb\n", "udp", closed_port()).expect(1, b"", r"line 1 was refused by 127\.0\.0\.1: Connection refused$", r"line 2 was refused",
                                        r"0 \(0 bytes\) received, 2 refused, time")
 
 

@@ -22,7 +22,7 @@ TOOLS = {
 }
 
 
-def echo(command, host, port):
+def echoed_by(command, host, port):
     """What the tool prints of the echo of what it is given. Its exit status tells how it stopped waiting: no matter."""
     in_brackets = f"[{host}]" if ":" in host and command[0] == "socat" else host
     arguments = [part.replace("HOST", in_brackets).replace("PORT", str(port)) for part in command]
@@ -46,7 +46,7 @@ for (name, protocol), command_line in TOOLS.items():
             if not shutil.which(program):
                 skip(f"needs {program}")
             with Echod() as echod:
-                assert echo(arguments, host, echod.port) == WORD
+                assert echoed_by(arguments, host, echod.port) == WORD
 
 
 run_all()
