@@ -70,7 +70,7 @@ def _():
 
 
 for hosts_ in (("127.0.0.1", "::1"), ("127.0.0.1", "::1", "127.0.0.2")):
-    @test("an allocation that fails in a reload" + (" that opens sockets" if len(hosts_) > 2 else "") + " changes nothing, or does no harm")
+    @test(f"an allocation that fails in a reload {'that opens sockets ' if len(hosts_) > 2 else ''}changes nothing, or does no harm")
     def _(hosts=hosts_):
         need_own_malloc()
         with FaultyEchod(top=RICH) as echod, echod.connect() as bystander:

@@ -87,7 +87,8 @@ def _():
 def _():
     with Udp(lambda n, data: []) as server:
         done = run("-H", "127.0.0.1", "-p", server.port, "-n", "3", "-t", "0.5", *LENIENT)
-    expect_line(done, CRITICAL, r"127\.0\.0\.1: no reply, lost 100%", rta("3600000.000", "3600000.000", "U") + "pl=100%;90;100;0;100")
+    expect_line(done, CRITICAL, r"127\.0\.0\.1: no reply, lost 100%",
+                rta("3600000.000", "3600000.000", "U") + "pl=100%;90;100;0;100")
 
 
 WRONG = {
@@ -181,7 +182,8 @@ def _():
 @test("within -t all packets are sent, however many")
 def _():
     with Udp() as server:
-        expect_line(run("-H", "127.0.0.1", "-p", server.port, "-n", "100", "-t", "4", *LENIENT), OK, rf".*: rta {MS}ms, lost 0%", "rta=.*")
+        done = run("-H", "127.0.0.1", "-p", server.port, "-n", "100", "-t", "4", *LENIENT)
+    expect_line(done, OK, rf".*: rta {MS}ms, lost 0%", "rta=.*")
 
 
 @test("the addresses of a name share the time of -t, so that one that lets nobody in leaves some to the next")

@@ -56,7 +56,7 @@ RULES = [
 
 
 class Responder(Server):
-    """Answers by rules. The sequence number is the first 8 octets of a probe, little-endian; `answers` has what was sent, in order."""
+    """Answers by rules; `answers` has what was sent, in order. A probe begins with its number: 8 octets, little-endian."""
 
     def __init__(self, rules, host):
         super().__init__(socket.SOCK_DGRAM, host)
@@ -137,7 +137,7 @@ class Measured:
                          "truncated": found["truncated"], "wrong_source": found["wrong_source"], "foreign": 0, "refused": 0,
                          "errors": 0}
         # Where the server itself was held up for so long, replies count as late that were sent in good time.
-        self.disturbed = any(answer.delay_ns > TIMEOUT * SECOND // 4 and answer.kind != "late" for answer in self.responder.answers)
+        self.disturbed = any(answer.delay_ns > TIMEOUT * SECOND // 4 for answer in self.responder.answers if answer.kind != "late")
 
     def by_rule(self):
         """The counters as the rules alone tell; they cannot tell what overtakes what."""

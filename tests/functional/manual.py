@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""The examples of the manual pages do what they show, and echod(8) has every counter. Examples of systemctl run in tests/systemd."""
+"""The examples of the manual pages do what they show; those of systemctl run in tests/systemd. echod(8) has every counter."""
 
 import os
 import pathlib

@@ -176,7 +176,8 @@ def _():
 
 @test("--mtu where nobody listens is refused at once, exit status 1")
 def _():
-    run(*PATIENT, "--mtu", "udp", "127.0.0.1", closed_port()).expect(1, r"not found.* 16 bytes: Connection refused, says 127.0.0.1$")
+    run(*PATIENT, "--mtu", "udp", "127.0.0.1", closed_port()).expect(
+        1, r"not found.* 16 bytes: Connection refused, says 127.0.0.1$")
 
 
 @test("--mtu where nobody answers says that something filters, exit status 1")

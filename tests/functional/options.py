@@ -29,7 +29,8 @@ def output_of(program, *arguments):
 
 def accepted(program):
     """Letters and words of all options, as the program knows them, but for those that are known only to be refused by name."""
-    letters = {c for c in string.ascii_letters + string.digits if not re.search("invalid option|only echo over", output_of(program, f"-{c}"))}
+    letters = {c for c in string.ascii_letters + string.digits
+               if not re.search("invalid option|only echo over", output_of(program, f"-{c}"))}
     words = set()
     for first in string.ascii_lowercase:
         # Only one of the two is an error where one word begins so: it takes a value, or it does not.

@@ -10,8 +10,8 @@ import socket
 import threading
 
 from lib import run_all, skip, test, wait_for
-from probing import (LATE, PATIENCE, PATIENT, QUANTILES, RTT, TIME, Full, Running, Tcp, Udp, bound, closed_port, hosts, link_local, reset_at_close,
-                     run, summary, without_network)
+from probing import (LATE, PATIENCE, PATIENT, QUANTILES, RTT, TIME, Full, Running, Tcp, Udp, bound, closed_port, hosts, link_local,
+                     reset_at_close, run, summary, without_network)
 
 
 # ---- what comes back ----

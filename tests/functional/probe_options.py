@@ -14,8 +14,8 @@ import threading
 
 from daemon import private_network
 from lib import free_port, run_all, skip, test
-from probing import (ECHO_PROBE, LATE, PATIENCE, PATIENT, QUANTILES, RTT, TIME, Full, Running, Tcp, Udp, bound, closed_port, reset_at_close, run,
-                     summary, without_network)
+from probing import (ECHO_PROBE, LATE, PATIENCE, PATIENT, QUANTILES, RTT, TIME, Full, Running, Tcp, Udp, bound, closed_port,
+                     reset_at_close, run, summary, without_network)
 
 IP_RECVTTL = 12  # of <linux/in.h>; this socket module may not have it
 

@@ -42,8 +42,8 @@ _held = []
 
 
 def closed_port():
-    """A port of 127.0.0.1 where both protocols refuse whoever asks. Until the script ends it is held, so that nobody can listen there:
-    the TCP socket does not listen, and the UDP socket takes datagrams only from itself."""
+    """A port of 127.0.0.1 where both protocols refuse every client. It is held until the script ends, so that no other program can
+    listen there: the TCP socket does not listen, and the UDP socket takes datagrams only from itself."""
     for _ in range(100):
         tcp, udp = bound(socket.SOCK_STREAM, "127.0.0.1"), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         _held.extend((tcp, udp))

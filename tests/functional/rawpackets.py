@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: ISC
-"""Mutated raw packets from the neighbour at a running daemon: RAW_PACKETS of them, from RAW_SEED. They are UDP over IPv4 and IPv6, and
-ICMP errors. There are no TCP segments: the kernel alone judges those, and the daemon sees only connections."""
+"""Mutated raw packets from the neighbour at a running daemon: RAW_PACKETS of them, from RAW_SEED.
+
+They are UDP over IPv4 and IPv6, and ICMP errors. There are no TCP segments: the kernel alone judges those."""
 
 import contextlib
 import ipaddress

@@ -405,8 +405,9 @@ def _():
 
 @test("over UDP each line that is refused is told of at once")
 def _():
-    feed(b"a\nb\n", "udp", closed_port()).expect(1, b"", r"line 1 was refused by 127\.0\.0\.1: Connection refused$", r"line 2 was refused",
-                                       r"0 \(0 bytes\) received, 2 refused, time")
+    feed(b"a\nb\n", "udp", closed_port()).expect(
+        1, b"", r"line 1 was refused by 127\.0\.0\.1: Connection refused$", r"line 2 was refused",
+        r"0 \(0 bytes\) received, 2 refused, time")
 
 
 run_all()
