@@ -272,10 +272,10 @@ def _():
 def _():
     with Udp() as server:
         for host in ("0.0.0.0", "0", "::", "[::0]", "::ffff:0.0.0.0"):
-            expect(run("-H", host, "-p", server.port), UNKNOWN,
+            expect_line(run("-H", host, "-p", server.port), UNKNOWN,
                    rf"{re.escape(host)} stands for every address of this host: give the address of the host to check")
         with hosts("0.0.0.0 blocked\n") as prefix:
-            expect(run("-H", "blocked", prefix=prefix), UNKNOWN, "blocked stands for every address of this host: .*")
+            expect_line(run("-H", "blocked", prefix=prefix), UNKNOWN, "blocked stands for every address of this host: .*")
 
 
 @test("ranges of the guidelines as thresholds, a time without a loss, and performance data with all their digits")
@@ -289,7 +289,7 @@ def _():
                 ("3600000,5:20", "3600000,0.25:", CRITICAL, "3600000.000;3600000.000;0; pl=0%;5:20;0.25:;0;100"),
                 ("1000.0015", "2000.000001,99.99%", OK, "1000.0015;2000.000001;0; pl=0%;;99.99;0;100")):
             done = run("-H", "127.0.0.1", "-p", server.port, *PATIENT, "-w", warning, "-c", critical)
-            expect(done, state, rf"127\.0\.0\.1: rta {MS}ms, lost 0%", rf"rta={MS}ms;" + re.escape(shown))
+            expect_line(done, state, rf"127\.0\.0\.1: rta {MS}ms, lost 0%", rf"rta={MS}ms;" + re.escape(shown))
 
 
 REFUSED = [

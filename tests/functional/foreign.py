@@ -10,10 +10,9 @@ import errno
 import os
 import pathlib
 import re
-import socket
 import subprocess
 
-from daemon import ECHOD, PATIENCE, SANITIZED, Echod, private_network
+from daemon import PATIENCE, SANITIZED, Echod, private_network
 from lib import run_all, skip, test
 from service import not_under_unit
 

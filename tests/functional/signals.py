@@ -278,6 +278,12 @@ def chatter(echod):
         echod.check_tcp()
 
 
+def wait_ready(reader):
+    """Read the log up to the line that says that the daemon is ready."""
+    while b"ready:" not in (line := reader.readline()):
+        assert line, "the daemon ended"
+
+
 def narrow_pipe():
     reading, writing = os.pipe()
     fcntl.fcntl(writing, F_SETPIPE_SZ, 4096)
@@ -292,7 +298,7 @@ for what_, open_pair in (("a full pipe", narrow_pipe), ("a terminal", os.openpty
         reading, writing = open_pair()
         with os.fdopen(reading, "rb", 0) as reader, os.fdopen(writing, "wb", 0) as stderr:
             with Echod(top='log { level = "debug" }', stderr=stderr, wait=False) as echod:
-                assert b"ready:" in reader.readline()
+                wait_ready(reader)
                 chatter(echod)
                 echod.check()
                 # Read again, it logs again.
@@ -310,7 +316,7 @@ def _():
     with os.fdopen(reading, "rb", 0) as pipe, os.fdopen(writing, "wb", 0) as stderr:
         with Echod(top='log { level = "debug" }', stderr=stderr, wait=False) as echod:
             stderr.close()
-            assert b"ready:" in pipe.readline()
+            wait_ready(pipe)
             pipe.close()
             chatter(echod)
             echod.check()
