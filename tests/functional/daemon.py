@@ -328,7 +328,7 @@ class Echod:
             self.process.wait(PATIENCE)
             self._forget()
             # Between the choice of a port and its use somebody else may take it.
-            assert line and not port, f"echod ended with {self.process.returncode}:\n" + "\n".join(self.lines)
+            assert line and not port, f"echod ended with {self.process.returncode}:\n" + self.log()
         raise AssertionError("no port stays free")
 
     def _spawn(self):
