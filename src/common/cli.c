@@ -179,7 +179,8 @@ void cli_take_help(const struct cli *cli, const struct cli_option *option, const
     (void)value;
     (void)target;
     for (size_t i = 0; i < cli->count; i++) {
-        int length = print_names(&cli->options[i], NULL, 0);
+        char names[2 * HELP_NAMES];
+        int length = print_names(&cli->options[i], names, sizeof names);
 
         if (cli->options[i].help && length + 2 > column)
             column = length + 2;
@@ -213,6 +214,7 @@ static void make_forms(const struct cli *cli, struct forms *forms)
 {
     char *letter = forms->letters;
     struct option *name = forms->names;
+    size_t names = 0;
 
     /* To be told of an argument that is missing. */
     *letter++ = ':';
@@ -224,9 +226,10 @@ static void make_forms(const struct cli *cli, struct forms *forms)
         if (option->letter != '\0' && option->argument)
             *letter++ = ':';
         if (option->name)
-            *name++ = (struct option){.name = option->name,
-                                      .has_arg = option->argument ? required_argument : no_argument,
-                                      .val = FIRST_LONG + (int)i};
+            name[names++] =
+                (struct option){.name = option->name,
+                                .has_arg = option->argument ? required_argument : no_argument,
+                                .val = FIRST_LONG + (int)i};
     }
 }
 

@@ -92,6 +92,7 @@ static void handle_sigsys(int signo, siginfo_t *info, void *context)
     int error = rule ? rule->error : ENOSYS;
 
     (void)signo;
+    /* cppcheck-suppress knownConditionTrueFalse */
     if (error == 0 || !sigsys_can_refuse())
         end_process(rule ? rule->name : "", (unsigned)info->si_syscall);
     atomic_fetch_add(&refused, 1);
