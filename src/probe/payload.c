@@ -110,6 +110,14 @@ static bool resembles(const struct payload *payload, uint64_t seq, const uint8_t
     return 2 * right >= len - WORD;
 }
 
+/* As much of the nonce as a payload has, and not less. */
+static bool has_nonce(const struct payload *payload, const uint8_t *octets, size_t len)
+{
+    size_t end = payload->size < PAYLOAD_HEADER ? payload->size : PAYLOAD_HEADER;
+
+    return len >= end && payload_compare(payload, 0, WORD, octets + WORD, end - WORD) == end - WORD;
+}
+
 static struct payload_identity identify_empty(const struct payload *payload, uint64_t oldest,
                                               uint64_t newest)
 {
@@ -154,8 +162,7 @@ struct payload_identity payload_identify(const struct payload *payload, const ui
             return (struct payload_identity){PAYLOAD_CORRUPT, seq, wrong};
     }
     /* The sequence number is damaged, or too short to have a nonce beside it. */
-    if (payload->size <= WORD || (common >= PAYLOAD_HEADER &&
-                                  payload_compare(payload, 0, WORD, octets + WORD, WORD) == WORD))
+    if (payload->size <= WORD || has_nonce(payload, octets, common))
         return (struct payload_identity){PAYLOAD_CORRUPT, 0, 0};
     return (struct payload_identity){PAYLOAD_FOREIGN, 0, 0};
 }
