@@ -15,20 +15,23 @@
 /* Probes sent at once in addition to what the interval says. */
 #define SLACK 64
 
-uint64_t inflight_timeout(const struct probe *probe)
+static uint64_t timeout_of(const struct probe_settings *settings)
 {
-    return probe->settings.timeout ? probe->settings.timeout : PROBE_TIMEOUT;
+    return settings->timeout != 0 ? settings->timeout : PROBE_TIMEOUT;
 }
 
-/* The most probes that may be waiting at once. */
-static uint64_t most_waiting(const struct probe *probe)
+uint64_t inflight_timeout(const struct probe *probe)
 {
-    const struct probe_settings *settings = &probe->settings;
+    return timeout_of(&probe->settings);
+}
+
+uint64_t inflight_most(const struct probe_settings *settings)
+{
     uint64_t most;
 
     if (settings->window != 0 || settings->interval == 0)
         return (uint64_t)settings->window * settings->links;
-    most = inflight_timeout(probe) / settings->interval + settings->preload + SLACK;
+    most = timeout_of(settings) / settings->interval + settings->preload + SLACK;
     /* With a deadline the count is that of replies, not of probes. */
     if (settings->count != 0 && settings->deadline == 0 && settings->count < most)
         return settings->count;
@@ -37,7 +40,7 @@ static uint64_t most_waiting(const struct probe *probe)
 
 int inflight_init(struct probe *probe)
 {
-    uint64_t most = most_waiting(probe);
+    uint64_t most = inflight_most(&probe->settings);
     uint64_t slots = probe->settings.window != 0 ? WINDOW_SLOTS : MIN_SLOTS;
 
     if (most > INFLIGHT_MAX) {

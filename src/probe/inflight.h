@@ -31,6 +31,9 @@ struct probe_arrival {
     uint64_t stamp; /* when the kernel received them, CLOCK_REALTIME; 0: not known */
 };
 
+/* How many probes may wait for their replies at once. */
+uint64_t inflight_most(const struct probe_settings *settings);
+
 /* Make room for the probes that the settings need. -1 with errno; EOVERFLOW: they need more than
  * INFLIGHT_MAX. */
 int inflight_init(struct probe *probe);

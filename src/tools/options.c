@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 #include "tools/options.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/util.h"
 #include "config.h"
+#include "probe/inflight.h"
 #include "probe/link_connect.h"
 #include "probe/link_tcp.h"
 #include "probe/link_udp.h"
@@ -258,6 +260,17 @@ static void combine(struct options *options)
         settings->kernel_stamps = false;
 }
 
+static void check_memory(const struct options *options)
+{
+    uint64_t most = inflight_most(&options->settings);
+
+    if (most > INFLIGHT_MAX)
+        cli_refuse(&options_cli,
+                   "%" PRIu64 " probes could wait for their replies at once, at most %" PRIu64
+                   " are remembered: send more slowly (-i), wait less (-W), or fewer in all (-c)",
+                   most, INFLIGHT_MAX);
+}
+
 static const struct probe_ops *find_protocol(const char *name)
 {
     if (strcmp(name, probe_tcp_ops.name) == 0)
@@ -308,6 +321,7 @@ void options_parse(struct options *options, int argc, char *argv[])
     parse_operands(options, argc - operands, argv + operands);
     check_combinations(options);
     combine(options);
+    check_memory(options);
 }
 
 void options_size(struct options *options, int family)

@@ -494,6 +494,7 @@ USAGE = [
     (("-w", "0.0009", "udp", "::1"), "-w '0.0009': seconds from 0.001 to 100000000 are allowed"),
     (("-W", "0", "udp", "::1"), "-W '0': seconds from 0.001"),
     (("--duration", "0", "udp", "::1"), "--duration '0': seconds from 0.001"),
+    (("-i", "0.000002", "-W", "30", "udp", "::1"), "15000065 probes could wait for their replies at once, at most 4194304 are"),
     (("-l", "0", "udp", "::1"), "-l '0': a whole number from 1 to 32768 is allowed"),
     (("-t", "256", "udp", "::1"), "-t '256': a whole number from 1 to 255 is allowed"),
     (("-t", "0", "udp", "::1"), "-t '0': a whole number from 1 to 255 is allowed"),
