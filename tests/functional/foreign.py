@@ -12,7 +12,7 @@ import pathlib
 import re
 import subprocess
 
-from daemon import PATIENCE, SANITIZED, Echod, private_network
+from daemon import ECHOD, PATIENCE, SANITIZED, Echod, private_network
 from lib import run_all, skip, test
 from service import not_under_unit
 
