@@ -409,8 +409,14 @@ static int start_threads(struct server *server)
         }
     if (server->sandboxed && sandbox_restrict_calls(&server->sandbox) < 0)
         return log_sandbox_failure(server, "seccomp");
-    if (server->sandboxed && server->sandbox.missing[0])
-        log_notice("the sandbox is incomplete: %s", server->sandbox.missing);
+    if (!server->sandboxed || !server->sandbox.missing[0])
+        return 0;
+    if (server->conf->sandbox_required) {
+        log_error("the sandbox is incomplete, and %s has sandbox-required = true: %s",
+                  config_name(server->options), server->sandbox.missing);
+        return EX_CONFIG;
+    }
+    log_notice("the sandbox is incomplete: %s", server->sandbox.missing);
     return 0;
 }
 

@@ -173,6 +173,19 @@ def _():
     assert len(re.findall("the sandbox is incomplete: no Landlock .*; no seccomp ", log)) == 1, log
 
 
+@test("sandbox-required = true: where part of the sandbox is missing echod does not start, says what, and exits with 78")
+def _():
+    need_sandbox()
+    for feature, said in (("seccomp", "no seccomp "), ("Landlock", "no Landlock ")):
+        with Echod(user=without(feature), top="sandbox-required = true", wait=False, status=os.EX_CONFIG) as echod:
+            assert echod.wait() == os.EX_CONFIG
+            assert re.search(f"the sandbox is incomplete, and .* has sandbox-required = true: {said}", echod.log()), echod.log()
+    with Echod() as echod:
+        complete = "the sandbox is incomplete" not in echod.log()
+    with Echod(top="sandbox-required = true", wait=False, status=0 if complete else os.EX_CONFIG) as echod:
+        assert bool(echod.wait_line("ready:", or_end=True)) == complete, echod.log()
+
+
 if __name__ == "__main__":
     private_network()
     run_all()

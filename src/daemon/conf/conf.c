@@ -23,6 +23,7 @@ const struct conf_key conf_keys[] = {
     {"workers", CONF_NUMBER, AT(workers), true, 0, 256, {"0"}},
     {"busy-poll", CONF_NUMBER, AT(busy_poll), false, 0, 1000000, {"0"}},
     {"sandbox", CONF_BOOLEAN, AT(sandbox), true, 0, 0, {"true"}},
+    {"sandbox-required", CONF_BOOLEAN, AT(sandbox_required), true, 0, 0, {"false"}},
     {"drain-timeout", CONF_NUMBER, AT(drain_timeout), false, 0, 86400, {"30"}},
     {"log.target", CONF_TARGET, AT(log_target), false, 0, 0, {"auto"}},
     {"log.level", CONF_LEVEL, AT(log_level), false, 0, 0, {"info"}},
@@ -310,11 +311,15 @@ static void finish(struct loader *loader, const struct conf_overrides *overrides
     struct setting *tcp = setting_at(loader, AT(tcp.enabled));
     struct setting *udp = setting_at(loader, AT(udp.enabled));
     struct setting *last = tcp->line > udp->line ? tcp : udp;
+    struct setting *required = setting_at(loader, AT(sandbox_required));
 
     loader->parser.line = last->line;
     if (!conf->tcp.enabled && !conf->udp.enabled)
         parse_fail_value(&loader->parser, last, "false",
                          "tcp is off and udp is off, and one must be on");
+    loader->parser.line = required->line;
+    if (conf->sandbox_required && !conf->sandbox)
+        parse_fail_value(&loader->parser, required, "true", "sandbox is false");
     finish_listen(loader, false, overrides ? overrides->port : 0);
     finish_listen(loader, true, overrides ? overrides->port : 0);
     if (overrides && overrides->port)

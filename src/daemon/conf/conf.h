@@ -70,6 +70,7 @@ struct conf {
     unsigned workers;   /* 0: one for each usable CPU */
     unsigned busy_poll; /* microseconds */
     bool sandbox;
+    bool sandbox_required;  /* do not serve if the sandbox lacks anything */
     unsigned drain_timeout; /* seconds */
     enum log_target log_target;
     enum log_level log_level;

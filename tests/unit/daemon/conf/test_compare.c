@@ -123,12 +123,16 @@ static void test_every_key_is_compared(void **state)
     assert_int_equal(compare(before, after), COUNT(expected));
     for (size_t i = 0; i < COUNT(expected); i++)
         assert_string_equal(changes.text[i], expected[i]);
-    /* All but udp.enabled: one protocol must be enabled. */
-    assert_int_equal(COUNT(expected) + 1, conf_key_count);
+    /* All but two: one protocol must be enabled, and no sandbox cannot be required. */
+    assert_int_equal(COUNT(expected) + 2, conf_key_count);
     conf_free(after);
     after = load("udp { enabled = no }");
     assert_int_equal(compare(before, after), 1);
     assert_string_equal(changes.text[0], "udp.enabled: true -> false");
+    conf_free(after);
+    after = load("sandbox-required = yes");
+    assert_int_equal(compare(before, after), 1);
+    assert_string_equal(changes.text[0], "sandbox-required: false -> true (restart)");
     conf_free(after);
     conf_free(before);
 }

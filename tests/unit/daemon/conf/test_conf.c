@@ -322,6 +322,8 @@ static void test_values_that_are_refused(void **state)
          {":3: tcp.enabled: value \"false\": tcp is off and udp is off"}},
         {"tcp { enabled = no }\nudp {\nenabled = no }",
          {":3: udp.enabled: value \"false\": tcp is off and udp is off"}},
+        {"sandbox = no\nsandbox-required = yes",
+         {":2: sandbox-required: value \"true\": sandbox is false"}},
         {"tcp {\nlisten = {} }\n\nudp { listen = { } }",
          {":2: tcp.listen: value \"{}\": an enabled protocol must have an address",
           ":4: udp.listen: value \"{}\": an enabled protocol must have an address"}},
