@@ -20,7 +20,7 @@ static bool read_signal(int fd, int *number)
 }
 
 /* The callback may call signals_fini(). */
-static void signal_came(struct loop_io *io, short revents)
+static void read_signals(struct loop_io *io, short revents)
 {
     struct signals *signals = container_of(io, struct signals, io);
     int number;
@@ -43,7 +43,7 @@ int signals_init(struct signals *signals, struct loop *loop, const int numbers[]
     fd = signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC);
     if (fd < 0)
         return -1;
-    if (loop_add(loop, &signals->io, fd, POLLIN, signal_came) < 0) {
+    if (loop_add(loop, &signals->io, fd, POLLIN, read_signals) < 0) {
         int saved = errno;
 
         close(fd);

@@ -19,8 +19,8 @@ size_t datagram_headers(const struct addr *peer)
     return peer->sa.sa_family == AF_INET ? 20 + 8 : 40 + 8;
 }
 
-/* Connecting tells, and sends nothing. It is done to another socket, bound to the same device: a
- * socket forgets its device when it is disconnected. */
+/* connect(2) finds the address, and sends nothing. It is called on another socket, bound to the
+ * same device: a socket forgets its device when it is disconnected. */
 static int find_route(int fd, struct addr *peer)
 {
     int probe = socket(peer->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -78,7 +78,7 @@ static const void *find_control(struct msghdr *msg, int type_v4, int type_v6)
     return NULL;
 }
 
-/* The address that reported an error follows it; there is none where this host did. */
+/* The address that reported an error follows the error; len is 0 if this host did. */
 static void get_offender(const struct sock_extended_err *error, struct addr *from)
 {
     const struct sockaddr *sa = SO_EE_OFFENDER(error);

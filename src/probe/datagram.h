@@ -24,14 +24,13 @@
 /* Why a datagram did not arrive. */
 struct datagram_error {
     int error;        /* errno */
-    bool local;       /* nothing from the network: this host refused to send it, and sendto(2)
-                         has told already */
+    bool local;       /* this host refused to send it, and sendto(2) has returned the error */
     uint32_t mtu;     /* EMSGSIZE: what would have passed, IP header included; 0: not known */
     struct addr from; /* who reported it; len 0: this host */
-    size_t len;       /* so many of its first octets came back with the error */
-    uint64_t stamp;   /* no error at all, but when a datagram was sent: CLOCK_REALTIME in
-                         nanoseconds; else 0 */
-    uint32_t number;  /* ... and which one, SOF_TIMESTAMPING_OPT_ID */
+    size_t len;       /* octets of the datagram that came back with the error */
+    uint64_t stamp; /* 0: an error; else no error, but when the datagram was sent, CLOCK_REALTIME in
+                       nanoseconds */
+    uint32_t number; /* with a stamp: number of the datagram, SOF_TIMESTAMPING_OPT_ID */
 };
 
 /* The time stamp among a message's control data, CLOCK_REALTIME in nanoseconds; 0: there is none.
@@ -53,8 +52,8 @@ int datagram_prepare(int fd, struct addr *peer);
  * call on the socket would fail with. */
 bool datagram_take_error(int fd, struct datagram_error *error, uint8_t *octets, size_t room);
 
-/* Receive without waiting. The length, or -1 with errno. *from is who sent it, *fragment the
- * largest of the IP fragments it came in; 0: it came whole, or that is not known. */
+/* Receive without waiting. The length, or -1 with errno. *from is the sender. *fragment is the size
+ * of the largest IP fragment of the datagram; 0: it came whole, or this is not known. */
 ssize_t datagram_receive(int fd, uint8_t octets[static DATAGRAM_ROOM], struct addr *from,
                          size_t *fragment);
 

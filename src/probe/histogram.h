@@ -7,7 +7,7 @@
 /* Counts of values in buckets whose width grows with the value: up to 128 each value has its own,
  * beyond that a bucket is at most 1/64 of its values wide. Values from 2^42 on (73 minutes in
  * nanoseconds) share the last bucket. */
-#define HISTOGRAM_SUB     64 /* buckets an octave */
+#define HISTOGRAM_SUB     64 /* buckets between a value and its double */
 #define HISTOGRAM_BUCKETS (37 * HISTOGRAM_SUB)
 
 struct histogram {

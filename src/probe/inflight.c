@@ -4,15 +4,15 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* The fewest slots of a probe, and those of one with a window, whose rate is not known before. */
+/* The fewest slots of a target; and the slots of a run with a window, whose rate is not known
+ * before. */
 #define MIN_SLOTS    256
 #define WINDOW_SLOTS 65536
 
-/* Probes are remembered for so many timeouts, so that late replies and duplicates are told apart.
- */
+/* A probe is remembered for four timeouts, so that late replies and duplicates are told apart. */
 #define TIMEOUTS 4
 
-/* Probes sent at once in addition to what the interval says. */
+/* Probes that may be handed to a link at once, beyond what the interval says. */
 #define SLACK 64
 
 static uint64_t timeout_of(const struct probe_settings *settings)
@@ -32,7 +32,7 @@ uint64_t inflight_most(const struct probe_settings *settings)
     if (settings->window != 0 || settings->interval == 0)
         return (uint64_t)settings->window * settings->links;
     most = timeout_of(settings) / settings->interval + settings->preload + SLACK;
-    /* With a deadline the count is that of replies, not of probes. */
+    /* With a deadline the count limits the replies, not the probes. */
     if (settings->count != 0 && settings->deadline == 0 && settings->count < most)
         return settings->count;
     return most;
@@ -82,7 +82,7 @@ static void leave_window(struct probe *probe, struct probe_slot *slot)
     }
 }
 
-/* Do not wait for this one (NULL: none) any longer. */
+/* Wait for this probe (NULL: none) no longer. */
 static void complete(struct probe *probe, struct probe_slot *slot)
 {
     if (slot && slot->waiting) {
@@ -170,7 +170,7 @@ static uint64_t round_trip(const struct probe *probe, const struct probe_slot *s
     return arrival->stamp - slot->stamp + (slot->held ? slot->delay : 0);
 }
 
-/* The reply to the later one of two probes may come first. */
+/* Called for both neighbours, since the reply to the later probe may come first. */
 static void add_pair(struct probe *probe, uint64_t time, const struct probe_slot *neighbour)
 {
     if (neighbour && neighbour->time != 0)
@@ -244,7 +244,7 @@ void inflight_reply(struct probe_link *link, const struct payload_identity *iden
     }
     if (event.kind == PROBE_RECEIVED)
         probe->counters.stamped += stamped;
-    /* Without a nonce in it the reply may be a guess. */
+    /* A reply that is too short for the nonce may be a guess. */
     if (event.kind != PROBE_WRONG_SOURCE || arrival->size >= PAYLOAD_HEADER)
         complete(probe, slot);
     probe_emit(probe, &event);

@@ -12,30 +12,30 @@
 #include "probe/datagram.h"
 #include "probe/inflight.h"
 
-/* Datagrams sent or received by one call, and octets of room for them. */
+/* The most datagrams that one call sends or receives, and the octets of room for them. */
 #define DATAGRAMS 64
 #define ROOM      (256 * 1024)
 
-/* Batches taken in one go, so that the schedule is looked at in between. */
+/* Batches received for one wake-up. After them the schedule gets its turn. */
 #define TURNS 8
 
 #define TRIES 4
 
-/* Several of the largest datagrams, thousands of small ones; the kernel's limits may cap it. */
+/* Socket buffers: room for 60 of the largest datagrams. The kernel's limits may cap it. */
 #define BUFFER (4 * 1024 * 1024)
 
-/* A time stamp of what was received, and whatever an error brings along. */
+/* Octets of control messages: a time stamp, or what describes an error. */
 #define CONTROL 512
 
-/* Time stamps of datagrams sent come with the number of the datagram; that of so many is
- * remembered. A power of two. */
+/* The kernel stamps datagrams that were sent, and numbers them. The probes of the latest STAMPS
+ * numbers are remembered. A power of two. */
 #define STAMPS 1024
 
 #define STAMPING                                                                                   \
     (SOF_TIMESTAMPING_SOFTWARE | SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_TX_SOFTWARE |     \
      SOF_TIMESTAMPING_OPT_ID | SOF_TIMESTAMPING_OPT_TSONLY)
 
-/* Where datagrams lie within one call: one for all links. */
+/* Memory of one call. All links share it. */
 struct datagram_batch {
     unsigned size;
     struct mmsghdr out[DATAGRAMS];
@@ -44,16 +44,16 @@ struct datagram_batch {
     struct iovec in_iov[DATAGRAMS];
     struct addr from[DATAGRAMS];
     char control[DATAGRAMS][CONTROL] __attribute__((aligned(8)));
-    uint8_t octets[]; /* `size` payloads to send, and as many rooms to receive */
+    uint8_t octets[]; /* `size` payloads to send, then `size` rooms to receive */
 };
 
 /* The socket is not connected, or the kernel would drop what comes from a wrong source. */
 struct link_udp {
     struct probe_link link;
-    struct datagram_batch *batch; /* the first link's own, which is closed last */
+    struct datagram_batch *batch; /* belongs to the first link, which is closed last */
     bool stamping;
-    uint32_t stamp_id;          /* the number the kernel gives to the next datagram */
-    uint64_t stamp_seq[STAMPS]; /* which probe that number was */
+    uint32_t stamp_id;          /* number that the kernel gives to the next datagram */
+    uint64_t stamp_seq[STAMPS]; /* probe of number i is in stamp_seq[i % STAMPS] */
 };
 
 static struct link_udp *link_udp_of(struct probe_link *link)
@@ -75,7 +75,7 @@ static void close_udp(struct probe_link *link)
     free(udp);
 }
 
-/* (Again) from number 0 on; errors in sending leave it open whether they took a number. */
+/* Begin with number 0, again after a failed call: it is not known whether that took a number. */
 static void number_stamps(struct link_udp *udp)
 {
     int fd = udp->link.watch.fd;
@@ -105,7 +105,7 @@ static int open_udp_socket(struct link_udp *udp, int family)
     return probe_watch(&udp->link.watch, POLLIN);
 }
 
-/* A room is an octet larger than a payload; what is longer still is known by MSG_TRUNC. NULL with
+/* A room is an octet larger than a payload; MSG_TRUNC tells of longer datagrams. NULL with
  * errno. */
 static struct datagram_batch *new_datagram_batch(size_t payload)
 {
@@ -154,7 +154,7 @@ static struct probe_link *open_udp(struct probe *probe, const struct addr *peer,
 
 /* ---- the error queue: errors, and when datagrams were sent ---- */
 
-/* Returns false for what is no error, or one that sending has returned already. */
+/* Returns false if it is no error, or if sending has returned the error already. */
 static bool count_error(struct link_udp *udp, const struct datagram_error *error,
                         const uint8_t *octets)
 {
@@ -178,7 +178,7 @@ static bool drain_errors(struct link_udp *udp)
 {
     bool taken = false;
     struct datagram_error error;
-    uint8_t octets[576]; /* more of a datagram than any router returns of it */
+    uint8_t octets[576]; /* no router returns more of a datagram */
 
     for (unsigned i = 0; i < 4 * DATAGRAMS; i++) {
         if (!datagram_take_error(udp->link.watch.fd, &error, octets, sizeof octets))
@@ -248,7 +248,7 @@ static unsigned send_udp(struct probe_link *link, uint64_t first, unsigned count
 
 /* ---- receiving ---- */
 
-/* Of what is longer than its room, that much is enough to tell that it is wrong. */
+/* A datagram longer than its room is wrong, whatever the rest of it is. */
 static void count_datagram(struct link_udp *udp, unsigned i, uint64_t now)
 {
     struct probe *probe = udp->link.probe;

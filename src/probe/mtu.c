@@ -44,16 +44,16 @@ struct search {
     uint8_t in[DATAGRAM_ROOM];
 };
 
-/* Sizes up to `good` pass, `bad` and larger ones do not; `hint` is what may be the answer. */
+/* Sizes up to `good` pass, sizes from `bad` on do not; `hint` may be the answer. */
 struct bounds {
     size_t good;
     size_t bad;
     size_t hint;
-    bool confirming; /* the hint is one more than what an earlier one said */
+    bool confirming; /* the hint is one more than an earlier hint that passed */
 };
 
-/* PROBE sets DF and ignores what the kernel believes about the path: with DO, a router's report of
- * yesterday would be taken for this host's limit. */
+/* PROBE sets DF and ignores the path MTU that the kernel remembers: with DO an old report of a
+ * router would look like a limit of this host. */
 static int forbid_fragments(int fd, int family)
 {
     if (family == AF_INET) {
@@ -66,7 +66,7 @@ static int forbid_fragments(int fd, int family)
 
 /* ---- one try ---- */
 
-/* Is a datagram of which we see `len` octets, or all, one of the tries of this size? */
+/* Whether `in`, of which there are `len` octets, is one of the tries of this size. */
 static enum payload_verdict identify(const struct search *search, size_t size, size_t len)
 {
     struct payload payload = {.nonce = search->nonce, .size = size};
@@ -103,7 +103,7 @@ static void judge_error(struct search *search, const struct datagram_error *erro
 }
 
 /* Returns whether there were errors. */
-static bool take_errors(struct search *search)
+static bool drain_error_queue(struct search *search)
 {
     struct datagram_error error;
     bool taken = false;
@@ -132,7 +132,7 @@ static void send_try(struct search *search)
                    search->peer.len) >= 0)
             return;
         failure = errno;
-        if (!take_errors(search))
+        if (!drain_error_queue(search))
             break;
     }
     /* Without room in the socket or in a queue of the interface, the try counts as lost. */
@@ -176,7 +176,7 @@ static void answer_came(struct loop_io *io, short revents)
     struct search *search = container_of(io, struct search, socket);
 
     (void)revents;
-    take_errors(search);
+    drain_error_queue(search);
     for (unsigned i = 0; i < DATAGRAMS && !search->decided; i++)
         if (!receive_answer(search))
             break;
@@ -250,7 +250,7 @@ static size_t payload_of(const struct search *search, size_t mtu)
     return mtu > search->headers ? mtu - search->headers : 0;
 }
 
-/* A size that was told to be the largest is not believed before the next one has failed. */
+/* A reported limit is believed only when the next larger size has failed. */
 static void narrow(struct bounds *bounds, size_t size, bool passed, size_t told)
 {
     if (passed) {
@@ -281,7 +281,7 @@ static void note(struct search *search, const struct mtu_probe *probe)
         result->limit = *probe;
 }
 
-/* The largest that comes back. */
+/* Find the largest size that comes back. */
 static void search_largest(struct search *search, size_t floor, size_t max)
 {
     struct bounds bounds = {.good = floor, .bad = max + 1, .hint = max};
@@ -298,7 +298,7 @@ static void search_largest(struct search *search, size_t floor, size_t max)
     }
 }
 
-/* Below that, the largest that comes back in one piece. */
+/* Below that, find the largest size that comes back in one piece. */
 static void search_whole(struct search *search)
 {
     struct mtu_result *result = search->result;
@@ -319,8 +319,8 @@ static void search_whole(struct search *search)
     }
 }
 
-/* The smallest has room for the nonce, and servers that ignore an empty datagram answer it. */
-static void find(struct search *search)
+/* The smallest size has room for the nonce. Some servers do not answer an empty datagram. */
+static void find_mtu(struct search *search)
 {
     size_t max = datagram_max(&search->peer);
     size_t floor = PAYLOAD_HEADER;
@@ -345,7 +345,7 @@ static void find(struct search *search)
     search->result->complete = !search->over;
 }
 
-/* What stop() undoes. -1 with errno. */
+/* stop() undoes it, also after a failure. -1 with errno. */
 static int start(struct search *search, int socket)
 {
     static const int numbers[] = {SIGINT, SIGTERM, SIGQUIT};
@@ -398,7 +398,7 @@ int mtu_find(int socket, const struct addr *peer, const struct mtu_settings *set
     if (start(search, socket) < 0 || prepare(search, socket, peer) < 0)
         result->error = errno;
     else
-        find(search);
+        find_mtu(search);
     stop(search);
     free(search);
     if (result->error != 0)

@@ -15,15 +15,14 @@ static uint64_t word(const struct payload *payload, uint64_t seq, uint64_t index
         return seq;
     if (index == 1)
         return payload->nonce;
-    /* Any multiply-and-fold mixing will do that makes words differ between runs, probes and places.
-     */
+    /* Mix by multiplying and folding, so that words differ between runs, probes and places. */
     x = payload->nonce + seq * UINT64_C(0xd6e8feb86659fd93) + index * UINT64_C(0xa0761d6478bd642f);
     x ^= x >> 32;
     x *= UINT64_C(0xe7037ed1a0b428db);
     return x ^ x >> 29;
 }
 
-/* Where the octets begin that do not depend on the probe. */
+/* Offset of the first octet that does not depend on the probe. */
 static size_t fixed_from(const struct payload *payload)
 {
     return !payload->fill ? SIZE_MAX : payload->bare ? 0 : PAYLOAD_HEADER;
@@ -82,8 +81,8 @@ size_t payload_compare(const struct payload *payload, uint64_t seq, size_t offse
     return len;
 }
 
-/* The probe that the first octets name; 0 if there was none such. Where only the low-order octets
- * of its number are there, the latest one that ends in them. */
+/* The probe whose number is in the first octets; 0: there was no such probe. If only low-order
+ * octets of the number are there, the latest probe whose number ends in them. */
 static uint64_t named(const uint8_t *octets, size_t len, uint64_t newest)
 {
     uint64_t value = 0;
@@ -99,7 +98,7 @@ static uint64_t named(const uint8_t *octets, size_t len, uint64_t newest)
     return back < newest ? newest - back : 0;
 }
 
-/* Most octets that depend on the nonce are right: damaged, but ours. */
+/* At least half of the octets after the number are right: it is damaged, but ours. */
 static bool resembles(const struct payload *payload, uint64_t seq, const uint8_t *octets,
                       size_t len)
 {
@@ -110,7 +109,7 @@ static bool resembles(const struct payload *payload, uint64_t seq, const uint8_t
     return 2 * right >= len - WORD;
 }
 
-/* As much of the nonce as a payload has, and not less. */
+/* The octets of the nonce that a payload has are all there, and right. */
 static bool has_nonce(const struct payload *payload, const uint8_t *octets, size_t len)
 {
     size_t end = payload->size < PAYLOAD_HEADER ? payload->size : PAYLOAD_HEADER;
@@ -126,7 +125,7 @@ static struct payload_identity identify_empty(const struct payload *payload, uin
     return (struct payload_identity){oldest != 0 ? PAYLOAD_TRUNCATED : PAYLOAD_FOREIGN, oldest, 0};
 }
 
-/* With nothing in it that tells, a reply is taken for that to the probe that waits longest. */
+/* A payload without a number answers the probe that waits longest. */
 static struct payload_identity identify_bare(const struct payload *payload, const uint8_t *octets,
                                              size_t len, uint64_t seq)
 {

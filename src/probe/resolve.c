@@ -105,7 +105,7 @@ int resolve(const char *host, const char *port, int family, int type, struct add
 
 const char *resolve_name(const struct addr *addr, char name[static NI_MAXHOST])
 {
-    /* Whoever runs the reverse zone chose these octets; a terminal must not obey them. */
+    /* The owner of the reverse zone chooses these octets; they must not steer a terminal. */
     static const char allowed[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-._:%" DIGITS;
 

@@ -13,7 +13,7 @@
 
 #define RESOLVE_MAX 16
 
-/* Room for a reason why something could not be resolved. */
+/* Octets of the longest reason for a failure. */
 #define RESOLVE_WHY 256
 
 /* A name, an IPv4 or IPv6 address, with zone or in brackets or both, to the addresses of `family`

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* What RFC 3550 chose: quick enough to follow, slow enough to read. */
+/* RFC 3550 section 6.4.1. */
 #define JITTER_GAIN (1.0 / 16)
 
 void rtt_init(struct rtt *rtt)

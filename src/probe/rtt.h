@@ -6,8 +6,7 @@
 
 #include "probe/histogram.h"
 
-/* Round-trip times in nanoseconds, summed up as they come: constant memory however many there are.
- */
+/* Statistics of round-trip times in nanoseconds, in constant memory. */
 struct rtt {
     uint64_t count;
     uint64_t min;
@@ -17,18 +16,18 @@ struct rtt {
     uint64_t latest;
     double jitter;       /* RFC 3550 section 6.4.1 */
     double variation;    /* sum of |differences| between the round trips of successive probes */
-    uint64_t variations; /* ... of so many pairs; 0: there is no IPDV */
-    struct histogram *histogram; /* NULL: memory could not be had; then no quantiles */
+    uint64_t variations; /* pairs of successive probes; 0: there is no IPDV */
+    struct histogram *histogram; /* NULL: there was no memory for it, so there are no quantiles */
 };
 
-/* Empty, with a histogram of its own. Without memory for that the rest works. */
+/* Begin empty, with a histogram. Without memory for the histogram the rest works. */
 void rtt_init(struct rtt *rtt);
 void rtt_fini(struct rtt *rtt);
 
-/* A round trip, in the order of their arrival. */
+/* Add a round trip. Call it in the order of arrival. */
 void rtt_add(struct rtt *rtt, uint64_t ns);
 
-/* Two probes, one sent right after the other, took this long. */
+/* Add the round trips of two probes of which one was sent right after the other. */
 void rtt_add_pair(struct rtt *rtt, uint64_t one, uint64_t other);
 
 /* Nanoseconds; 0 while empty. */

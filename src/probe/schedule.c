@@ -67,7 +67,7 @@ void schedule_watch_ready(struct loop_io *io, short revents)
 }
 
 /* Hand `count` probes to a link. Returns how many it took. */
-static unsigned send_some(struct probe *probe, struct probe_link *link, unsigned count,
+static unsigned hand_over(struct probe *probe, struct probe_link *link, unsigned count,
                           uint64_t now)
 {
     uint64_t first = probe->counters.sent + 1;
@@ -96,7 +96,7 @@ static unsigned unsent(const struct probe *probe, unsigned most)
                                                                              : most;
 }
 
-/* Whose turn it is; NULL: none takes probes. */
+/* The next link that takes probes; NULL: none does. */
 static struct probe_link *next_link(struct probe *probe)
 {
     for (unsigned i = 0; i < probe->opened; i++) {
@@ -109,7 +109,7 @@ static struct probe_link *next_link(struct probe *probe)
     return NULL;
 }
 
-/* By the clock: what is due goes out whatever has been answered. */
+/* Send by the clock, whatever has been answered. Returns when the next probe is due. */
 static uint64_t send_due(struct probe *probe, uint64_t now)
 {
     const struct probe_settings *settings = &probe->settings;
@@ -129,7 +129,7 @@ static uint64_t send_due(struct probe *probe, uint64_t now)
             probe->held = true;
             return UINT64_MAX;
         }
-        if (send_some(probe, link, 1, now) == 0)
+        if (hand_over(probe, link, 1, now) == 0)
             continue;
         if (probe->counters.sent <= settings->preload && probe->counters.sent > 1)
             continue;
@@ -153,7 +153,7 @@ static uint64_t sooner(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* By what is answered: every link keeps as many under way as its window allows. */
+/* Send by what is answered: each link keeps its window full. Returns when to be called again. */
 static uint64_t send_room(struct probe *probe, uint64_t now)
 {
     const struct probe_settings *settings = &probe->settings;
@@ -170,7 +170,7 @@ static uint64_t send_room(struct probe *probe, uint64_t now)
             continue;
         room = settings->window - link->unanswered;
         room = unsent(probe, room < BATCH ? room : BATCH);
-        if (send_some(probe, link, room, now) > 0)
+        if (hand_over(probe, link, room, now) > 0)
             next = now;
     }
     return sooner(next, inflight_make_room(probe, now));

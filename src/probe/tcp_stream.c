@@ -11,12 +11,12 @@
 #include "net/socket.h"
 #include "probe/inflight.h"
 
-/* Octets made or checked at a time, and how often in one go, so that either direction, other
- * connections and the schedule get their turn. */
+/* Octets sent or received by one call, and calls for one wake-up. After them the other direction,
+ * other connections and the schedule get their turn. */
 #define ROOM  65536
 #define TURNS 16
 
-/* Of either direction, within one call. */
+/* Payloads within one call. */
 static uint8_t buffer[ROOM];
 
 /* Probes that may be queued in any case. */
@@ -29,8 +29,8 @@ static struct probe *probe_of(const struct tcp_stream *stream)
 
 /* ---- connecting ---- */
 
-/* A port nobody listens on may be picked for our own end, and TCP then connects the socket with
- * itself. */
+/* If nobody listens on an ephemeral port, the kernel may choose that very port for our end, and TCP
+ * connects the socket with itself. */
 static bool connected_to_itself(int fd, const struct addr *peer)
 {
     struct addr own = {.len = sizeof own.in6};
@@ -45,7 +45,7 @@ static void end_stream(struct tcp_stream *stream, int error)
     probe_watch(&stream->watch, 0);
 }
 
-/* What is sent and received is asked for by tcp_stream_flush(). */
+/* tcp_stream_flush() watches for octets afterwards. */
 static void established(struct tcp_stream *stream)
 {
     int fd = stream->watch.fd;
@@ -154,7 +154,7 @@ void tcp_stream_remains(struct tcp_stream *stream)
                    NULL, stream->in_offset, clock_now());
 }
 
-/* How many octets of the reply that is coming in have been sent, and so may come back. */
+/* Octets of the current reply that have been sent and have not come back. */
 static size_t owed(const struct tcp_stream *stream, size_t size)
 {
     size_t sent = stream->out != stream->in ? size : stream->out_offset;
@@ -205,7 +205,7 @@ static void receive_stream(struct tcp_stream *stream)
         if (len <= 0) {
             int error = len == 0 ? 0 : errno;
 
-            /* Why sending failed is told after what came in before. */
+            /* Report a failed send after the replies that came before. */
             if (stream->error != 0)
                 end_stream(stream, stream->error);
             else if (error != EAGAIN)
@@ -223,7 +223,7 @@ static bool is_sending(const struct tcp_stream *stream)
     return stream->error == 0 && stream->out != stream->end;
 }
 
-/* Fill the buffer from where sending stands. Returns how many octets there are. */
+/* Fill the buffer with the next octets to send. Returns their number. */
 static size_t compose(const struct tcp_stream *stream)
 {
     const struct payload *payload = &probe_of(stream)->payload;

@@ -21,14 +21,14 @@ struct tcp_stream {
     struct addr peer;
     enum tcp_state state;
     int error;
-    uint64_t began;    /* when connecting did */
+    uint64_t began;    /* when connecting began */
     uint64_t *queue;   /* probe number i is in queue[i % capacity] */
-    uint32_t capacity; /* a power of two, or 0 */
+    uint32_t capacity; /* of the queue: a power of two, or 0 */
     uint32_t in, out,
         end; /* numbers of those coming back and being sent, and how many there were */
     size_t in_offset, out_offset; /* octets of these that are done */
-    bool corrupt;                 /* the reply that is coming in has a wrong octet */
-    size_t wrong;                 /* ... the first one */
+    bool corrupt;                 /* the current reply has a wrong octet */
+    size_t wrong;                 /* index of the first wrong octet, if corrupt */
 };
 
 /* Begin to connect. Afterwards the stream is connecting, connected or ended; it has to be closed in
@@ -39,14 +39,14 @@ void tcp_stream_close(struct tcp_stream *stream);
 /* Take one more probe to send. False: there is no room (or memory) for more. */
 bool tcp_stream_queue(struct tcp_stream *stream, uint64_t seq);
 
-/* Send what is queued as far as the socket takes it. To be called also when the stream has become
- * connected: only then it is waited for what comes in. */
+/* Send what is queued as far as the socket takes it. Call it also when the stream has become
+ * connected: it then begins to watch for replies. */
 void tcp_stream_flush(struct tcp_stream *stream);
 
 /* The watch was woken: go on connecting, or sending and receiving. */
 void tcp_stream_ready(struct tcp_stream *stream, short revents);
 
-/* Tell the engine of the part of a reply that came in before the end. */
+/* After the end: report the reply that came in part as truncated, if there is one. */
 void tcp_stream_remains(struct tcp_stream *stream);
 
 #endif
