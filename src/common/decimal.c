@@ -47,10 +47,14 @@ static unsigned decimals_of(double value, unsigned digits)
 {
     unsigned decimals = digits - 1;
 
-    for (; value >= 10 && decimals > 0; value /= 10)
+    while (value >= 10 && decimals > 0) {
+        value /= 10;
         decimals--;
-    for (; value < 1 && decimals < MAX_DECIMALS; value *= 10)
+    }
+    while (value < 1 && decimals < MAX_DECIMALS) {
+        value *= 10;
         decimals++;
+    }
     return decimals;
 }
 

@@ -80,7 +80,7 @@ static void put_value(FILE *out, uint64_t value, uint64_t scale, unsigned decima
     uint64_t rest = value % scale;
 
     fprintf(out, "%" PRIu64, value / scale);
-    for (unsigned i = 0; scale > 1 && (rest > 0 || i < decimals); i++) {
+    for (unsigned i = 0; scale >= 10 && (rest > 0 || i < decimals); i++) {
         scale /= 10;
         fprintf(out, "%s%" PRIu64, i == 0 ? "." : "", rest / scale);
         rest %= scale;

@@ -81,6 +81,8 @@ static void set_source(struct msghdr *reply, const struct request_info *info)
         add_control_message(reply, SOL_IP, IP_PKTINFO, &v4, sizeof v4);
         return;
     }
+    if (!info->v6)
+        return; /* such a request gets no answer, see udp_classify() */
     if (!IN6_IS_ADDR_MULTICAST(&info->v6->ipi6_addr))
         v6.ipi6_addr = info->v6->ipi6_addr;
     if (IN6_IS_ADDR_LINKLOCAL(&v6.ipi6_addr))
