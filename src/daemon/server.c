@@ -36,7 +36,7 @@
 /* How often the status for the service manager is refreshed and refusals are logged. */
 #define STATUS_NS (2 * SECOND)
 
-/* How often a drain checks whether the last connection has ended. */
+/* How often a drain checks which connections have got all of their echo. */
 #define DRAIN_TICK_NS (SECOND / 100)
 
 struct server {
@@ -52,6 +52,7 @@ struct server {
     uint64_t watchdog_interval; /* nanoseconds; 0: no watchdog */
     uint64_t started;           /* when it became ready */
     uint64_t drain_deadline;    /* when connections that are left are closed; 0: not draining */
+    uint64_t drain_until;       /* connections that began later are not waited for yet */
     bool sandboxed;
     struct sandbox sandbox; /* valid if sandboxed */
     char status[512 + SANDBOX_STRLEN];
@@ -223,35 +224,59 @@ static void reload(struct server *server)
 
 /* ---- stop ---- */
 
+/* While connections that were open at the signal get the rest of their echo, everybody is served.
+ * Then nobody new is let in, and those that came meanwhile get the rest of theirs. Returns how many
+ * connections are waited for. */
+static unsigned finish_connections(struct server *server)
+{
+    unsigned left = service_finish_connections(&server->service, server->drain_until);
+
+    if (left > 0 || server->drain_until == UINT64_MAX)
+        return left;
+    server->drain_until = UINT64_MAX;
+    service_withdraw(&server->service);
+    return service_finish_connections(&server->service, server->drain_until);
+}
+
+static void end_service(struct server *server)
+{
+    service_withdraw(&server->service);
+    service_stop(&server->service);
+}
+
 static void continue_drain(struct loop_timer *timer)
 {
     struct server *server = container_of(timer, struct server, drain_timer);
-    unsigned open = connlimit_open(server->service.connlimit);
+    unsigned left = finish_connections(server);
 
-    if (open > 0 && loop_now(server->loop) < server->drain_deadline) {
+    if (left > 0 && loop_now(server->loop) < server->drain_deadline) {
         loop_timer_set(server->loop, timer, loop_now(server->loop) + DRAIN_TICK_NS);
         return;
     }
-    if (open > 0)
-        log_warning("closing %u connections that did not end within %u s (drain-timeout)", open,
-                    server->conf->drain_timeout);
-    service_stop(&server->service);
+    if (left > 0)
+        log_warning("closing %u connections that did not read their echo within %u s "
+                    "(drain-timeout)",
+                    left, server->conf->drain_timeout);
+    end_service(server);
 }
 
 static void stop_or_drain(struct server *server)
 {
+    unsigned left;
+
     if (server->drain_deadline != 0) {
         log_notice("told to stop again: closing %u connections",
                    connlimit_open(server->service.connlimit));
-        service_stop(&server->service);
+        end_service(server);
         return;
     }
     service_manager_stopping(server->conf->drain_timeout + 5);
-    service_withdraw(&server->service);
-    if (connlimit_open(server->service.connlimit) > 0)
-        log_notice("stopping: %u connections have %u s to end",
-                   connlimit_open(server->service.connlimit), server->conf->drain_timeout);
+    server->drain_until = clock_now();
     server->drain_deadline = loop_now(server->loop) + server->conf->drain_timeout * SECOND;
+    left = finish_connections(server);
+    if (left > 0)
+        log_notice("stopping: %u connections have %u s to read their echo", left,
+                   server->conf->drain_timeout);
     continue_drain(&server->drain_timer);
 }
 

@@ -192,6 +192,15 @@ void service_withdraw(struct service *service)
     endpoints_close(&service->endpoints, false);
 }
 
+unsigned service_finish_connections(struct service *service, uint64_t until)
+{
+    unsigned left = 0;
+
+    for (size_t i = 0; i < service->worker_count; i++)
+        left += worker_finish_connections(service->workers[i], until);
+    return left;
+}
+
 /* ---- the workers ---- */
 
 int service_init(struct service *service, size_t workers, rlim_t descriptors)

@@ -41,6 +41,9 @@ int service_apply(struct service *service, const struct conf *conf, const char *
 /* Let no new client in. What has arrived is answered, and connections go on. */
 void service_withdraw(struct service *service);
 
+/* See connections_finish(). */
+unsigned service_finish_connections(struct service *service, uint64_t until);
+
 /* Close all connections and end the workers. */
 void service_stop(struct service *service);
 

@@ -370,6 +370,16 @@ void worker_set_params(struct worker *worker, const struct worker_params *params
     call_worker(worker, do_set_params, &copy);
 }
 
+static int do_finish_connections(struct worker *worker, void *argument)
+{
+    return (int)tcp_finish(&worker->tcp, *(const uint64_t *)argument);
+}
+
+unsigned worker_finish_connections(struct worker *worker, uint64_t until)
+{
+    return (unsigned)call_worker(worker, do_finish_connections, &until);
+}
+
 static int do_close_connections(struct worker *worker, void *argument)
 {
     (void)argument;

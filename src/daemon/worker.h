@@ -56,6 +56,9 @@ struct worker_params {
 };
 void worker_set_params(struct worker *worker, const struct worker_params *params);
 
+/* See connections_finish(). */
+unsigned worker_finish_connections(struct worker *worker, uint64_t until);
+
 /* Close all connections at once. */
 void worker_close_connections(struct worker *worker);
 

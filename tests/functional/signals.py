@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Signals, the end of a service, and what is logged about it."""
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -10,7 +11,7 @@ import time
 from daemon import (PATIENCE, Echod, check_datagram, check_stream, is_closed, private_network, receive, receive_all,
                     reset, stall)
 from lib import note, run_all, test, wait_for
-from service import ACTIVATED, need_own_sockets, not_under_unit
+from service import ACTIVATED, not_under_unit
 
 F_SETPIPE_SZ = 1031
 
@@ -36,17 +37,20 @@ for number in (signal.SIGTERM, signal.SIGINT):
             assert "stopping:" not in echod.log()
             note(f"{(time.monotonic() - begin) * 1000:.0f} ms")
 
-    @test(f"after {number.name} a connection finishes its echo, then the daemon ends")
+    @test(f"after {number.name} idle connections end at once, and so does the daemon")
     def _(number=number):
-        with Echod() as echod, echod.connect() as s:
-            check_stream(s)
-            begin_stop(echod, number)
-            for _ in range(10):
-                check_stream(s, b"after it")
-            s.sendall(b"the last")
-            s.shutdown(socket.SHUT_WR)
-            assert receive_all(s) == b"the last"
+        with Echod(top="workers = 2") as echod, contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(echod.connect()) for _ in range(20)]
+            for s in clients[1:]:
+                check_stream(s)
+            echod.wait_counter("tcp_accepted", len(clients))
+            begin = time.monotonic()
+            echod.kill(number)
             assert echod.wait() == 0
+            seconds = time.monotonic() - begin
+            note(f"{seconds * 1000:.0f} ms")
+            assert seconds < PATIENCE / 2  # far less than drain-timeout
+            assert all(is_closed(s) for s in clients)
 
     @test(f"a second {number.name} ends the daemon at once, with connections open")
     def _(number=number):
@@ -73,42 +77,47 @@ def _():
 
 @test("drain-timeout = 1 ends the daemon after a second, and the log says how many connections were closed")
 def _():
-    with Echod(top="drain-timeout = 1") as echod, echod.connect() as s:
-        check_stream(s)
+    with Echod(top="drain-timeout = 1") as echod, echod.connect() as s, echod.connect() as idle:
+        stall(s)
         begin = time.monotonic()
         begin_stop(echod)
-        check_stream(s)
         assert echod.wait() == 0
         seconds = time.monotonic() - begin
         note(f"{seconds:.2f} s")
         assert 0.9 <= seconds < PATIENCE / 2
         assert "closing 1 connections" in echod.log()
-        assert is_closed(s)
+        assert is_closed(idle)
 
 
-@test("with drain-timeout = 0 SIGTERM closes connections at once")
+@test("with drain-timeout = 0 SIGTERM closes connections at once, in the midst of an echo too")
 def _():
-    with Echod(top="drain-timeout = 0") as echod, echod.connect() as s:
-        check_stream(s)
+    with Echod(top="drain-timeout = 0") as echod, echod.connect() as s, echod.connect() as idle:
+        stall(s)
         assert echod.stop() == 0
-        assert is_closed(s)
+        assert is_closed(idle)
 
 
-@test("after SIGTERM, while connections finish, no client is let in, and the port is free for another daemon")
+@test("after SIGTERM, while one connection is in the midst of an echo, new clients and datagrams are answered until it is done")
 def _():
-    need_own_sockets()
-    with Echod() as echod, echod.connect() as s:
-        check_stream(s)
+    with Echod(top="workers = 2") as echod, echod.connect() as s:
+        sent, = stall(s)
         begin_stop(echod)
-        with Echod(port=echod.port) as other:
-            other.check()
-            check_stream(s)
-        try:
-            socket.create_connection((echod.hosts[0], echod.port), PATIENCE).close()
-            raise AssertionError("somebody still listens")
-        except ConnectionRefusedError:
-            pass
-        check_stream(s)
+        for _ in range(10):
+            echod.check()
+        with echod.connect() as late, echod.datagrams() as udp:
+            check_stream(late)
+            # It is idle, but began after the signal.
+            check_stream(late)
+            s.shutdown(socket.SHUT_WR)
+            assert len(receive_all(s)) == sent
+            assert echod.wait() == 0
+            assert is_closed(late)
+            if not ACTIVATED:
+                try:
+                    udp.send(b"too late")
+                    raise AssertionError(udp.recv(10))
+                except ConnectionRefusedError:
+                    pass
 
 
 @test("datagrams and connections that are queued when SIGTERM comes are answered")
@@ -131,39 +140,24 @@ def _():
             assert echod.wait() == 0
 
 
-@test("after SIGTERM, while connections finish, UDP is not answered any more")
-def _():
-    need_own_sockets()
-    with Echod() as echod, echod.connect() as s, echod.datagrams() as udp:
-        check_stream(s)
-        check_datagram(udp)
-        begin_stop(echod)
-        udp.send(b"late")
-        try:
-            raise AssertionError(udp.recv(10))
-        except ConnectionRefusedError:
-            pass
-
-
-@test("after SIGTERM, while connections finish, idle-timeout holds")
+@test("after SIGTERM idle-timeout holds for a client that does not read its echo")
 def _():
     with Echod(tcp="idle-timeout = 1") as echod, echod.connect() as s:
-        check_stream(s)
+        stall(s)
         begin_stop(echod)
-        assert is_closed(s)
         assert echod.wait() == 0
+        assert "closing" not in echod.log()
 
 
 @test("after SIGTERM, while connections finish, SIGHUP reloads nothing, and SIGUSR1 logs the counters")
 def _():
     with Echod() as echod, echod.connect() as s:
-        check_stream(s)
+        stall(s)
         begin_stop(echod)
         mark = len(echod.lines)
         echod.kill(signal.SIGHUP)
         echod.wait_line("not reloading", since=mark)
         assert echod.counters()["open"] == 1
-        check_stream(s)
         s.close()
         assert echod.wait() == 0
 

@@ -166,6 +166,39 @@ bool connection_has_input(const struct connection *c)
     return c->io.events == POLLIN && ioctl(c->io.fd, SIOCINQ, &unread) == 0 && unread > 0;
 }
 
+static bool is_in_echo(const struct connection *c)
+{
+    int unread = 0, unacknowledged = 0;
+
+    return c->echo.held_end > 0 || c->echo.closing ||
+           (ioctl(c->io.fd, SIOCINQ, &unread) == 0 && unread > 0) ||
+           (ioctl(c->io.fd, SIOCOUTQ, &unacknowledged) == 0 && unacknowledged > 0);
+}
+
+unsigned connections_finish(struct connections *set, uint64_t until)
+{
+    struct connection *c, *next;
+    unsigned left = 0, open = set->open;
+
+    for (c = set->oldest; c; c = next) {
+        next = c->newer;
+        if (c->opened > until)
+            continue;
+        if (is_in_echo(c)) {
+            left++;
+            continue;
+        }
+        connection_end_keeping_slot(c, "closed by us");
+        connlimit_release(set->connlimit);
+    }
+    if (set->open == open)
+        return left;
+    /* Only now: this may let in the client that waits for a slot, and may evict `next`. */
+    open = set->open;
+    set->slot_freed(set);
+    return left + (set->open > open);
+}
+
 static void close_idle(struct loop_timer *timer)
 {
     struct connections *set = container_of(timer, struct connections, idle_timer);

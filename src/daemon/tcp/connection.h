@@ -59,6 +59,11 @@ void connections_fini(struct connections *set);
 
 void connections_close_all(struct connections *set);
 
+/* End each connection that began at `until` or earlier and is not in the midst of an echo: its
+ * client has sent nothing that we have not read, and has acknowledged all that we sent. Returns how
+ * many of those that began by then are left. */
+unsigned connections_finish(struct connections *set, uint64_t until);
+
 /* The time without an octet either way after which a connection ends; 0: never. Holds for open
  * connections too. */
 void connections_set_idle_timeout(struct connections *set, uint64_t timeout);

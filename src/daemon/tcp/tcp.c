@@ -42,6 +42,11 @@ void tcp_woken(struct tcp *tcp)
     listeners_woken(&tcp->listeners);
 }
 
+unsigned tcp_finish(struct tcp *tcp, uint64_t until)
+{
+    return connections_finish(&tcp->connections, until);
+}
+
 void tcp_close_all(struct tcp *tcp)
 {
     listeners_discard_waiting(&tcp->listeners);

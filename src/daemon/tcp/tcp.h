@@ -34,6 +34,9 @@ void tcp_set_params(struct tcp *tcp, const struct acl *access, uint64_t idle_tim
 /* To be called when `wakeup` was written to: another worker needs a slot, or has given us one. */
 void tcp_woken(struct tcp *tcp);
 
+/* See connections_finish(). */
+unsigned tcp_finish(struct tcp *tcp, uint64_t until);
+
 /* Close all connections at once. */
 void tcp_close_all(struct tcp *tcp);
 
