@@ -354,7 +354,7 @@ def _():
     with Udp() as server, Running("-i", "0.1", "udp", "127.0.0.1", server.port) as running:
         running.read_until("udp_seq=2 ")
         running.process.send_signal(signal.SIGQUIT)
-        running.read_until(r"^\d+/\d+ packets, \d+% loss, min/avg/max/mdev = (\d+\.\d{3,}/){3}\d+\.\d{3,} ms$",
+        running.read_until(r"^\d+/\d+ packets, [\d.]+% loss, min/avg/max/mdev = (\d+\.\d{3,}/){3}\d+\.\d{3,} ms$",
                            running.process.stderr)
         running.read_until("udp_seq=4 ")
         running.end(signal.SIGINT).expect(0, RTT)

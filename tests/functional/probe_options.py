@@ -507,7 +507,7 @@ def _():
     with Udp(answer) as server, Running("-A", "-q", "udp", "127.0.0.1", server.port) as running:
         assert answered.wait(PATIENCE)
         running.process.send_signal(signal.SIGQUIT)
-        running.read_until(r"^\d+/\d+ packets, \d+% loss", running.process.stderr)
+        running.read_until(r"^\d+/\d+ packets, [\d.]+% loss", running.process.stderr)
         running.end(signal.SIGINT).expect(0, RATE)
 
 
