@@ -13,6 +13,13 @@
 /* Needs the four above. */
 #include <cmocka.h>
 
+/* cmocka 2 has another name for it. */
+#ifdef assert_uint_in_range
+#undef assert_in_range
+#define assert_in_range(value, low, high)                                                          \
+    assert_uint_in_range((uintmax_t)(value), (uintmax_t)(low), (uintmax_t)(high))
+#endif
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

@@ -121,7 +121,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void start(void)
+static void start_daemon(void)
 {
     struct rlimit limit = {.rlim_cur = descriptors, .rlim_max = descriptors};
     int fds[2];
@@ -176,7 +176,7 @@ static void assert_ends_with(int expected)
         fail_msg("ended with %#x instead of %d:\n%s", (unsigned)status, expected, said);
 }
 
-static void stop(void)
+static void stop_daemon(void)
 {
     kill(daemon_pid, SIGTERM);
     assert_ends_with(0);
@@ -189,7 +189,7 @@ static void assert_fails(struct script *script, unsigned passes, int error, int 
     char expected[160];
 
     script_fail_after(script, passes, error);
-    start();
+    start_daemon();
     assert_ends_with(status);
     script_clear(script);
     snprintf(expected, sizeof expected, "%s: %s", text, strerror(error));
@@ -240,7 +240,7 @@ static void a_sandbox_that_cannot_be_entered_ends_the_start_with_status_1(void *
     if (strstr(sandbox_describe(&(struct sandbox){0}, text), "instrumented"))
         skip_because("an instrumented build has no sandbox");
     SCRIPT(syscall_script, 4, -EIO);
-    start();
+    start_daemon();
     assert_ends_with(EXIT_FAILURE);
     snprintf(expected, sizeof expected,
              "cannot enter the sandbox: Landlock: %s (without one: sandbox = false in %s)",
@@ -262,13 +262,13 @@ static void there_is_a_worker_for_each_usable_cpu_or_one_if_they_are_unknown(voi
     write_config("tcp { listen = { \"127.0.0.1:7001\" } }\nudp { enabled = false }\n");
     assert_int_equal(sched_getaffinity(0, sizeof usable, &usable), 0);
     snprintf(expected, sizeof expected, "; %d worker", CPU_COUNT(&usable));
-    start();
+    start_daemon();
     assert_says(expected);
-    stop();
+    stop_daemon();
     script_fail_after(&sched_getaffinity_script, 0, EINVAL);
-    start();
+    start_daemon();
     assert_says("; 1 worker; ");
-    stop();
+    stop_daemon();
 }
 
 static void more_connections_than_descriptors_are_warned_of(void **state)
@@ -277,9 +277,9 @@ static void more_connections_than_descriptors_are_warned_of(void **state)
     descriptors = 256;
     write_config("workers = 1\nudp { enabled = false }\n"
                  "tcp { listen = { \"127.0.0.1:7001\" } max-connections = 1000 }\n");
-    start();
+    start_daemon();
     assert_says("max-connections is 1000, but RLIMIT_NOFILE leaves room for 218");
-    stop();
+    stop_daemon();
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
