@@ -125,19 +125,19 @@ struct probe_link {
     const struct probe_ops *ops;
     struct probe *probe;
     unsigned index;
-    struct addr peer;
-    struct probe_watch watch;
-    uint16_t port;       /* of this end, host order; 0: it differs */
+    unsigned unanswered; /* probes in the window */
     bool opening;        /* connecting has begun and has not ended */
     bool blocked;        /* takes no probes for the time being; the link itself resets this */
     bool closed;         /* takes no probes any more, see probe_link_close() */
     bool end_told;       /* PROBE_CLOSED was considered, see schedule.h */
+    uint16_t port;       /* of this end, host order; 0: it differs */
     int error;           /* errno of the end; 0: the peer ended the connection in good order */
-    unsigned unanswered; /* probes in the window */
     uint64_t sent;
     uint64_t received;
     uint64_t highest; /* latest probe received */
-    struct rtt rtt;   /* where there are several links */
+    struct addr peer;
+    struct probe_watch watch;
+    struct rtt rtt; /* where there are several links */
 };
 
 /* The operations of a protocol. */
