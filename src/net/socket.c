@@ -5,11 +5,14 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/log.h"
 #include "common/reply_ttl.h"
+#include "common/util.h"
 
 /* Octets of kernel memory for one connection; the kernel doubles them for its overhead (socket(7)).
  * Without a limit, a client that stops reading ties up many megabytes: tcp_rmem[2] + tcp_wmem[2],
@@ -34,65 +37,124 @@ int socket_set_option(int fd, int level, int option, int value)
     return setsockopt(fd, level, option, &value, sizeof value);
 }
 
+/* ---- options ---- */
+
+/* An option that is set on a socket. Without an essential option a promise would be broken, so the
+ * socket is not served. All other options only improve something. */
+struct setting {
+    int level;
+    int option;
+    int value;
+    bool is_essential;
+    const char *name;
+};
+
+#define SETTING(level, option, value)                                                              \
+    {                                                                                              \
+        level, option, value, false, #option                                                       \
+    }
+#define ESSENTIAL(level, option, value)                                                            \
+    {                                                                                              \
+        level, option, value, true, #option                                                        \
+    }
+
+/* The options of one socket that the kernel refused. */
+struct refused_options {
+    char names[256]; /* "A, B"; cut short if they do not fit */
+    int error;       /* errno of the last */
+};
+
+static void note_refused(struct refused_options *refused, const char *name)
+{
+    size_t used = strlen(refused->names);
+
+    refused->error = errno;
+    snprintf(refused->names + used, sizeof refused->names - used, "%s%s", used ? ", " : "", name);
+}
+
+/* Returns -1 with errno if an essential option is refused. */
+static int set_options(int fd, const struct setting *settings, size_t count,
+                       struct refused_options *refused)
+{
+    for (const struct setting *s = settings; s < settings + count; s++) {
+        if (socket_set_option(fd, s->level, s->option, s->value) == 0)
+            continue;
+        if (s->is_essential) {
+            int saved = errno;
+
+            log_error("a socket is not served without %s: %s", s->name, strerror(saved));
+            errno = saved;
+            return -1;
+        }
+        note_refused(refused, s->name);
+    }
+    return 0;
+}
+
+/* One line for a socket, whatever number of options it goes without. */
+static void tell_refused(int type, const struct addr *addr, const struct refused_options *refused)
+{
+    char text[ADDR_STRLEN];
+
+    if (refused->names[0] != '\0')
+        log_info("%s %s is served without %s: %s", type == SOCK_STREAM ? "tcp" : "udp",
+                 addr_print(addr, text), refused->names, strerror(refused->error));
+}
+
 /* Only with CAP_NET_ADMIN can the sizes exceed net.core.rmem_max and wmem_max (SO_RCVBUFFORCE). */
-static int set_buffers(int fd, int receive, int transmit)
+static void set_buffers(int fd, int receive, int transmit, struct refused_options *refused)
 {
     if (socket_set_option(fd, SOL_SOCKET, SO_RCVBUFFORCE, receive) < 0 &&
         socket_set_option(fd, SOL_SOCKET, SO_RCVBUF, receive) < 0)
-        return -1;
+        note_refused(refused, "SO_RCVBUF");
     if (socket_set_option(fd, SOL_SOCKET, SO_SNDBUFFORCE, transmit) < 0 &&
         socket_set_option(fd, SOL_SOCKET, SO_SNDBUF, transmit) < 0)
-        return -1;
-    return 0;
+        note_refused(refused, "SO_SNDBUF");
 }
 
-/* Accepted sockets inherit these options from the listener, which saves system calls. */
-static int configure_stream(int fd)
+/* Accepted sockets inherit these options from the listener, which saves system calls.
+ * SO_OOBINLINE: the urgent octet is echoed at its place in the stream. TCP_NODELAY: an echo does
+ * not wait for Nagle's algorithm. SO_KEEPALIVE: a dead peer is detected without an idle timeout. */
+static void configure_stream(int fd, struct refused_options *refused)
 {
-    /* SO_OOBINLINE: the urgent octet is echoed at its place in the stream. TCP_NODELAY: an echo
-     * does not wait for Nagle's algorithm. SO_KEEPALIVE: a dead peer is detected without an idle
-     * timeout. */
-    if (socket_set_option(fd, SOL_SOCKET, SO_OOBINLINE, 1) < 0 ||
-        socket_set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1) < 0 ||
-        socket_set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1) < 0 ||
-        socket_set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE) < 0 ||
-        socket_set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL) < 0 ||
-        socket_set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, DEAD_MS) < 0)
-        return -1;
-    return set_buffers(fd, TCP_RECEIVE_BUFFER, TCP_SEND_BUFFER);
+    static const struct setting settings[] = {
+        SETTING(SOL_SOCKET, SO_OOBINLINE, 1),
+        SETTING(SOL_SOCKET, SO_KEEPALIVE, 1),
+        SETTING(IPPROTO_TCP, TCP_NODELAY, 1),
+        SETTING(IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE),
+        SETTING(IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL),
+        SETTING(IPPROTO_TCP, TCP_USER_TIMEOUT, DEAD_MS),
+    };
+
+    (void)set_options(fd, settings, COUNT(settings), refused);
+    set_buffers(fd, TCP_RECEIVE_BUFFER, TCP_SEND_BUFFER, refused);
 }
 
-/* systemd sets SO_REUSEADDR on every socket; with it another process could take over the address.
- * The IPv4 options are for IPv6 sockets too, because systemd may have opened a dual-stack socket.
- * UDP_GRO: the kernel may deliver several datagrams of one client as one message (udp(7)). */
-static int configure_datagram(int fd, int family)
+/* Without packet information a datagram is not answered: it tells where the datagram was sent to,
+ * and so where the reply has to come from. UDP_GRO: the kernel may deliver several datagrams of one
+ * client as one message (udp(7)). */
+static int configure_datagram(int fd, int family, struct refused_options *refused)
 {
-    if (socket_set_option(fd, SOL_SOCKET, SO_REUSEADDR, 0) < 0 ||
-        socket_set_option(fd, SOL_IP, IP_PKTINFO, 1) < 0 ||
-        socket_set_option(fd, SOL_IP, IP_RECVTOS, 1) < 0 ||
-        socket_set_option(fd, SOL_IP, IP_RECVTTL, 1) < 0 ||
-        socket_set_option(fd, SOL_IP, IP_TTL, REPLY_TTL) < 0 ||
-        socket_set_option(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT) < 0)
-        return -1;
-    /* A kernel without these two is good enough. */
-    (void)socket_set_option(fd, SOL_SOCKET, SO_RXQ_OVFL, 1);
-    (void)socket_set_option(fd, SOL_UDP, UDP_GRO, 1);
-    if (family == AF_INET6 &&
-        (socket_set_option(fd, SOL_IPV6, IPV6_RECVPKTINFO, 1) < 0 ||
-         socket_set_option(fd, SOL_IPV6, IPV6_RECVTCLASS, 1) < 0 ||
-         socket_set_option(fd, SOL_IPV6, IPV6_RECVHOPLIMIT, 1) < 0 ||
-         socket_set_option(fd, SOL_IPV6, IPV6_UNICAST_HOPS, REPLY_TTL) < 0 ||
-         socket_set_option(fd, SOL_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT) < 0))
-        return -1;
-    return 0;
-}
+    /* For IPv6 sockets too, because systemd may have opened a dual-stack socket. */
+    static const struct setting v4[] = {
+        SETTING(SOL_IP, IP_RECVTOS, 1),      SETTING(SOL_IP, IP_RECVTTL, 1),
+        SETTING(SOL_IP, IP_TTL, REPLY_TTL),  SETTING(SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT),
+        SETTING(SOL_SOCKET, SO_RXQ_OVFL, 1), SETTING(SOL_UDP, UDP_GRO, 1),
+    };
+    static const struct setting v4_packet_info[] = {ESSENTIAL(SOL_IP, IP_PKTINFO, 1)};
+    static const struct setting v6[] = {
+        ESSENTIAL(SOL_IPV6, IPV6_RECVPKTINFO, 1),
+        SETTING(SOL_IPV6, IPV6_RECVTCLASS, 1),
+        SETTING(SOL_IPV6, IPV6_RECVHOPLIMIT, 1),
+        SETTING(SOL_IPV6, IPV6_UNICAST_HOPS, REPLY_TTL),
+        SETTING(SOL_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT),
+    };
 
-/* Replies to a neighbour that does not answer ARP or neighbour discovery stay in the send buffer
- * for seconds; a full buffer would stop the replies to all clients. An adopted socket keeps the
- * sizes that its unit has set. */
-static int enlarge_datagram_buffers(int fd)
-{
-    return set_buffers(fd, UDP_BUFFER, UDP_BUFFER);
+    (void)set_options(fd, v4, COUNT(v4), refused);
+    if (family == AF_INET)
+        return set_options(fd, v4_packet_info, COUNT(v4_packet_info), refused);
+    (void)socket_set_option(fd, SOL_IP, IP_PKTINFO, 1);
+    return set_options(fd, v6, COUNT(v6), refused);
 }
 
 static void close_all(int fds[], size_t count)
@@ -104,25 +166,42 @@ static void close_all(int fds[], size_t count)
     errno = saved;
 }
 
-static int configure_socket(int fd, int type, int family)
+static int configure_socket(int fd, int type, int family, struct refused_options *refused)
 {
-    return type == SOCK_STREAM ? configure_stream(fd) : configure_datagram(fd, family);
+    if (type == SOCK_DGRAM)
+        return configure_datagram(fd, family, refused);
+    configure_stream(fd, refused);
+    return 0;
 }
 
-static int open_one(int type, const struct addr *addr, bool share)
+/* On a listener SO_REUSEADDR only means that a restart can bind while old connections are in
+ * TIME_WAIT (RFC 9293 3.6.1). Replies to a neighbour that does not answer ARP or neighbour
+ * discovery stay in the send buffer for seconds; a full buffer would stop the replies to all
+ * clients. An adopted socket keeps the sizes that its unit has set. */
+static int configure_new(int fd, int type, int family, bool share, struct refused_options *refused)
+{
+    static const struct setting restart[] = {SETTING(SOL_SOCKET, SO_REUSEADDR, 1)};
+    static const struct setting sharing[] = {ESSENTIAL(SOL_SOCKET, SO_REUSEPORT, 1)};
+    static const struct setting one_family[] = {ESSENTIAL(SOL_IPV6, IPV6_V6ONLY, 1)};
+
+    if (type == SOCK_STREAM)
+        (void)set_options(fd, restart, COUNT(restart), refused);
+    else
+        set_buffers(fd, UDP_BUFFER, UDP_BUFFER, refused);
+    if ((family == AF_INET6 && set_options(fd, one_family, COUNT(one_family), refused) < 0) ||
+        (share && set_options(fd, sharing, COUNT(sharing), refused) < 0))
+        return -1;
+    return configure_socket(fd, type, family, refused);
+}
+
+static int open_one(int type, const struct addr *addr, bool share, struct refused_options *refused)
 {
     int family = addr->sa.sa_family;
     int fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     if (fd < 0)
         return -1;
-    /* On a listener SO_REUSEADDR only means that a restart can bind while old connections are in
-     * TIME_WAIT (RFC 9293 3.6.1). */
-    if ((type == SOCK_STREAM && socket_set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1) < 0) ||
-        (type == SOCK_DGRAM && enlarge_datagram_buffers(fd) < 0) ||
-        (family == AF_INET6 && socket_set_option(fd, SOL_IPV6, IPV6_V6ONLY, 1) < 0) ||
-        (share && socket_set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1) < 0) ||
-        configure_socket(fd, type, family) < 0 || bind(fd, &addr->sa, addr->len) < 0) {
+    if (configure_new(fd, type, family, share, refused) < 0 || bind(fd, &addr->sa, addr->len) < 0) {
         close_all(&fd, 1);
         return -1;
     }
@@ -134,12 +213,17 @@ int socket_open(int type, const struct addr *addr, int backlog, bool share, size
     size_t done = 0;
 
     while (done < count) {
+        struct refused_options refused = {0};
+
         /* The first socket binds without SO_REUSEPORT. Otherwise a second echod of the same user
          * could bind too, and would share our clients unnoticed. */
-        fds[done] = open_one(type, addr, share || done > 0);
+        fds[done] = open_one(type, addr, share || done > 0, &refused);
         if (fds[done] < 0)
             break;
         done++;
+        /* The other sockets are refused the same options. */
+        if (done == 1)
+            tell_refused(type, addr, &refused);
         if (done == 1 && count > 1 && socket_share(fds[0], true) < 0)
             break;
     }
@@ -203,7 +287,9 @@ void socket_retire(int type, int fd)
 
 void socket_set_accepted_options(int fd)
 {
-    configure_stream(fd);
+    struct refused_options refused = {0};
+
+    configure_stream(fd, &refused);
     set_min_ttl(fd, 0);
 }
 
@@ -219,6 +305,26 @@ const char *socket_print_own(int fd, char buf[static ADDR_STRLEN])
 int socket_chown(int fd, uid_t uid, gid_t gid)
 {
     return fchown(fd, uid, gid);
+}
+
+/* systemd sets SO_REUSEADDR on every socket; with it another process could take over the address of
+ * a UDP socket. We do not read the error queue, and an error in it would keep poll(2) returning
+ * (ip(7), IP_RECVERR). */
+static int configure_adopted(int fd, int type, const struct addr *addr)
+{
+    static const struct setting alone[] = {ESSENTIAL(SOL_SOCKET, SO_REUSEADDR, 0)};
+    struct refused_options refused = {0};
+
+    if (type == SOCK_DGRAM) {
+        if (set_options(fd, alone, COUNT(alone), &refused) < 0)
+            return -1;
+        (void)socket_set_option(fd, SOL_IP, IP_RECVERR, 0);
+        (void)socket_set_option(fd, SOL_IPV6, IPV6_RECVERR, 0);
+    }
+    if (configure_socket(fd, type, addr->sa.sa_family, &refused) < 0)
+        return -1;
+    tell_refused(type, addr, &refused);
+    return 0;
 }
 
 int socket_adopt(int fd, int *type, struct addr *addr)
@@ -243,11 +349,5 @@ int socket_adopt(int fd, int *type, struct addr *addr)
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
         fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
         return -1;
-    /* We do not read the error queue, and an error in it would keep poll(2) returning (ip(7),
-     * IP_RECVERR). */
-    if (*type == SOCK_DGRAM) {
-        (void)socket_set_option(fd, SOL_IP, IP_RECVERR, 0);
-        (void)socket_set_option(fd, SOL_IPV6, IPV6_RECVERR, 0);
-    }
-    return configure_socket(fd, *type, addr->sa.sa_family);
+    return configure_adopted(fd, *type, addr);
 }

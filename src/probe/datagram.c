@@ -47,8 +47,8 @@ int datagram_prepare(int fd, struct addr *peer)
 {
     bool v4 = peer->sa.sa_family == AF_INET;
 
-    if (socket_set_option(fd, v4 ? SOL_IP : SOL_IPV6, v4 ? IP_RECVERR : IPV6_RECVERR, 1) < 0)
-        return -1;
+    /* Without it, refusals by ICMP are not seen, and only silence tells of them. */
+    (void)socket_set_option(fd, v4 ? SOL_IP : SOL_IPV6, v4 ? IP_RECVERR : IPV6_RECVERR, 1);
     return find_route(fd, peer);
 }
 

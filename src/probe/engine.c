@@ -100,8 +100,10 @@ static int set_path(int fd, int family, int type, const struct probe_socket *how
     if (how->ttl >= 0 &&
         socket_set_option(fd, level, v4 ? IP_TTL : IPV6_UNICAST_HOPS, how->ttl) < 0)
         return -1;
+    /* The user asked for how->pmtu; our own choice only lets a large probe pass in fragments. */
     if (pmtu >= 0 &&
-        socket_set_option(fd, level, v4 ? IP_MTU_DISCOVER : IPV6_MTU_DISCOVER, pmtu) < 0)
+        socket_set_option(fd, level, v4 ? IP_MTU_DISCOVER : IPV6_MTU_DISCOVER, pmtu) < 0 &&
+        how->pmtu >= 0)
         return -1;
     if (how->device[0] == '\0')
         return 0;
@@ -128,9 +130,9 @@ static int bind_source(int fd, int family, int type, const struct probe_socket *
     if (type == SOCK_STREAM) {
         /* One of our own earlier connections may still be in TIME-WAIT; and without a port, the
          * kernel need not pick one before it knows the peer. */
-        if (socket_set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1) < 0 ||
-            (how->port == 0 && socket_set_option(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1) < 0))
-            return -1;
+        (void)socket_set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+        if (how->port == 0)
+            (void)socket_set_option(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1);
     }
     return bind(fd, &source.sa, source.len);
 }

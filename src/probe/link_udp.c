@@ -94,10 +94,10 @@ static int open_udp_socket(struct link_udp *udp, int family)
     if (fd < 0)
         return -1;
     udp->link.watch.fd = fd;
-    if (datagram_prepare(fd, &udp->link.peer) < 0 ||
-        socket_set_option(fd, SOL_SOCKET, SO_SNDBUF, BUFFER) < 0 ||
-        socket_set_option(fd, SOL_SOCKET, SO_RCVBUF, BUFFER) < 0)
+    if (datagram_prepare(fd, &udp->link.peer) < 0)
         return -1;
+    (void)socket_set_option(fd, SOL_SOCKET, SO_SNDBUF, BUFFER);
+    (void)socket_set_option(fd, SOL_SOCKET, SO_RCVBUF, BUFFER);
     if (getsockname(fd, &own.sa, &own.len) == 0)
         udp->link.port = addr_port(&own);
     if (probe->settings.kernel_stamps)

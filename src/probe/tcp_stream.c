@@ -62,12 +62,13 @@ static void established(struct tcp_stream *stream)
 void tcp_stream_open(struct tcp_stream *stream, struct probe_link *link, const struct addr *peer)
 {
     int fd = probe_socket(link->probe, peer->sa.sa_family, SOCK_STREAM, link->index);
-    int rc = fd < 0 ? -1 : socket_set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    int rc = fd < 0 ? -1 : 0;
 
     memset(stream, 0, sizeof *stream);
     probe_watch_init(&stream->watch, link, fd);
     stream->peer = *peer;
     if (rc == 0) {
+        (void)socket_set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
         stream->began = clock_now();
         rc = connect(fd, &peer->sa, peer->len);
     }

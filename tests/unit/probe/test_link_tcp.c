@@ -398,8 +398,6 @@ static void each_step_of_opening_may_fail(void **state)
     assert_cannot_open(f, ENOMEM, 2);
     SCRIPT(socket_script, -EMFILE);
     assert_cannot_open(f, EMFILE, 2);
-    SCRIPT(setsockopt_script, -ENOBUFS);
-    assert_cannot_open(f, ENOBUFS, 2);
     SCRIPT(connect_script, -ENETUNREACH);
     assert_cannot_open(f, ENETUNREACH, 2);
     SCRIPT(getsockopt_script, -ENOBUFS);

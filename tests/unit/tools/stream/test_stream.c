@@ -29,8 +29,7 @@ WRAP_FAILING(ssize_t, sendto, -1,
               socklen_t to_len),
              (fd, buf, len, flags, to, to_len))
 WRAP_FAILING(ssize_t, recvmsg, -1, (int fd, struct msghdr *msg, int flags), (fd, msg, flags))
-WRAP_FAILING(int, setsockopt, -1, (int fd, int level, int name, const void *value, socklen_t len),
-             (fd, level, name, value, len))
+WRAP_FAILING(int, socket, -1, (int family, int type, int protocol), (family, type, protocol))
 WRAP_FAILING(int, signalfd, -1, (int fd, const sigset_t *mask, int flags), (fd, mask, flags))
 WRAP_FAILING(int, epoll_create1, -1, (int flags), (flags))
 WRAP_FAILING(void *, calloc, NULL, (size_t count, size_t size), (count, size))
@@ -55,7 +54,7 @@ static void clear_scripts(void)
     script_clear(&write_script);
     script_clear(&sendto_script);
     script_clear(&recvmsg_script);
-    script_clear(&setsockopt_script);
+    script_clear(&socket_script);
     script_clear(&signalfd_script);
     script_clear(&epoll_create1_script);
     script_clear(&calloc_script);
@@ -400,7 +399,7 @@ static void errors_of_ours_are_status_2_with_datagrams_too(void **state)
         const char *said;
     } cases[] = {{&calloc_script, "Cannot allocate memory"},
                  {&signalfd_script, "cannot take signals"},
-                 {&setsockopt_script, "cannot reach the echo service"},
+                 {&socket_script, "cannot reach the echo service"},
                  {&epoll_create1_script, "cannot wait"},
                  {&read_script, "cannot read"},
                  {&write_script, "cannot write"}};
