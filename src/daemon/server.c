@@ -361,6 +361,30 @@ static int make_service(struct server *server)
     return watch_signals(server);
 }
 
+static int confine(void)
+{
+    if (privileges_confine() == 0)
+        return 0;
+    log_error("cannot give up privileges: %s", strerror(errno));
+    return EX_NOPERM;
+}
+
+/* Returns an exit status; 0: go on. */
+static int become_account(struct server *server, const char *user, const struct account *account)
+{
+    bool changes = !privileges_are(account);
+
+    if (account->uid == 0)
+        log_warning("running as root: `user` in %s names root", config_name(server->options));
+    if ((changes && endpoints_chown(&server->service.endpoints, account->uid, account->gid) < 0) ||
+        privileges_drop(account) < 0) {
+        log_error("cannot become user %s: %s%s", user, strerror(errno),
+                  errno == EINVAL ? " (this user namespace has no such id)" : "");
+        return EX_NOPERM;
+    }
+    return 0;
+}
+
 /* Returns an exit status; 0: go on. */
 static int become_user(struct server *server)
 {
@@ -368,26 +392,20 @@ static int become_user(struct server *server)
     struct account account;
     const char *unknown;
 
-    if (geteuid() != 0) {
-        if (privileges_confine() == 0)
-            return 0;
-        log_error("cannot give up privileges: %s", strerror(errno));
-        return EX_NOPERM;
+    if (geteuid() != 0)
+        return confine();
+    if (privileges_find(conf->user, conf->group, &account, &unknown) == 0)
+        return become_account(server, conf->user ? conf->user : unknown, &account);
+    if (!conf->user && !conf->group && errno == ENOENT) {
+        log_notice("running as root: there is no account echod or nobody here, and %s names no "
+                   "`user`",
+                   config_name(server->options));
+        return confine();
     }
-    if (privileges_find(conf->user, conf->group, &account, &unknown) < 0) {
-        log_error("cannot become user %s: %s: %s (user and group in %s)", conf->user, unknown,
-                  errno == ENOENT ? "no such account" : strerror(errno),
-                  config_name(server->options));
-        return EX_NOPERM;
-    }
-    if (account.uid == 0)
-        log_warning("running as root: `user` in %s names root", config_name(server->options));
-    if (endpoints_chown(&server->service.endpoints, account.uid, account.gid) < 0 ||
-        privileges_drop(&account) < 0) {
-        log_error("cannot become user %s: %s", conf->user, strerror(errno));
-        return EX_NOPERM;
-    }
-    return 0;
+    log_error("cannot become user %s: %s: %s (user and group in %s)",
+              conf->user ? conf->user : "echod or nobody", unknown,
+              errno == ENOENT ? "no such account" : strerror(errno), config_name(server->options));
+    return EX_NOPERM;
 }
 
 static int adopt_sockets(struct server *server)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Options, exit statuses, the check of a configuration, and the account that a daemon started as root becomes."""
 
+import contextlib
 import grp
 import os
 import pathlib
@@ -334,6 +335,52 @@ def _():
         assert "was not reloaded" in answer and "ermission denied" in answer, answer
         daemon.port = 7
         daemon.check()
+
+
+@contextlib.contextmanager
+def in_user_namespace(daemon_arguments, config, prepare=""):
+    """The daemon as root of a user namespace with one id; its process, and what it says until it is ready or ends."""
+    unshare = ["unshare", "--user", "--map-root-user", "--mount", "--net"]
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode != 0:
+        skip("needs user namespaces")
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
+        file.write(config)
+        file.flush()
+        script = f'ip link set lo up\n{prepare}\nexec "$0" "$@"'
+        command = [*unshare, "sh", "-c", script, ECHOD, "-f", file.name, *daemon_arguments]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                said = ""
+                for line in process.stderr:
+                    said += line
+                    if " ready: " in line:
+                        break
+                yield process, said
+            finally:
+                process.kill()
+
+
+@test("as root of a user namespace with one id the daemon stays root, with one line; user = \"root\" or 0 needs no permission")
+def _():
+    not_under_unit("it starts the daemon itself")
+    listen = 'tcp { listen = { "127.0.0.1:7007" } }\nudp { enabled = false }\n'
+    for user in "", 'user = "root"\n', 'user = "0"\ngroup = "0"\n':
+        with in_user_namespace([], user + listen) as (process, said):
+            assert " ready: " in said, said
+            assert said.count("running as root") == 1, said
+            process.terminate()
+            assert process.wait(PATIENCE) == 0
+    with in_user_namespace([], listen, "mount -t tmpfs tmpfs /etc") as (process, said):
+        assert " ready: " in said and "running as root: there is no account echod or nobody" in said, said
+
+
+@test("as root of a user namespace with one id, another user of the configuration cannot be had: status 77, with the cause")
+def _():
+    not_under_unit("it starts the daemon itself")
+    listen = 'user = "54321"\ntcp { listen = { "127.0.0.1:7007" } }\nudp { enabled = false }\n'
+    with in_user_namespace([], listen) as (process, said):
+        assert process.wait(PATIENCE) == 77, said
+        assert "cannot become user 54321" in said and "user namespace" in said, said
 
 
 @test("a daemon started as root becomes user and group of the configuration")

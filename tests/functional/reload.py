@@ -262,7 +262,7 @@ def _():
         answer = echod.change(top='workers = 2\ndrain-timeout = 6\nuser = "daemon"')
         now, _, restart = answer.partition("needs a restart:")
         assert "drain-timeout 5 -> 6" in now, answer
-        assert "workers 1 -> 2" in restart and "user nobody -> daemon" in restart, answer
+        assert "workers 1 -> 2" in restart and "user the default -> daemon" in restart, answer
         # Still true at the next reload, when the file says the same.
         echod.check()
 

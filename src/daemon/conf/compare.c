@@ -53,7 +53,10 @@ static void print_value(FILE *out, enum conf_kind kind, const void *at)
         break;
     case CONF_USER:
     case CONF_GROUP:
-        fputs(*(char *const *)at ? *(char *const *)at : "the user's own", out);
+        fputs(*(char *const *)at  ? *(char *const *)at
+              : kind == CONF_USER ? "the default"
+                                  : "the user's own",
+              out);
         break;
     case CONF_TARGET:
         fputs(log_target_name(*(const enum log_target *)at), out);

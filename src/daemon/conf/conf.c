@@ -18,7 +18,7 @@
 
 /* clang-format off */
 const struct conf_key conf_keys[] = {
-    {"user", CONF_USER, AT(user), true, 0, 0, {"nobody"}},
+    {"user", CONF_USER, AT(user), true, 0, 0, {NULL}},
     {"group", CONF_GROUP, AT(group), true, 0, 0, {NULL}},
     {"workers", CONF_NUMBER, AT(workers), true, 0, 256, {"0"}},
     {"busy-poll", CONF_NUMBER, AT(busy_poll), false, 0, 1000000, {"0"}},

@@ -65,7 +65,7 @@ struct conf_limits {
 };
 
 struct conf {
-    char *user;
+    char *user;         /* NULL: the default, see privileges_find() */
     char *group;        /* NULL: the user's own */
     unsigned workers;   /* 0: one for each usable CPU */
     unsigned busy_poll; /* microseconds */

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -61,14 +62,49 @@ static int find_group(const char *group, gid_t *gid)
     return 0;
 }
 
+/* A line of uid_map or gid_map is "INSIDE OUTSIDE COUNT" (user_namespaces(7)). Without the file
+ * every id is taken to exist: to become that account will tell. */
+static bool has_id(const char *map, uint32_t id)
+{
+    FILE *file = fopen(map, "re");
+    unsigned long first, outside, count;
+    bool found = !file;
+
+    while (!found && fscanf(file, "%lu %lu %lu", &first, &outside, &count) == 3)
+        found = id >= first && id - first < count;
+    if (file)
+        fclose(file);
+    return found;
+}
+
+static int find_default_user(struct account *account, const char **unknown)
+{
+    static const char *const users[] = {"echod", "nobody"};
+
+    for (size_t i = 0; i < COUNT(users); i++) {
+        *unknown = users[i];
+        if (find_user(users[i], account) == 0) {
+            if (has_id("/proc/self/uid_map", account->uid) &&
+                has_id("/proc/self/gid_map", account->gid))
+                return 0;
+            errno = ENOENT;
+        }
+        if (errno != ENOENT)
+            return -1;
+    }
+    return -1;
+}
+
 int privileges_find(const char *user, const char *group, struct account *account,
                     const char **unknown)
 {
     *unknown = user;
-    if (find_user(user, account) < 0)
+    if ((user ? find_user(user, account) : find_default_user(account, unknown)) < 0)
         return -1;
+    if (!group)
+        return 0;
     *unknown = group;
-    return group ? find_group(group, &account->gid) : 0;
+    return find_group(group, &account->gid);
 }
 
 /* Clearing the inheritable set clears the ambient set too, see capabilities(7). Where nothing has
@@ -91,12 +127,36 @@ int privileges_confine(void)
     return capset(&header, sets);
 }
 
+bool privileges_are(const struct account *account)
+{
+    uid_t real, effective, saved;
+    gid_t real_group, effective_group, saved_group;
+
+    return getresuid(&real, &effective, &saved) == 0 && real == account->uid &&
+           effective == account->uid && saved == account->uid &&
+           getresgid(&real_group, &effective_group, &saved_group) == 0 &&
+           real_group == account->gid && effective_group == account->gid &&
+           saved_group == account->gid;
+}
+
+static int change_ids(const struct account *account)
+{
+    uid_t uid = account->uid;
+    gid_t gid = account->gid;
+
+    if (privileges_are(account))
+        return getgroups(0, NULL) > 0 && setgroups(0, NULL) < 0 && errno != EPERM ? -1 : 0;
+    return setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0
+               ? -1
+               : 0;
+}
+
 int privileges_drop(const struct account *account)
 {
     uid_t uid = account->uid;
     gid_t gid = account->gid;
 
-    if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
+    if (change_ids(account) < 0)
         return -1;
     /* Check that there is no way back to root, whatever the calls returned. */
     if ((uid != 0 && setuid(0) == 0) || (gid != 0 && uid != 0 && setgid(0) == 0)) {

@@ -78,7 +78,7 @@ static void test_the_same_values_written_differently_are_no_change(void **state)
 static void test_every_key_is_compared(void **state)
 {
     static const char *const expected[] = {
-        "user: nobody -> root (restart)",
+        "user: the default -> root (restart)",
         "group: the user's own -> root (restart)",
         "workers: 0 -> 2 (restart)",
         "busy-poll: 0 -> 7",
@@ -161,11 +161,11 @@ static void test_without_memory_a_key_counts_as_changed(void **state)
     (void)state;
     SCRIPT(open_memstream_script, PASS, -ENOMEM, -ENOMEM);
     assert_int_equal(compare(conf, conf), 2);
-    assert_string_equal(changes.text[0], "user: nobody -> ? (restart)");
+    assert_string_equal(changes.text[0], "user: the default -> ? (restart)");
     assert_string_equal(changes.text[1], "group: ? -> the user's own (restart)");
     SCRIPT(fclose_script, -ENOSPC);
     assert_int_equal(compare(conf, conf), 1);
-    assert_string_equal(changes.text[0], "user: ? -> nobody (restart)");
+    assert_string_equal(changes.text[0], "user: ? -> the default (restart)");
     conf_free(conf);
 }
 

@@ -188,7 +188,7 @@ static void test_without_a_file_every_key_has_its_default(void **state)
 
     (void)state;
     assert_non_null(conf);
-    assert_string_equal(conf->user, "nobody");
+    assert_null(conf->user);
     assert_null(conf->group);
     LISTENS(conf->tcp.listen, "0.0.0.0:7", "[::]:7");
     assert_true(conf->tcp.listen.is_default && conf->udp.listen.is_default);
@@ -811,7 +811,9 @@ static void test_without_memory_an_error_says_so(void **state)
     SCRIPT(cfg_parse_buf_script, -ENOMEM);
     refused_file(path, "libConfuse cannot parse it");
     SCRIPT(strdup_script, -ENOMEM);
-    refused_file(path, "user: value \"nobody\": out of memory");
+    assert_null(load("user = nobody\n"));
+    check_said(0, ":1: user: value \"nobody\": out of memory");
+    write_octets(text, strlen(text));
     /* Four default addresses, two default prefixes, the address and the prefix of the file. */
     for (unsigned i = 0; i < 20; i++) {
         struct conf *conf;
@@ -945,9 +947,11 @@ static void test_the_sample_shows_every_key_with_its_default(void **state)
             fail_msg("the sample does not show %s", conf_keys[i].name);
     }
     same(text, "");
-    /* "#key = value" shows a default, "# text" explains. The default group has no value. */
+    /* "#key = value" shows a default, "# text" explains. The default user and group have no value.
+     */
     for (char *hash = strchr(text, '#'); hash; hash = strchr(hash + 1, '#'))
-        if (hash[1] >= 'a' && hash[1] <= 'z' && strncmp(hash, "#group = ", 9) != 0)
+        if (hash[1] >= 'a' && hash[1] <= 'z' && strncmp(hash, "#user = ", 8) != 0 &&
+            strncmp(hash, "#group = ", 9) != 0)
             *hash = ' ';
     same(text, "");
 }

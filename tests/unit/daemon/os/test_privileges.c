@@ -55,6 +55,7 @@ static int set_up(void **state)
     script_clear(&prctl_script);
     script_clear(&capget_script);
     script_clear(&capset_script);
+    script_clear(&getpwnam_script);
     return 0;
 }
 
@@ -142,7 +143,46 @@ static void an_unreadable_database_is_another_error_than_a_missing_account(void 
     }
 }
 
+static void without_a_user_the_account_is_echod_else_nobody(void **state)
+{
+    const struct passwd *own = getpwnam("echod");
+    uid_t expected = own ? own->pw_uid : getpwnam("nobody")->pw_uid;
+    struct account account;
+    const char *unknown;
+
+    (void)state;
+    assert_int_equal(privileges_find(NULL, NULL, &account, &unknown), 0);
+    assert_int_equal(account.uid, expected);
+    assert_string_equal(unknown, own ? "echod" : "nobody");
+    SCRIPT(getpwnam_script, -ENOENT);
+    assert_int_equal(privileges_find(NULL, NULL, &account, &unknown), 0);
+    assert_string_equal(unknown, "nobody");
+    SCRIPT(getpwnam_script, -ENOENT, -ENOENT);
+    assert_int_equal(privileges_find(NULL, NULL, &account, &unknown), -1);
+    assert_int_equal(errno, ENOENT);
+    SCRIPT(getpwnam_script, -EIO);
+    assert_int_equal(privileges_find(NULL, NULL, &account, &unknown), -1);
+    assert_int_equal(errno, EIO);
+}
+
 /* ---- dropping ---- */
+
+/* As root of a user namespace with one id. */
+static int stay_without_permission(void)
+{
+    struct account account = {.uid = getuid(), .gid = getgid()};
+
+    script_always(&setgroups_script, -EPERM);
+    script_always(&setresgid_script, -EPERM);
+    script_always(&setresuid_script, -EPERM);
+    return privileges_are(&account) && privileges_drop(&account) == 0 ? 0 : 1;
+}
+
+static void a_change_that_changes_nothing_needs_no_permission(void **state)
+{
+    (void)state;
+    assert_int_equal(status_of_child(stay_without_permission), 0);
+}
 
 static int drop_fails_with_eperm(void)
 {
@@ -317,6 +357,8 @@ int main(void)
         TEST(a_user_or_group_that_does_not_exist_is_named),
         TEST(a_number_is_an_account_whether_or_not_it_has_a_name),
         TEST(an_unreadable_database_is_another_error_than_a_missing_account),
+        TEST(without_a_user_the_account_is_echod_else_nobody),
+        TEST(a_change_that_changes_nothing_needs_no_permission),
         TEST(dropping_fails_if_any_call_fails),
         TEST(dropping_fails_if_the_process_can_become_root_again),
         TEST(dropping_fails_without_privileges),
