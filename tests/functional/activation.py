@@ -158,7 +158,7 @@ def _():
 
 
 def keep_account():
-    """In the child: it may not become anybody else."""
+    """Called in the child: take from it the capabilities to change its account."""
     for capability in (CAP_SETGID, CAP_SETUID):
         assert ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0
 
@@ -199,7 +199,7 @@ def sleeps(echod):
 
 
 def check_turns(echod, name, most, visit):
-    """Each visit wakes one worker, `most` times with what else it does, and every worker has its turn."""
+    """Visit until every worker has woken; together they must wake less than `most` times a visit."""
     before, visits = sleeps(echod), 0
 
     def all_woken():

@@ -25,7 +25,7 @@ START_FAILED = (1, 77, 78)
 
 
 def each_allocation(echod, attempt):
-    """attempt() again and again, with one allocation more before the one that fails, until none does; how many there are."""
+    """Call attempt() again and again: the first allocation in it fails, then the second, until none fails. Returns their number."""
     for number in range(1, MANY):
         echod.faults.fail_allocation(number)
         attempt()

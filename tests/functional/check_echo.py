@@ -27,7 +27,7 @@ run = functools.partial(probing.run, program=CHECK_ECHO)
 
 
 def expect_line(done, status, text, performance=None):
-    """All of standard output: one line, by these patterns."""
+    """Standard output must be this one line, and no other."""
     name = ("OK", "WARNING", "CRITICAL", "UNKNOWN")[status]
     perfdata = rf"\|{performance}" if performance else ""
     return done.expect(status, rf"\AECHO {name} - {text}{perfdata}\n\Z")

@@ -210,7 +210,7 @@ def _():
         port = taken.getsockname()[1]
         done = echod("-f", "FILE", text=configuration(port, hosts=("127.0.0.1",)))
         check_status(done, 78, f"udp 127.0.0.1:{port}.*in use")
-    # Of the same user, with whom the kernel would let it share the port.
+    # Both echod run as the same user: the kernel would let them share the port.
     for top in (f"{SAME_USER}\nworkers = 1", f"{SAME_USER}\nworkers = 2"):
         with Echod(top=top) as first:
             for hosts in (("127.0.0.1",), ("0.0.0.0",), ("::1",)):
@@ -424,7 +424,7 @@ def _():
 def _():
     need_root()
     with Echod() as daemon:
-        # prctl(2), PR_SET_DUMPABLE: so it is after a change of identity, unless somebody turns it back.
+        # See PR_SET_DUMPABLE in prctl(2): a change of identity clears it, and echod must not set it again.
         done = subprocess.run(["cat", f"/proc/{daemon.process.pid}/environ"], preexec_fn=ordinary_user,
                               capture_output=True, check=False)
         assert done.returncode != 0

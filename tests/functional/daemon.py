@@ -26,7 +26,7 @@ from service import MANAGED, UNIT, Service, need_own_sockets, not_under_unit
 
 ECHOD = os.environ["ECHOD"]
 
-# What becomes of a datagram: one of these counters has it.
+# Each datagram that is received is counted in one of these.
 OUTCOMES = ("udp_echoes", "udp_failed", "udp_denied", "udp_refused_port", "udp_refused_group", "udp_refused_other",
             "udp_over_budget", "udp_looped")
 
@@ -107,7 +107,7 @@ def bound_datagram(host):
 
 
 def reaches(sender, receiver):
-    """True if a datagram of one socket comes in at the other without delay."""
+    """True if a datagram from the sender arrives at the receiver within 50 ms."""
     try:
         sender.sendto(b"?", receiver.getsockname())
     except OSError:
@@ -133,7 +133,7 @@ class Addresses:
         return self
 
     def __exit__(self, *_):
-        # Backwards: the first of a subnet would take the others with it.
+        # In reverse order: with the first address of a subnet the kernel deletes the others.
         ip(*(f"addr del {address} dev lo" for address in reversed(self.addresses)))
 
 
@@ -182,7 +182,7 @@ class Neighbour:
            f"addr add fe80::{own}/64 dev {interface} nodad",
            f"route add default via 192.0.2.{other}",
            f"route add default via fe80::{other} dev {interface}")
-        # The first datagram may get lost while the kernel looks for whom it is for.
+        # Without these entries the first datagram may get lost while the kernel resolves the address.
         ip(*(f"neigh replace {prefix}{other} lladdr 02:00:00:00:00:0{other} dev {interface} nud permanent"
              for prefix in ("192.0.2.", "2001:db8::", "fe80::")))
 
@@ -214,7 +214,7 @@ def _enter(namespace):
 # ---- identities and limits ----
 
 def ordinary_user():
-    """In a child: become one that has no privileges whatever."""
+    """Called in a child: become a user without any privilege."""
     if os.geteuid() == 0:
         os.setgroups([])
         os.setresgid(NOBODY.pw_gid, NOBODY.pw_gid, NOBODY.pw_gid)
@@ -223,7 +223,7 @@ def ordinary_user():
 
 
 def drop_ambient():
-    """Those that come with a namespace of an ordinary user; without them its processes are as they are anywhere."""
+    """Drop the capabilities that an ordinary user has in a namespace of its own."""
     _libc.prctl(47, 4, 0, 0, 0)  # PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL
 
 
@@ -277,7 +277,7 @@ class Echod:
         self,
         top="", tcp="", udp="",  # statements of the configuration, by section
         hosts=HOSTS,             # where both protocols are served
-        port=None,               # None: one that is free
+        port=None,               # None: a free port
         text=None,               # a configuration instead of all that, see configure()
         file="",                 # what -f names; None: no -f at all
         arguments=(),            # after it
@@ -327,7 +327,7 @@ class Echod:
                 return
             self.process.wait(PATIENCE)
             self._forget()
-            # Between the choice of a port and its use somebody else may take it.
+            # Another program may take the port between its choice and its use: try another.
             assert line and not port, f"echod ended with {self.process.returncode}:\n" + self.log()
         raise AssertionError("no port stays free")
 
@@ -403,13 +403,13 @@ class Echod:
         self.process.send_signal(number)
 
     def wait(self):
-        """Until it ends; its exit status."""
+        """Wait until it ends. Returns its exit status."""
         status = self.process.wait(PATIENCE)
         self._forget()
         return status
 
     def stop(self):
-        """SIGTERM; its exit status."""
+        """Send SIGTERM and wait. Returns the exit status."""
         self.kill(signal.SIGTERM)
         return self.wait()
 
@@ -442,7 +442,7 @@ class Echod:
     # -- configuration --
 
     def configure(self, text=None):
-        """Write the file; a text of its own may say PORT for the port. A reader sees the old one or the new one."""
+        """Write the file at once, as rename(2) does. PORT in `text` stands for the port."""
         if self.bound and self.bound != (self.hosts, self.port):
             need_own_sockets()
         if text is None:
@@ -459,7 +459,7 @@ class Echod:
         return self.reload()
 
     def reload(self):
-        """SIGHUP; what is logged until the outcome, in one string."""
+        """Send SIGHUP. Returns what is logged until the outcome, in one string."""
         mark = len(self.lines)
         self.kill(signal.SIGHUP)
         self.wait_line(r"reloaded", since=mark)
@@ -537,7 +537,7 @@ class Echod:
         return {name: value.split() for name, _, value in (line.partition(":") for line in text.splitlines())}
 
     def limit(self, what, soft=None):
-        """Of a resource, as prlimit(1) calls it; None: as much as may be. As the daemon's own user, who needs no privilege."""
+        """Set a limit, named as in prlimit(1), as the daemon's own user. None: to the hard limit."""
         uid, gid = (int(self.status()[kind][0]) for kind in ("Uid", "Gid"))
         identity = {"user": uid, "group": gid, "extra_groups": []} if os.geteuid() == 0 else {}
         def prlimit(*arguments):
@@ -553,7 +553,7 @@ class Echod:
         try:
             s = socket.create_connection(address, PATIENCE, (source, 0) if source else None)
         except (BrokenPipeError, ConnectionResetError):
-            # It was let in, and turned away before connect(2) returned: one more that is_closed().
+            # The daemon closed it before connect(2) returned. The result is_closed().
             return socket.socket()
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return s
@@ -597,7 +597,7 @@ def check_datagram(s, data=b"hello"):
 
 
 def receive(s, length):
-    """Exactly so many octets."""
+    """Receive exactly `length` octets."""
     data = bytearray()
     while len(data) < length:
         piece = s.recv(length - len(data))
@@ -607,7 +607,7 @@ def receive(s, length):
 
 
 def receive_all(s):
-    """Until the other side closes."""
+    """Receive all octets until the other side closes."""
     data = bytearray()
     while piece := s.recv(1 << 20):
         data += piece
@@ -629,7 +629,7 @@ def reset(s):
 
 
 def stall(*sockets):
-    """Send on each without reading until none takes more; how many octets of b"x" each has taken."""
+    """Send b"x" on each socket, without reading, until none takes more. Returns how many octets each took."""
     sent = dict.fromkeys(sockets, 0)
     quiet = 0
     for s in sockets:

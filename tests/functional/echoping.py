@@ -82,7 +82,7 @@ def connecting(port):
 
 
 def echo_one(listener):
-    """Let all in, and echo what one of them sends."""
+    """Accept connections until one of them sends something, and echo that. Returns all connections."""
     clients = []
     while True:
         ready, _, _ = select.select([listener, *clients], [], [], probing.PATIENCE)

@@ -49,7 +49,7 @@ RULES = [
     Rule("delay", 44, 20),
     Rule("repeat", 55, 3),              # answers
     Rule("reorder", 66),                # answered right after the next probe
-    Rule("truncate", 77, 20),           # to so many octets
+    Rule("truncate", 77, 20),           # octets that are left
     Rule("corrupt", 88, 40),            # this octet
     Rule("wrong_port", 99),
 ]
@@ -159,7 +159,7 @@ class Measured:
 
 
 def undisturbed(check, *arguments, **options):
-    """A run that passes this check; another one only where the server, by its own clock, stood still for long."""
+    """Measure until the check passes. A second and a third run are allowed only after one in which the server itself was held up."""
     for _ in range(3):
         measured = Measured(*arguments, **options)
         try:
@@ -223,7 +223,7 @@ def _():
         assert medians[which] <= 50, f"{which}: the median of the error is {medians[which]} µs"
 
 
-# Not long enough for a late one.
+# These runs are too short for replies that are late.
 FEW = {"count": 1000, "interval": 0.001, "rules": [rule for rule in RULES if rule.kind != "late"]}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Nobody's flood keeps anybody else from his echo. Times are noted; only starvation fails."""
+"""A flood from one client does not keep other clients from their echoes. Times are noted; only starvation fails."""
 
 import select
 import socket
@@ -10,7 +10,7 @@ import time
 from daemon import PATIENCE, Echod, check_datagram, check_stream, private_network
 from lib import note, run_all, test, wait_for
 
-STARVED = 2.0  # seconds for one echo: thousands of times what it takes
+STARVED = 2.0  # seconds for one echo, thousands of times the usual
 SPELL = 1.5    # seconds of flood
 
 # Runs apart, so that it does not share the interpreter with the clients that measure.
@@ -86,7 +86,7 @@ def measure(flood, echo, *arguments):
         begin = time.monotonic()
         echo(*arguments)
         times.append(time.monotonic() - begin)
-        # The flood may be over; at least one of them is looked at.
+        # At least one echo is checked, even if the flood is over by now.
         assert times[-1] < STARVED, f"one echo took {times[-1]:.2f} s"
         time.sleep(0.002)
     assert times, "the flood was over too soon"

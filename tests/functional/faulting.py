@@ -26,7 +26,7 @@ class Faults(ctypes.Structure):
                [("live", ctypes.c_int32)]
 
     def arm(self, call, error, every):
-        """From now on one of so many such calls fails with this error, or, if it is SHORT, does less than it might."""
+        """From now on every `every`th such call fails with this error. SHORT: it succeeds, but does less than it could."""
         self.call = 0
         self.calls = self.hits = 0
         self.error = 0 if error == "SHORT" else getattr(errno, error)
@@ -38,7 +38,7 @@ class Faults(ctypes.Structure):
         self.failing_allocation = 0
 
     def fail_allocation(self, number):
-        """The next one is 1."""
+        """Let one allocation fail: 1 is the next."""
         self.failed_allocations = 0
         self.failing_allocation = number
 
@@ -54,13 +54,13 @@ class FaultyEchod(Echod):
         self.faults = Faults.from_buffer(mmap.mmap(self.shared.fileno(), mmap.PAGESIZE))
         self.faults.every = 1
         self.faults.fail_allocation(failing_allocation)
-        # It would rather be the first library.
+        # AddressSanitizer demands to be the first library; this lets it be the second.
         sanitizer = os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
         super().__init__(environment={"LD_PRELOAD": _LIBRARY, "FAULTS": "/proc/self/fd/1", "ASAN_OPTIONS": sanitizer},
                          stdout=self.shared, **arguments)
 
     def share(self, seconds):
-        """Of one CPU that it takes in so many."""
+        """The share of one CPU that the daemon uses during this time."""
         clock = (~self.process.pid << 3) | 2  # its CPU-time clock, see clock_getcpuclockid(3)
         cpu, begin = time.clock_gettime(clock), time.monotonic()
         time.sleep(seconds)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Calls of the running daemon fail, one kind after another: it goes on, with every octet right, without a spin or a leak.
+"""Each system call of the running daemon fails in turn, with each of its errors: the daemon serves on, without a spin or a leak.
 
 Every system call of a busy daemon is in the table below, with the errors that its manual page lists, those that the network may
 hand on, and short counts where there are any. While clients are served, some of these calls fail (faulty.c, preloaded, sees to
@@ -16,7 +16,7 @@ from faulting import FaultyEchod
 from lib import note, run_all, skip, test, wait_for
 from load import Load
 
-# A spin takes one.
+# Of one CPU; a spin takes all of it.
 CPU_SHARE = 0.6
 
 
@@ -26,11 +26,11 @@ class Row:
         errors,
         harmless="",   # of these, those that end no connection; "all" of them, by default none
         passing="EAGAIN EINTR SHORT",  # those that do not last: a call that is said to be ready, and never is, does not occur
-        always=True,   # whether the others may
-        every=3,       # one call in so many fails
-        hits=15,       # so many failures make a test
+        always=True,   # whether all calls may fail for a while, with the errors that are not passing
+        every=3,       # one call in `every` fails
+        hits=15,       # failures that make a test
         reloads=False,  # what brings it about are signals and reloads
-        fresh=False,   # leaves the daemon another one than it was, so that each needs its own
+        fresh=False,   # whether each error needs a daemon of its own, because the failure changes the daemon
     ):
         self.errors = errors.split()
         self.harmless = self.errors if harmless == "all" else harmless.split()
@@ -105,7 +105,7 @@ class Busy:
 
         wait_for(enough, PATIENCE, f"{call} to be called")
         if row.always and error not in row.passing:
-            # While the others wait, one more knocks: whoever cannot be served must not be tried again without end.
+            # While all other clients rest, a new one comes. A call that fails must not be tried again in a spin.
             self.load.rest()
             faults.every = 1
             with self.echod.connect() as s, self.echod.datagrams() as udp:

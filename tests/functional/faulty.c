@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 
-/* Preloaded into echod by faults.py: makes its system calls and its allocations fail on demand, as
- * the shared memory says that is behind the file $FAULTS. Outside the process the one who tests
- * writes there, while it runs. */
+/* Preloaded into echod by faulting.py: makes its system calls and allocations fail on demand. The
+ * test says which, in memory that it shares with the process through the file $FAULTS. */
 
 #include <confuse.h>
 #include <dlfcn.h>
@@ -32,11 +31,11 @@
 #define OWN_MALLOC 0
 #endif
 
-/* Octets that a short count amounts to; few enough that data takes several. */
+/* Octets of a short count: so few that longer data takes several calls. */
 #define SHORT_DATA 1000
 #define SHORT_LINE 10
 
-/* faults.py has the same list and structure. */
+/* faulting.py has the same list and structure. */
 enum call {
     NONE,
     ACCEPT4,
@@ -59,20 +58,20 @@ enum call {
 };
 
 struct faults {
-    _Atomic uint32_t call;  /* that fails */
-    _Atomic uint32_t error; /* errno; 0: no failure, but a short count */
-    _Atomic uint32_t every; /* of so many calls one fails */
-    _Atomic uint32_t calls; /* since last set to 0 */
-    _Atomic uint32_t hits;
-    _Atomic uint32_t failing_allocation; /* counted from now; 0: none */
-    _Atomic uint32_t failed_allocations;
-    _Atomic int32_t live; /* allocations that are not freed */
+    _Atomic uint32_t call;  /* enum call: the call that fails */
+    _Atomic uint32_t error; /* errno of the failure; 0: no failure, but a short count */
+    _Atomic uint32_t every; /* one call in `every` fails */
+    _Atomic uint32_t calls; /* number of such calls, since the test set it to 0 */
+    _Atomic uint32_t hits;  /* number of such calls that failed, since the test set it to 0 */
+    _Atomic uint32_t failing_allocation; /* the allocation that fails: 1 is the next; 0: none */
+    _Atomic uint32_t failed_allocations; /* number of allocations that failed */
+    _Atomic int32_t live;                /* number of allocations that are not freed */
 };
 
 static struct faults own;
 static struct faults *faults = &own;
 
-/* True if this call is to fail, errno then says how, or to be short (errno 0). */
+/* True if this call must fail with errno, or, if errno is 0, do less than it could. */
 static bool strikes(enum call call, bool can_be_short)
 {
     uint32_t error = atomic_load(&faults->error);
@@ -88,9 +87,9 @@ static bool strikes(enum call call, bool can_be_short)
 
 /* ---- allocations ---- */
 
-/* Inside of what cannot do without memory: libConfuse 3.3, for which conf.c sees to it that there
- * is enough; and, at start, glibc 2.36 on the way to accounts, and libseccomp 2.5 in composing the
- * filter, which then lacks some of the calls. */
+/* Above 0 inside library functions that do not survive a failed allocation, see SPARE: libConfuse
+ * 3.3, for which conf.c proves beforehand that there is enough memory; glibc 2.36 when it looks up
+ * accounts; libseccomp 2.5, which would leave calls out of the filter. */
 static _Thread_local unsigned spared;
 
 static bool allocation_fails(void)
@@ -159,7 +158,7 @@ void free(void *memory)
 
 /* ---- the real ones ---- */
 
-/* Not declared where it is not wanted. */
+/* Declared here, because <seccomp.h> may be missing. */
 extern int seccomp_load(void *filter);
 
 /* clang-format off */
@@ -178,10 +177,10 @@ static void find_all(void)
     EACH_CALL(FIND)
 }
 
-/* Whoever allocates before us comes here first. */
+/* An allocation before start() finds the functions itself. */
 #define REAL(name) (real_##name ? real_##name : (find_all(), real_##name))
 
-/* Before main(): later the sandbox opens no files, and links no functions. */
+/* Runs before main(): in the sandbox no file can be opened, and no function be linked. */
 __attribute__((constructor)) static void start(void)
 {
     const char *path = getenv("FAULTS");
@@ -210,7 +209,7 @@ int clock_gettime(clockid_t clock, struct timespec *now)
     return strikes(CLOCK_GETTIME, false) ? -1 : REAL(clock_gettime)(clock, now);
 }
 
-/* close(2): on Linux the descriptor is closed in any case. */
+/* On Linux close(2) closes the descriptor even if it fails. */
 int close(int fd)
 {
     int result = REAL(close)(fd);
@@ -348,7 +347,7 @@ ssize_t write(int fd, const void *data, size_t length)
     return REAL(write)(fd, data, length);
 }
 
-/* ---- whose allocations do not fail ---- */
+/* ---- functions whose allocations do not fail ---- */
 
 #define SPARE(type, name, parameters, arguments)                                                   \
     type name parameters                                                                           \

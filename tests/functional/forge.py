@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Datagrams from whomever one likes. Needs CAP_NET_RAW."""
+"""Datagrams with any source address. Needs CAP_NET_RAW."""
 
 import socket
 import struct

@@ -174,7 +174,7 @@ def _():
         terminal.draws()
         for size in ((1, 1), (5, 3), (2, 80), (1, 300), (100, 1), (3, 12), (4, 19), (6, 40), (7, 18), (200, 1500), (0, 0)):
             terminal.resize(*size)
-            # A few pictures, more than one.
+            # Long enough for more than one picture.
             sent = len(seen)
             terminal.until(lambda count=sent: len(seen) > count + 3, f"probes at {size}")
         at = len(terminal.output)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Who is served, how much one source gets, and that no loop goes on."""
+"""Access lists, rate limits, loops, and eviction."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ from service import ACTIVATED
 RATE, BURST = 100, 200
 SMALL = f"limits {{ udp-rate = {RATE} udp-burst = {BURST} exempt = {{}} }}"
 
-# Those that a source may have: one for each worker where they share a socket, see limits in echod.conf(5).
+# How many times a source gets its rate: once for each worker that shares a socket, see limits in echod.conf(5).
 BUDGETS = len(os.sched_getaffinity(0)) if ACTIVATED else 1
 
 # A client on its own: never exempt, neither as an address of this host nor as the loopback.
@@ -133,7 +133,7 @@ def _():
 # ---- budgets ----
 
 def exhaust(echod, source, host, count=10 * BURST):
-    """Send so many datagrams that differ; how many came back, and how long it took."""
+    """Send `count` datagrams that differ. Returns how many came back, and the seconds that took."""
     begin, back = time.monotonic(), 0
     received = echod.counters()["udp_received"]
     with echod.datagrams(host, source) as s:
@@ -275,7 +275,7 @@ def echo_back(data, _):
 
 
 def chargen(_, count):
-    """RFC 864 as inetd does it: a line of 72 characters that begins one later each time."""
+    """RFC 864 as inetd does it: a line of 72 characters, which each time begins one character later."""
     ring = bytes(range(32, 127)) * 2
     return ring[count % 95:count % 95 + 72] + b"\r\n"
 
@@ -322,7 +322,7 @@ for host, is_exempt in LOOPBACK:
                 forge((host, reflector.port), (host, echod.port))
                 replies = check_ends([echod], begin, is_exempt)
                 assert replies >= BURST, "it ended before it was a loop"
-                # Either of the two may be the one that a stranger makes begin.
+                # A forged datagram may start the loop at either of the two.
                 forge((host, echod.port), (host, reflector.port))
                 wait_for(lambda: refusals(echod) == 2, PATIENCE, "the loop to end")
 
@@ -365,7 +365,7 @@ for sources in (1, 20):
                     with echod.connect() as s:
                         check_stream(s)
                         worst = max(worst, time.monotonic() - begin)
-                    # The next one finds the house full again.
+                    # The next client finds all connections taken again.
                     wait_for(lambda: echod.counters()["open"] == 59, PATIENCE, "it to be gone")
                     clients.append(stack.enter_context(echod.connect(source="127.0.1.1")))
                     wait_for(lambda: echod.counters()["open"] == 60, PATIENCE, "another to be let in")

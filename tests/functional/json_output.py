@@ -36,7 +36,7 @@ def test(description):
 
 
 def validator(definition=None):
-    """Of the schema, or of one of its definitions."""
+    """The validator of the schema, or of one of its definitions."""
     schema = SCHEMA
     if definition:
         schema = {"$schema": SCHEMA["$schema"], "$defs": SCHEMA["$defs"], "$ref": f"#/$defs/{definition}"}
@@ -49,7 +49,7 @@ def refuse_constant(constant):
 
 
 def valid(text, definition=None):
-    """The one value that this text is, checked."""
+    """The JSON value in the text, after a check by the schema."""
     value = json.loads(text, parse_constant=refuse_constant)
     validator(definition).validate(value)
     return value

@@ -30,7 +30,7 @@ class Lost(Exception):
 
 
 def piece(start, length):
-    """So many octets of the stream from there."""
+    """The `length` octets of the stream from `start` on."""
     start %= len(_OCTETS)
     data = _OCTETS[start:start + length]
     return data if len(data) == length else data + piece(start + len(data), length - len(data))
@@ -71,11 +71,11 @@ class Load:
             s.close()
 
     def rest(self):
-        """Whoever is at the end of a piece of work begins no other."""
+        """No client begins another piece of work."""
         self._run.clear()
 
     def settle(self):
-        """The same, and wait until all are."""
+        """Let all clients rest, and wait until they do."""
         self.rest()
         wait_for(lambda: self._working == 0, 2 * PATIENCE, "the clients to get their replies")
 
@@ -120,7 +120,7 @@ class Load:
             raise Lost from error
 
     def _take(self, s, start, length):
-        """Receive so many octets, which must be those of the stream from there."""
+        """Receive `length` octets, which must be those of the stream from `start` on."""
         end = start + length
         while start < end:
             try:
@@ -185,8 +185,8 @@ class Load:
     # -- datagrams --
 
     def _ask(self, host, chance):
-        """Batches; a reply must be one of the questions, and comes once."""
-        # One socket for good: the next one might have the same port, and get what is late for this one.
+        """Send datagrams in batches. Each reply must be one of them, and come once."""
+        # One socket for all batches: a new socket might get the same port, and with it a late reply.
         s, asked = self._askers.setdefault(threading.get_ident(), (None, {}))
         if s is None:
             s = self.echod.datagrams(host)

@@ -42,7 +42,7 @@ def first_line(commands):
 
 
 def register(page, commands):
-    """One example, one test."""
+    """Register a test of one example."""
 
     @test(f"{page}: {first_line(commands)}")
     def _():
@@ -60,7 +60,7 @@ def register(page, commands):
 
 
 def need_nc():
-    """The one that knows -N, of several of that name."""
+    """Skip the test unless nc is OpenBSD's, which knows -N."""
     usage = subprocess.run("nc -h 2>&1", shell=True, stdout=subprocess.PIPE, text=True, check=False).stdout
     if "-N" not in usage:
         skip("needs nc of OpenBSD (Debian package netcat-openbsd)")

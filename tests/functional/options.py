@@ -33,7 +33,7 @@ def accepted(program):
                if not re.search("invalid option|only echo over", output_of(program, f"-{c}"))}
     words = set()
     for first in string.ascii_lowercase:
-        # Only one of the two is an error where one word begins so: it takes a value, or it does not.
+        # If one word begins so, getopt names it in one of two errors: a value is missing, or is not allowed.
         for argument in (f"--{first}", f"--{first}="):
             for line in output_of(program, argument).splitlines():
                 if "unrecognized" not in line and " option '" in line:

@@ -40,7 +40,7 @@ def check_let_in(s, text=b"let me in"):
 
 
 def check_calm(echod, inside, outside, seconds=1):
-    """While some are served and others wait, hardly any processor time goes by."""
+    """Some clients are served and others wait: the daemon uses less than CPU_SHARE of a CPU."""
     with echod.datagrams() as udp:
         cpu, begin = echod.cpu(), time.monotonic()
         while time.monotonic() < begin + seconds:
@@ -78,7 +78,7 @@ for workers in (1, 2):
             times = []
             while outside:
                 inside.pop(0).close()
-                # Of several workers, any may be the one that lets one in.
+                # Any of several workers may let a client in.
                 answered = wait_for_one(outside, times)
                 outside.remove(answered)
                 inside.append(answered)
@@ -234,7 +234,7 @@ for workers in (1, 2):
                 check_stream(s) if s in inside else check_let_in(s)
             assert echod.wait_counter("tcp_refused_source", 10)["open"] == 6
             assert log_count(echod, "max-connections-per-source open") <= workers
-            # One leaves, one may come.
+            # When one connection ends, another is accepted.
             inside.pop().close()
             wait_for(lambda: echod.counters()["open"] == 5, PATIENCE, "it to be gone")
             inside += knock(echod, 1)
@@ -290,7 +290,7 @@ def _():
         note(f"{share * 100:.1f} % of a CPU, {echod.rss() / 1024:.0f} KiB resident")
         for s in clients[::37] + clients[::-41]:
             check_stream(s)
-        # In an order in which the places of those who left are taken by others.
+        # In this order the slots of closed connections are reused.
         for turn in range(0, 1000, 100):
             close_all(clients[turn:turn + 50])
             for s in clients[turn + 50:turn + 100]:

@@ -43,7 +43,7 @@ class Watching(Udp):
         return list(dict.fromkeys(client[1] for _, client, _ in self.datagrams))
 
     def header(self):
-        """The one field that was asked for, of all datagrams."""
+        """The values of the header field that was asked for, of all datagrams."""
         return {struct.unpack("i", value.ljust(4, b"\0"))[0] for _, _, control in self.datagrams for _, _, value in control}
 
 

@@ -71,7 +71,7 @@ class Server:
             self.failure = error
 
     def readable(self, *sockets):
-        """Wait for one of these; False if it is time to stop."""
+        """Wait until one of the sockets can be read. False if it is time to stop."""
         ready, _, _ = select.select([self.stopped, *sockets], [], [])
         return self.stopped not in ready
 
@@ -93,8 +93,8 @@ class Server:
 
 
 class Udp(Server):
-    """Answers datagram number n (from 1) with those that answer(n, data) returns; with one by default. What is a pair of socket
-    and octets is sent through that socket."""
+    """Answers datagram number n (from 1) with the datagrams that answer(n, data) returns; by default with the same one. A datagram
+    may be a pair of socket and octets: it is sent through that socket."""
 
     def __init__(self, answer=lambda n, data: [data], host="127.0.0.1"):
         super().__init__(socket.SOCK_DGRAM, host)
@@ -140,7 +140,7 @@ class Tcp(Server):
             connection.sendall(data)
 
     def take(self, connection, size):
-        """Exactly so many octets."""
+        """Receive exactly `size` octets."""
         data = b""
         while len(data) < size and self.readable(connection):
             part = connection.recv(size - len(data))
@@ -173,7 +173,7 @@ class Full:
         listener.listen(0)
         self.address = listener.getsockname()
         self.port = self.address[1]
-        # The queue of Linux holds one more than it is told.
+        # On Linux the queue holds one connection more than listen(2) says.
         first.settimeout(PATIENCE)
         first.connect(self.address)
         second.setblocking(False)
@@ -235,7 +235,7 @@ def link_local():
 # ---- the probe ----
 
 class Run:
-    """What became of one run of echo-probe."""
+    """The output and the exit status of one run of echo-probe."""
 
     def __init__(self, out, err, status):
         self.out, self.err, self.status = out, err, status
@@ -244,7 +244,7 @@ class Run:
         return f"status {self.status}\n{self.out}{self.err}"
 
     def expect(self, status, *patterns, err=r"\A\Z"):
-        """The status, the patterns on standard output in this order, and one on standard error; by default nothing there."""
+        """Check the exit status, that standard output has the patterns in this order, and standard error; it is empty by default."""
         assert self.status == status, f"not status {status} but {self}"
         at = 0
         for pattern in patterns:
@@ -289,7 +289,7 @@ class Running:
         self.process.communicate()
 
     def read_until(self, pattern, stream=None):
-        """Lines, as they come, up to one that matches."""
+        """Read lines up to one that matches. Returns all of them."""
         stream = stream or self.process.stdout
         lines = ""
         for line in stream:

@@ -65,12 +65,12 @@ _EVERYBODY = set(packed("0.0.0.0", "192.0.2.255", "255.255.255.255", "::"))
 
 
 def is_group(address):
-    """A packed one: nobody, everybody or many."""
+    """True if the packed address is unspecified, broadcast or multicast."""
     return address in _EVERYBODY or (224 <= address[0] < 240 if len(address) == 4 else address[:1] == b"\xff")
 
 
 class Mutator:
-    """An endless supply of batches of packets for a daemon on that port, all from one random.Random."""
+    """Makes packets for a daemon on that port, from one random.Random."""
 
     def __init__(self, random, port, v6):
         self.random, self.port, self.v6 = random, port, v6
@@ -187,7 +187,7 @@ class Mutator:
         elif how == 1:
             packet += self.random.randbytes(self.random.randrange(1, 64))
         elif how == 2 and not self.v6 and len(packet) >= 20:
-            # As a router would have made it: whatever is in it, its own checksum is right.
+            # The checksum of the header is right, as a router would have made it.
             size = min(4 * (packet[0] & 15), len(packet))
             packet[10:12] = b"\0\0"
             packet[10:12] = struct.pack("!H", checksum(bytes(packet[:size])))
@@ -215,7 +215,7 @@ class Mutator:
     # -- protocols --
 
     def udp(self):
-        """Packets that make one datagram, or do not."""
+        """The packets of one datagram, which may be broken."""
         (source, no_reply), (destination, group) = self._source(), self._destination()
         port = self._source_port()
         forbidden = no_reply or group or port < 1024 or port == self.port

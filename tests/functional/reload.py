@@ -45,7 +45,7 @@ def is_deaf(host, port):
 # ---- under load ----
 
 class Client(threading.Thread):
-    """Echoes over one socket until told to stop; what went wrong is in `failure`."""
+    """Echoes over one socket until told to stop; `failure` is the exception that ended it, or None."""
 
     def __init__(self, echo):
         super().__init__(daemon=True)
@@ -274,7 +274,7 @@ for workers in (1, 2):
     def _(workers=workers):
         for hosts in (("127.0.0.2",), ("0.0.0.0",)):
             with Echod(top=f"workers = {workers}", hosts=("127.0.0.1",)) as echod:
-                # All of it comes while the daemon does not look, and is found in one turn.
+                # While the daemon is stopped all clients come, so that one turn of its loop finds them.
                 echod.kill(signal.SIGSTOP)
                 clients = [echod.connect() for _ in range(100)]
                 queued = [echod.datagrams() for _ in range(20)]
@@ -317,7 +317,7 @@ def _():
 # ---- files that are wrong ----
 
 def text(content):
-    """It says PORT for the daemon's own port and TAKEN for one that somebody else has."""
+    """PORT stands for the daemon's own port, TAKEN for a port of another program."""
     return lambda echod, taken: echod.configure(content.replace("TAKEN", str(taken)))
 
 

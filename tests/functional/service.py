@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""A daemon that systemd starts, under a copy of an installed unit. daemon.py has it instead of a child where ECHOD_UNIT names one.
+"""A daemon that systemd starts, under a copy of an installed unit. daemon.py uses it instead of a child if ECHOD_UNIT names one.
 
 The copy has every line of the unit. Added at its end are arguments, a folder, an environment, where messages go, a limit of
 descriptors, the network that the test is in; and no restart, so that the exit status can be looked at. Of a unit that belongs to
@@ -97,7 +97,7 @@ class Service:
             self._copy("echod.socket", "socket", ["[Socket]", network, "ListenStream=", *listen])
         else:
             lines.append(network)
-        # Whoever comes to the socket when it has ended does not start it again.
+        # A client that comes to the socket after the end does not start the daemon again.
         once = ["[Unit]", f"ConditionPathExists=!{self._started}", "[Service]", "Restart=no"]
         self._copy(UNIT, "service", once + lines)
         # What nothing refers to is forgotten when it has come to a good end, and its exit status with it.

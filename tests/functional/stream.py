@@ -19,7 +19,7 @@ SUMMARY_TCP = r"\A{0} bytes sent, {0} received, no difference, time \d+ms\n\Z"
 
 
 class Done:
-    """What became of one run."""
+    """The output and the exit status of one run."""
 
     def __init__(self, out, err, status):
         self.out, self.err, self.status = out, err.decode(), status

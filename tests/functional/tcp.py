@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""TCP: whatever arrives goes back, octet for octet, until the client closes; no client costs more than its share."""
+"""TCP: every octet goes back until the client closes, and the memory and time that one client costs is limited."""
 
 import os
 import random
@@ -272,7 +272,7 @@ def _():
         check_stream(late)
         while not closed.wait(0.2):
             check_stream(active)
-            # A little at a time: whoever reads his echo is not idle.
+            # A little at a time: a client that reads its echo is not idle.
             receive(stalled, 100000)
             assert time.monotonic() < idle_since + PATIENCE, "never closed"
         note(f"closed after {time.monotonic() - idle_since:.2f} s")

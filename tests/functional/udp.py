@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""UDP: one datagram in, the same datagram out, from the address that was asked, and only to those who may have it."""
+"""UDP: each datagram goes back whole, from the address that it was sent to, and only to sources that may be answered."""
 
 import errno
 import os
@@ -27,7 +27,7 @@ def need_family(host):
 
 
 def check_replies(s, sent):
-    """All of them come back, in their order but where workers share a socket, and one may overtake another."""
+    """All datagrams come back; in the order of sending, unless several workers share the socket."""
     got = [s.recv(65536) for _ in sent]
     assert sorted(got) == sorted(sent) if ACTIVATED else got == sent, got
 
@@ -185,7 +185,7 @@ def check_group(echod, s, group, answer):
         data, source = s.recvfrom(100)
         assert data == b"%d" % n, f"{data} came back a second time"
         assert source[0].partition("%")[0] == answer and source[1] == echod.port, source
-    # A reload goes the round of the workers: after two, every one of them has seen to its socket.
+    # A reload visits each worker in turn: after two reloads every worker has served its socket.
     echod.reload()
     echod.reload()
     assert echod.counters()["udp_echoes"] == 10
@@ -289,7 +289,7 @@ RECEIVE_TOS = {False: (socket.IPPROTO_IP, socket.IP_TOS, socket.IP_RECVTOS),
 
 
 def echoed_tos(s, tos):
-    """The ToS of the reply to a request with this one."""
+    """Send a request with this ToS. Returns the ToS of the reply."""
     level, option, receive_option = RECEIVE_TOS[s.family == socket.AF_INET6]
     s.setsockopt(level, receive_option, 1)
     s.setsockopt(level, option, tos)
@@ -359,7 +359,7 @@ SOL_UDP, UDP_SEGMENT = 17, 103
 
 
 def send_segments(s, data, size):
-    """As many datagrams of that size as there are, in one go; the last may be shorter."""
+    """Send the data in one call as datagrams of `size` octets; the last may be shorter."""
     try:
         s.sendmsg([data], [(SOL_UDP, UDP_SEGMENT, struct.pack("=H", size))])
     except OSError as error:
@@ -518,7 +518,7 @@ def _():
 def _():
     need_private_network()
     with Echod(hosts=("0.0.0.0",)) as echod, echod.datagrams("127.0.0.1") as s:
-        # All of it is to be one batch.
+        # While the daemon is stopped, all datagrams gather into one batch.
         echod.kill(signal.SIGSTOP)
         for n in range(100):
             s.send(b"%d" % n)
