@@ -75,7 +75,7 @@ static int parse(const char *line)
 {
     static char words[500];
     char *argv[20] = {(char *)"program"};
-    int argc = 1;
+    volatile int argc = 1; /* volatile: gcc 16 warns that longjmp(3) may clobber it */
     FILE *streams[] = {stdout, stderr};
     FILE *memory = fmemopen(said, sizeof said, "w");
 
