@@ -6,6 +6,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "common/util.h"
+
 int unix_dgram_open(struct unix_dgram *sock, const char *path)
 {
     const struct timeval limit = {.tv_sec = UNIX_DGRAM_WAIT_S};
@@ -36,6 +38,21 @@ void unix_dgram_close(struct unix_dgram *sock)
     if (sock->fd >= 0)
         close(sock->fd);
     sock->fd = -1;
+}
+
+bool unix_dgram_send_descriptors(const struct unix_dgram *sock, const char *data, size_t length,
+                                 const int fds[], size_t count)
+{
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(UNIX_DGRAM_FDS * sizeof fds[0])] = {0};
+    char text[256];
+    struct iovec piece = {.iov_base = text, .iov_len = length};
+    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1, .msg_control = control};
+
+    if (sock->fd < 0 || length > sizeof text || count > UNIX_DGRAM_FDS)
+        return false;
+    memcpy(text, data, length);
+    add_control_message(&message, SOL_SOCKET, SCM_RIGHTS, fds, count * sizeof fds[0]);
+    return sendmsg(sock->fd, &message, MSG_NOSIGNAL) >= 0;
 }
 
 bool unix_dgram_send(const struct unix_dgram *sock, const void *data, size_t length, bool wait)

@@ -28,4 +28,10 @@ void unix_dgram_close(struct unix_dgram *sock);
 #define UNIX_DGRAM_WAIT_S 1
 bool unix_dgram_send(const struct unix_dgram *sock, const void *data, size_t length, bool wait);
 
+/* The same with copies of `count` descriptors (unix(7), SCM_RIGHTS), at most UNIX_DGRAM_FDS. Always
+ * waits. */
+#define UNIX_DGRAM_FDS 253
+bool unix_dgram_send_descriptors(const struct unix_dgram *sock, const char *data, size_t length,
+                                 const int fds[], size_t count);
+
 #endif

@@ -139,6 +139,107 @@ static void set_sharing(const struct endpoint *endpoint, bool on)
         socket_share(endpoint->fds[i], on);
 }
 
+/* ---- sockets that an earlier process has stored ---- */
+
+const char *endpoint_name(const struct endpoint *endpoint, char buf[static ENDPOINT_NAMELEN])
+{
+    char text[ENDPOINT_STRLEN];
+
+    snprintf(buf, ENDPOINT_NAMELEN, SERVICE_MANAGER_STORED "%s", endpoint_print(endpoint, text));
+    for (char *c = buf; *c; c++)
+        if (*c == ':')
+            *c = '_';
+    return buf;
+}
+
+/* The endpoint of a stored socket, which is made with room for `most` sockets if it is new. NULL
+ * without memory. */
+static struct endpoint *stored_endpoint(struct endpoints *set, int type, const struct addr *addr,
+                                        size_t most)
+{
+    struct endpoint *endpoint = find_endpoint(set, type, addr);
+
+    if (endpoint)
+        return endpoint;
+    endpoint = new_endpoint(type, addr, most);
+    if (!endpoint || append(set, endpoint) < 0) {
+        free(endpoint);
+        return NULL;
+    }
+    endpoint->stored = true;
+    endpoint->count = 0;
+    return endpoint;
+}
+
+static void log_not_restored(const char *what)
+{
+    log_warning("closing %s, which the service manager has stored: %s", what, strerror(errno));
+}
+
+/* -1 with errno: a socket for a further worker could not be opened. */
+static int fit_to_workers(struct endpoint *endpoint, size_t workers)
+{
+    char name[ENDPOINT_NAMELEN];
+    size_t count = endpoint->count;
+
+    endpoint->stored = count == workers;
+    if (count > workers)
+        service_manager_unstore(endpoint_name(endpoint, name));
+    while (endpoint->count > workers) {
+        socket_retire(endpoint->type, endpoint->fds[--endpoint->count]);
+        close(endpoint->fds[endpoint->count]);
+    }
+    if (count >= workers)
+        return 0;
+    set_sharing(endpoint, true);
+    if (socket_open(endpoint->type, &endpoint->addr, SOMAXCONN, true, workers - count,
+                    endpoint->fds + count) < 0)
+        return -1;
+    endpoint->count = workers;
+    return 0;
+}
+
+static void fit_all(struct endpoints *set, size_t workers)
+{
+    char text[ENDPOINT_STRLEN];
+    size_t kept = 0;
+
+    for (size_t i = 0; i < set->count; i++) {
+        struct endpoint *endpoint = set->list[i];
+
+        if (fit_to_workers(endpoint, workers) == 0) {
+            set->list[kept++] = endpoint;
+            continue;
+        }
+        log_not_restored(endpoint_print(endpoint, text));
+        close_endpoint(endpoint);
+    }
+    set->count = kept;
+}
+
+int endpoints_restore(struct endpoints *set, const int fds[], size_t count, size_t workers)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct endpoint *endpoint;
+        struct addr addr;
+        int type;
+
+        if (socket_adopt(fds[i], &type, &addr) < 0) {
+            log_not_restored("a descriptor");
+            close(fds[i]);
+            continue;
+        }
+        endpoint = stored_endpoint(set, type, &addr, count > workers ? count : workers);
+        if (!endpoint)
+            return -1;
+        /* Further sockets at its address must be of its user. */
+        (void)socket_chown(fds[i], geteuid(), getegid());
+        endpoint->fds[endpoint->count++] = fds[i];
+    }
+    fit_all(set, workers);
+    return 0;
+}
+
 /* A plan may replace an address by one that overlaps it, such as 0.0.0.0 by 127.0.0.1. Until the
  * commit both are bound, so they must share. */
 static bool share_with_current(const struct endpoints *current, int type, const struct addr *addr)

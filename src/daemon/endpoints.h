@@ -7,6 +7,7 @@
 
 #include "common/addr.h"
 #include "daemon/conf/conf.h"
+#include "daemon/os/service_manager.h"
 #include "net/socket.h"
 
 /* The sockets that a configuration asks for. A reload plans the next set, then commits or abandons
@@ -17,6 +18,7 @@ struct endpoint {
     struct addr addr;
     bool inherited; /* handed over by the service manager: all workers share its one socket */
     bool fresh;     /* opened by a plan that is not committed yet */
+    bool stored;    /* the service manager's descriptor store holds its sockets, too */
     size_t count;   /* of fds */
     int fds[];      /* by worker; an inherited endpoint has only fds[0] */
 };
@@ -40,6 +42,16 @@ const char *endpoints_describe(const struct endpoints *set, char *buf, size_t si
  * socket that we can serve, logs which and why, and returns -1 with errno; the endpoints before it
  * stay in the set. */
 int endpoints_adopt(struct endpoints *set, int first, int count);
+
+/* Append the sockets that an earlier process of ours has stored: those of one address are one
+ * endpoint. Each gets one socket for each worker: surplus sockets are closed and further ones
+ * opened, and then the endpoint counts as not stored. What cannot be served is closed, and the log
+ * says so. -1 without memory. */
+int endpoints_restore(struct endpoints *set, const int fds[], size_t count, size_t workers);
+
+/* The endpoint's name in the descriptor store; returns buf. */
+#define ENDPOINT_NAMELEN (ENDPOINT_STRLEN + sizeof SERVICE_MANAGER_STORED)
+const char *endpoint_name(const struct endpoint *endpoint, char buf[static ENDPOINT_NAMELEN]);
 
 /* Make *next the set that conf asks for: the endpoints of `current` that conf still lists, and
  * fresh endpoints with `workers` sockets each. For a protocol with inherited endpoints, conf's list

@@ -53,6 +53,7 @@ struct server {
     uint64_t started;           /* when it became ready */
     uint64_t drain_deadline;    /* when connections that are left are closed; 0: not draining */
     uint64_t drain_until;       /* connections that began later are not waited for yet */
+    bool restarting;            /* the next process will serve the sockets that are stored */
     bool sandboxed;
     struct sandbox sandbox; /* valid if sandboxed */
     char status[512 + SANDBOX_STRLEN];
@@ -234,13 +235,13 @@ static unsigned finish_connections(struct server *server)
     if (left > 0 || server->drain_until == UINT64_MAX)
         return left;
     server->drain_until = UINT64_MAX;
-    service_withdraw(&server->service);
+    service_withdraw(&server->service, server->restarting);
     return service_finish_connections(&server->service, server->drain_until);
 }
 
 static void end_service(struct server *server)
 {
-    service_withdraw(&server->service);
+    service_withdraw(&server->service, server->restarting);
     service_stop(&server->service);
 }
 
@@ -304,6 +305,9 @@ static void take_signal(struct signals *signals, int number)
     case SIGUSR1:
         log_counters(server);
         break;
+    case SIGUSR2:
+        server->restarting = true;
+        break;
     default:
         stop_or_drain(server);
         break;
@@ -314,7 +318,7 @@ static void take_signal(struct signals *signals, int number)
  * SIGPIPE is ignored: a write to a closed pipe or socket fails with EPIPE instead. */
 static int watch_signals(struct server *server)
 {
-    static const int numbers[] = {SIGHUP, SIGTERM, SIGINT, SIGUSR1};
+    static const int numbers[] = {SIGHUP, SIGTERM, SIGINT, SIGUSR1, SIGUSR2};
 
     signal(SIGPIPE, SIG_IGN);
     return signals_init(&server->signals, server->loop, numbers, COUNT(numbers), take_signal);
@@ -417,7 +421,7 @@ static int adopt_sockets(struct server *server)
         log_error("LISTEN_FDS or LISTEN_PID is malformed: %s", strerror(errno));
         return -1;
     }
-    return endpoints_adopt(&server->service.inherited, first, count);
+    return service_adopt(&server->service, first, count);
 }
 
 /* The exit status if the sockets cannot be opened. An address that another program uses is an error

@@ -9,6 +9,7 @@
 #include "common/hash.h"
 #include "common/log.h"
 #include "common/util.h"
+#include "daemon/os/service_manager.h"
 
 /* How long a retired socket still accepts clients whose handshake had begun: a long round trip. */
 #define RETIREMENT (SECOND / 5)
@@ -92,11 +93,45 @@ static void drain_and_drop(struct service *service, const struct endpoint *endpo
     drop(service, endpoint);
 }
 
-/* An inherited socket is not retired: the process that serves it next would find it so. */
+/* True if the next process may serve the sockets that we serve. */
+static bool outlives_us(const struct endpoint *endpoint)
+{
+    return endpoint->inherited || endpoint->stored;
+}
+
+/* ---- the descriptor store ---- */
+
+static void store(struct endpoint *endpoint)
+{
+    char name[ENDPOINT_NAMELEN];
+
+    service_manager_store(endpoint_name(endpoint, name), endpoint->fds, endpoint->count);
+    endpoint->stored = true;
+}
+
+static void update_store(const struct service *service)
+{
+    char name[ENDPOINT_NAMELEN];
+
+    if (!service_manager_enabled())
+        return;
+    for (size_t i = 0; i < service->retired.count; i++)
+        if (service->retired.list[i]->stored) {
+            service_manager_unstore(endpoint_name(service->retired.list[i], name));
+            service->retired.list[i]->stored = false;
+        }
+    for (size_t i = 0; i < service->endpoints.count; i++)
+        if (!outlives_us(service->endpoints.list[i]))
+            store(service->endpoints.list[i]);
+}
+
+/* ---- sockets ---- */
+
+/* A socket that outlives us is not retired: the process that serves it next would find it so. */
 static void retire(struct service *service, const struct endpoints *set)
 {
     for (size_t i = 0; i < set->count; i++)
-        for (size_t j = 0; j < service->worker_count && !set->list[i]->inherited; j++)
+        for (size_t j = 0; j < service->worker_count && !outlives_us(set->list[i]); j++)
             worker_retire_socket(service->workers[j], set->list[i]->type,
                                  endpoint_fd(set->list[i], j));
 }
@@ -152,6 +187,36 @@ static void end_retirement(struct loop_timer *timer)
         loop_timer_set(service->loop, timer, loop_now(service->loop) + RETIREMENT);
 }
 
+int service_adopt(struct service *service, int first, int count)
+{
+    int *stored = calloc((size_t)count + 1, sizeof *stored);
+    size_t stored_count = 0;
+    int status = stored ? 0 : -1;
+
+    for (int fd = first; fd < first + count && status == 0; fd++)
+        if (service_manager_is_stored(fd))
+            stored[stored_count++] = fd;
+        else
+            status = endpoints_adopt(&service->inherited, fd, 1);
+    if (status == 0)
+        status =
+            endpoints_restore(&service->endpoints, stored, stored_count, service->worker_count);
+    free(stored);
+    for (size_t i = 0; i < service->endpoints.count && status == 0; i++)
+        status = add_to_workers(service, service->endpoints.list[i]);
+    return status;
+}
+
+/* At the start all retired sockets are stored ones. */
+static void log_left_over(const struct service *service, const char *file)
+{
+    char text[ENDPOINT_STRLEN];
+
+    for (size_t i = 0; i < service->retired.count && !service->rules; i++)
+        log_notice("closing %s, which the service manager has stored: %s does not name it any more",
+                   endpoint_print(service->retired.list[i], text), file);
+}
+
 /* Everything that can fail comes before anything takes effect. */
 int service_apply(struct service *service, const struct conf *conf, const char *file)
 {
@@ -175,6 +240,8 @@ int service_apply(struct service *service, const struct conf *conf, const char *
         return -1;
     }
     endpoints_commit(&service->endpoints, &next, &service->retired, (int)conf->tcp.backlog);
+    log_left_over(service, file);
+    update_store(service);
     retire(service, &service->retired);
     loop_timer_set(service->loop, &service->retired_timer, loop_now(service->loop) + RETIREMENT);
     set_params(service, conf, rules);
@@ -183,12 +250,15 @@ int service_apply(struct service *service, const struct conf *conf, const char *
     return 0;
 }
 
-void service_withdraw(struct service *service)
+void service_withdraw(struct service *service, bool leave)
 {
     drop_retired(service);
     retire(service, &service->endpoints);
-    for (size_t i = 0; i < service->endpoints.count; i++)
-        drain_and_drop(service, service->endpoints.list[i]);
+    for (size_t i = 0; i < service->endpoints.count; i++) {
+        if (!leave || !service->endpoints.list[i]->stored)
+            (void)drain(service, service->endpoints.list[i]);
+        drop(service, service->endpoints.list[i]);
+    }
     endpoints_close(&service->endpoints, false);
 }
 
@@ -234,10 +304,10 @@ void service_fini(struct service *service)
     for (size_t i = service->worker_count; i-- > 0;)
         worker_stop(service->workers[i]);
     drop_retired(service);
-    /* Sockets are left only after a failed start. Clients in the backlog of an inherited one wait
-     * for the next process. */
+    /* Sockets are left only after a failed start. Clients in the backlog of those that outlive us
+     * wait for the next process. */
     for (size_t i = 0; i < service->endpoints.count; i++) {
-        if (!service->endpoints.list[i]->inherited)
+        if (!outlives_us(service->endpoints.list[i]))
             (void)drain(service, service->endpoints.list[i]);
         drop(service, service->endpoints.list[i]);
     }

@@ -34,12 +34,17 @@ struct service {
 int service_init(struct service *service, size_t workers, rlim_t descriptors);
 void service_fini(struct service *service);
 
+/* Serve sockets that were handed to us, before the first service_apply(): `count` descriptors from
+ * `first` on. -1 with errno: the log says why. */
+int service_adopt(struct service *service, int first, int count);
+
 /* Serve what `conf` asks for, which was read from `file`. -1 if that failed: the log says why, and
  * nothing has changed. */
 int service_apply(struct service *service, const struct conf *conf, const char *file);
 
-/* Let no new client in. What has arrived is answered, and connections go on. */
-void service_withdraw(struct service *service);
+/* Let no new client in. What has arrived is answered, and connections go on. With `leave` clients
+ * in the backlogs of sockets that the service manager stores wait for the next process. */
+void service_withdraw(struct service *service, bool leave);
 
 /* See connections_finish(). */
 unsigned service_finish_connections(struct service *service, uint64_t until);

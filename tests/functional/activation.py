@@ -426,7 +426,8 @@ class Manager:
             message = self.next()
             if name in message:
                 return message
-            assert set(message) <= {"STATUS", "WATCHDOG"}, f"{message} came before {name}"
+            assert set(message) <= {"STATUS", "WATCHDOG", "FDSTORE", "FDSTOREREMOVE", "FDPOLL", "FDNAME"}, \
+                f"{message} came before {name}"
         raise AssertionError(f"no {name}")
 
     def count(self, name, seconds):
@@ -483,6 +484,134 @@ def _():
     with Echod(environment={"NOTIFY_SOCKET": "/nonexistent/notify"}) as echod:
         echod.check()
         assert "nothing changed" in echod.reload()
+
+
+# ---- the descriptor store ----
+
+class Store(Manager):
+    """A manager that keeps what is stored, as systemd does."""
+
+    def __init__(self):
+        self.held = {}  # by name
+
+    def next(self):
+        data, fds, _, _ = socket.recv_fds(self.socket, 10000, 253)
+        message = dict(line.split("=", 1) for line in data.decode().splitlines())
+        if message.get("FDSTORE") == "1":
+            assert message["FDPOLL"] == "0" and ":" not in message["FDNAME"], message
+            held = self.held.setdefault(message["FDNAME"], [])
+            known = {os.fstat(s.fileno()).st_ino for s in held}
+            for s in (socket.socket(fileno=fd) for fd in fds):
+                if os.fstat(s.fileno()).st_ino not in known:
+                    held.append(s)
+        elif message.get("FDSTOREREMOVE") == "1":
+            for s in self.held.pop(message["FDNAME"], []):
+                s.close()
+        return message
+
+    def serve(self, port=None, **more):
+        """A daemon that is handed what is stored so far."""
+        names = [name for name, sockets in self.held.items() for _ in sockets]
+        names = {"LISTEN_FDNAMES": ":".join(names)} if names else {}
+        return Echod(port=port, sockets=[s for sockets in self.held.values() for s in sockets],
+                     environment=self.environment(**names), **more)
+
+    def __exit__(self, *arguments):
+        for sockets in self.held.values():
+            for s in sockets:
+                s.close()
+        super().__exit__(*arguments)
+
+
+def count_stored(store):
+    return [len(sockets) for sockets in store.held.values()]
+
+
+def crash(echod):
+    echod.kill(signal.SIGKILL)
+    echod.expected_status = -signal.SIGKILL
+    assert echod.wait() == -signal.SIGKILL
+
+
+def check_next_process(store, port, clients, **more):
+    """What is sent while nobody serves is answered by the next daemon."""
+    asking, streams = clients
+    for s in asking + streams:
+        s.sendall(b"queued")
+    with store.serve(port, **more) as echod:
+        store.expect("READY")
+        assert "inherited" not in echod.log()
+        for s in asking + streams:
+            assert receive(s, 6) == b"queued"
+            s.close()
+        echod.check()
+        return echod.log()
+
+
+def clients_of(echod):
+    return ([echod.datagrams(host) for host in HOSTS for _ in range(10)],
+            [echod.connect(host) for host in HOSTS for _ in range(10)])
+
+
+for after, workers in ((1, 1), (2, 2), (2, 4), (4, 2)):
+    @test(f"after SIGKILL the next daemon answers what was sent meanwhile, on the stored sockets; {after} workers, then {workers}")
+    def _(after=after, workers=workers):
+        with Store() as store:
+            with store.serve(top=f"workers = {after}") as echod:
+                store.expect("READY")
+                assert count_stored(store) == [after] * 4, store.held
+                port = echod.port
+                crash(echod)
+                clients = clients_of(echod)
+            if workers < after:
+                # A surplus socket is closed with what is queued there.
+                for s in clients[0] + clients[1]:
+                    s.close()
+                clients = [], []
+            check_next_process(store, port, clients, top=f"workers = {workers}")
+            assert count_stored(store) == [workers] * 4, store.held
+
+
+@test("SIGUSR2 before SIGTERM leaves clients that have come to the next daemon, on the stored sockets")
+def _():
+    with Store() as store:
+        with store.serve(top="workers = 2") as echod:
+            store.expect("READY")
+            port = echod.port
+            echod.kill(signal.SIGUSR2)
+            assert echod.stop() == 0
+            store.expect("STOPPING")
+            clients = clients_of(echod)
+        check_next_process(store, port, clients, top="workers = 2")
+
+
+@test("a stored socket that the configuration does not name any more is closed with one line, and a reload updates the store")
+def _():
+    with Store() as store:
+        with store.serve() as echod:
+            store.expect("READY")
+            port = echod.port
+            crash(echod)
+        with store.serve(port, hosts=HOSTS[:1]) as echod:
+            store.expect("READY")
+            lines = [line for line in echod.lines if line and "does not name it any more" in line]
+            assert len(lines) == 2 and all(f"[::1]:{port}" in line for line in lines), lines
+            assert len(store.held) == 2, store.held
+            echod.check_tcp(HOSTS[0])
+            echod.change(hosts=HOSTS)
+            store.expect("RELOADING")
+            store.expect("READY")
+            assert len(store.held) == 4, store.held
+            echod.check()
+
+
+@test("a stored descriptor that cannot be served is closed, and the daemon starts")
+def _():
+    with Store() as store:
+        store.held["echod-own nonsense"] = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM)]
+        with store.serve() as echod:
+            assert "which the service manager has stored" in echod.log()
+            echod.check()
 
 
 # ---- the watchdog ----

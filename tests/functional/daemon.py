@@ -245,6 +245,8 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 _HAND_OVER = """
 import fcntl, os, sys
 held = [fcntl.fcntl(int(fd), fcntl.F_DUPFD, 100) for fd in sys.argv[1].split(",")]
+for fd in sys.argv[1].split(","):
+    os.close(int(fd))
 for number, fd in enumerate(held, 3):
     os.dup2(fd, number)
     os.close(fd)

@@ -11,7 +11,7 @@ import time
 from daemon import (PATIENCE, Echod, check_datagram, check_stream, is_closed, private_network, receive, receive_all,
                     reset, stall)
 from lib import note, run_all, test, wait_for
-from service import ACTIVATED, not_under_unit
+from service import ACTIVATED, UNIT, not_under_unit
 
 F_SETPIPE_SZ = 1031
 
@@ -112,7 +112,7 @@ def _():
             assert len(receive_all(s)) == sent
             assert echod.wait() == 0
             assert is_closed(late)
-            if not ACTIVATED:
+            if not UNIT:
                 try:
                     udp.send(b"too late")
                     raise AssertionError(udp.recv(10))

@@ -16,5 +16,5 @@ boot_tests  = tests/systemd/functional_activated.sh tests/systemd/functional_own
 more_tests += $(boot_tests)
 dist_check_SCRIPTS += tests/systemd/exposure.sh $(boot_tests)
 EXTRA_DIST += tests/systemd/boot tests/systemd/container.sh tests/systemd/crash tests/systemd/functional.sh tests/systemd/inside \
-              tests/systemd/merge
+              tests/systemd/merge tests/systemd/restart
 CLEANFILES += tests/systemd/paths

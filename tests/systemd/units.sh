@@ -10,7 +10,7 @@ prepare() {
     ln -s /dev/null "$ROOT/etc/systemd/system/systemd-sysusers.service"
     # A reload must work without kill(1).
     rm -f "$ROOT"/{usr/,}bin/kill
-    cp "$SRCDIR/tests/systemd/crash" "$SRCDIR/tests/systemd/inside" "$SRCDIR/man/echod.8" \
+    cp "$SRCDIR/tests/systemd/crash" "$SRCDIR/tests/systemd/inside" "$SRCDIR/tests/systemd/restart" "$SRCDIR/man/echod.8" \
         "$BUILDDIR/tests/systemd/escapes" "$ROOT/test"
 }
 

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <systemd/sd-daemon.h>
 
@@ -13,6 +14,16 @@
 #include "common/unix_dgram.h"
 
 static struct unix_dgram manager = {.fd = -1};
+
+static char **names; /* of the descriptors that were handed over, NULL-terminated; or NULL */
+
+static void free_names(void)
+{
+    for (char **name = names; name && *name; name++)
+        free(*name);
+    free(names);
+    names = NULL;
+}
 
 void service_manager_open(void)
 {
@@ -26,6 +37,7 @@ void service_manager_open(void)
 void service_manager_close(void)
 {
     unix_dgram_close(&manager);
+    free_names();
 }
 
 bool service_manager_enabled(void)
@@ -85,12 +97,45 @@ void service_manager_alive(void)
 
 int service_manager_sockets(int *first)
 {
-    int count = sd_listen_fds(1);
+    int count;
 
+    free_names();
+    count = sd_listen_fds_with_names(1, &names);
     if (count < 0) {
         errno = -count;
         return -1;
     }
     *first = SD_LISTEN_FDS_START;
     return count;
+}
+
+bool service_manager_is_stored(int fd)
+{
+    int left = fd - SD_LISTEN_FDS_START;
+    char **name = names;
+
+    while (name && *name && left-- > 0)
+        name++;
+    return left == -1 && name && *name &&
+           strncmp(*name, SERVICE_MANAGER_STORED, strlen(SERVICE_MANAGER_STORED)) == 0;
+}
+
+/* FDPOLL=0: otherwise an ICMP error for a reply removes a UDP socket from the store. */
+void service_manager_store(const char *name, const int fds[], size_t count)
+{
+    char text[256];
+    int length = snprintf(text, sizeof text, "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name);
+
+    while (count > 0) {
+        size_t part = count < UNIX_DGRAM_FDS ? count : UNIX_DGRAM_FDS;
+
+        (void)unix_dgram_send_descriptors(&manager, text, (size_t)length, fds, part);
+        fds += part;
+        count -= part;
+    }
+}
+
+void service_manager_unstore(const char *name)
+{
+    notify(true, "FDSTOREREMOVE=1\nFDNAME=%s", name);
 }

@@ -3,6 +3,7 @@
 #define ECHOD_DAEMON_OS_SERVICE_MANAGER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* The protocol of systemd: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3). In a build
@@ -31,5 +32,18 @@ void service_manager_alive(void);
 /* Returns how many descriptors were handed over, from *first on; -1 with errno if the environment
  * is malformed. Clears the environment, so a second call returns 0. */
 int service_manager_sockets(int *first);
+
+/* True if an earlier process of this service stored that handed over descriptor. */
+bool service_manager_is_stored(int fd);
+
+/* ---- the descriptor store: what is in it is handed to the next process of the service ---- */
+
+/* Store copies of `count` descriptors under a name that begins with SERVICE_MANAGER_STORED. It has
+ * no colon and no control character. What the store has already is not stored again. */
+#define SERVICE_MANAGER_STORED "echod-own "
+void service_manager_store(const char *name, const int fds[], size_t count);
+
+/* Have the store close all descriptors of that name. */
+void service_manager_unstore(const char *name);
 
 #endif

@@ -139,8 +139,12 @@ static void sockets_are_handed_over_once(void **state)
     }
     set_pid("LISTEN_PID", (long)getpid());
     setenv("LISTEN_FDS", "2", 1);
-    setenv("LISTEN_FDNAMES", "a:b", 1);
+    setenv("LISTEN_FDNAMES", "a:" SERVICE_MANAGER_STORED "b", 1);
     assert_int_equal(service_manager_sockets(&first), 2);
+    assert_false(service_manager_is_stored(2));
+    assert_false(service_manager_is_stored(3));
+    assert_true(service_manager_is_stored(4));
+    assert_false(service_manager_is_stored(5));
     assert_int_equal(first, 3);
     assert_null(getenv("LISTEN_FDS"));
     assert_null(getenv("LISTEN_PID"));
@@ -149,6 +153,41 @@ static void sockets_are_handed_over_once(void **state)
     for (int fd = 3; fd <= 4; fd++)
         if (opened[fd - 3])
             close(fd);
+}
+
+/* The message and whether a descriptor came with it. */
+static const char *told_with_descriptor(bool *has_descriptor)
+{
+    static char text[512];
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))];
+    struct iovec piece = {text, sizeof text - 1};
+    struct msghdr message = {.msg_iov = &piece,
+                             .msg_iovlen = 1,
+                             .msg_control = control,
+                             .msg_controllen = sizeof control};
+    ssize_t n = recvmsg(manager, &message, MSG_CMSG_CLOEXEC);
+    const struct cmsghdr *cmsg = next_control_message(&message, NULL);
+
+    text[n > 0 ? n : 0] = '\0';
+    *has_descriptor = cmsg && cmsg->cmsg_type == SCM_RIGHTS;
+    if (*has_descriptor)
+        close(*(const int *)CMSG_DATA(cmsg));
+    return text;
+}
+
+static void descriptors_are_stored_and_given_up_by_name(void **state)
+{
+    bool has_descriptor;
+
+    (void)state;
+    if (is_stub())
+        skip_because("built without systemd");
+    service_manager_store(SERVICE_MANAGER_STORED "x", &manager, 1);
+    assert_string_equal(told_with_descriptor(&has_descriptor),
+                        "FDSTORE=1\nFDPOLL=0\nFDNAME=" SERVICE_MANAGER_STORED "x");
+    assert_true(has_descriptor);
+    service_manager_unstore(SERVICE_MANAGER_STORED "x");
+    assert_string_equal(told(), "FDSTOREREMOVE=1\nFDNAME=" SERVICE_MANAGER_STORED "x");
 }
 
 static void a_malformed_environment_is_an_error_and_is_cleared(void **state)
@@ -197,6 +236,7 @@ int main(void)
         TEST(the_watchdog_interval_is_in_nanoseconds),
         TEST(without_listen_fds_no_sockets_are_handed_over),
         TEST(sockets_are_handed_over_once),
+        TEST(descriptors_are_stored_and_given_up_by_name),
         TEST(a_malformed_environment_is_an_error_and_is_cleared),
         TEST(descriptors_that_are_not_open_are_an_error),
     };
