@@ -39,6 +39,16 @@
 #include "common/log.h"
 #include "common/util.h"
 
+/* cmocka 2 has deprecated assert_in_range; cmocka 1 has no other name for it. The macro stop() of
+ * cmocka 2 takes a name that tests use. */
+#ifdef assert_uint_in_range
+#undef stop
+#undef assert_in_range
+#define assert_in_range(value, minimum, maximum)                                                   \
+    _assert_uint_in_range((uintmax_t)(value), (uintmax_t)(minimum), (uintmax_t)(maximum),          \
+                          __FILE__, __LINE__)
+#endif
+
 /* The longest wait, in milliseconds. Only a failure reaches it. */
 #define PATIENCE_MS 10000
 

@@ -76,6 +76,16 @@ int __lsan_is_turned_off(void)
 static struct values values;
 static char said[2000];
 
+/* A function of its own: longjmp() may spoil the variables of the function that calls setjmp(). */
+static void parse_words(int argc, char *argv[], FILE *output)
+{
+    if (setjmp(left) == 0) {
+        int operand = cli_parse(&cli, argc, argv, &values);
+
+        fputs(operand < argc ? argv[operand] : "", output);
+    }
+}
+
 /* Parse a line of words. Returns the exit status, with standard output and error in `said`, or -1
  * if it is accepted: then `values` is set, and `said` is the first operand. */
 static int parse(const char *line)
@@ -95,11 +105,7 @@ static int parse(const char *line)
     optind = 0;
     assert_non_null(memory);
     stdout = stderr = memory;
-    if (setjmp(left) == 0) {
-        int operand = cli_parse(&cli, argc, argv, &values);
-
-        fputs(operand < argc ? argv[operand] : "", memory);
-    }
+    parse_words(argc, argv, memory);
     stdout = streams[0];
     stderr = streams[1];
     fclose(memory);
