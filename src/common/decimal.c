@@ -74,8 +74,11 @@ static void drop_zeros(char *text)
 const char *print_decimal(double value, unsigned decimals, char text[static DECIMAL_SIZE])
 {
     snprintf(text, DECIMAL_SIZE, "%.*f", (int)decimals, value);
-    if (value > 0 && text[strspn(text, "0.")] == '\0')
+    if (value > 0 && text[strspn(text, "0.")] == '\0') {
         snprintf(text, DECIMAL_SIZE, "%.*f", (int)decimals_of(value, 1), value);
+        /* An i387 computes with more digits than a double has. It may find a decimal too many. */
+        drop_zeros(text);
+    }
     return text;
 }
 

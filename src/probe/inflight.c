@@ -49,7 +49,7 @@ int inflight_init(struct probe *probe)
     }
     while (slots < TIMEOUTS * most && slots < INFLIGHT_MAX)
         slots *= 2;
-    probe->slots = calloc(slots, sizeof *probe->slots);
+    probe->slots = calloc((size_t)slots, sizeof *probe->slots);
     if (!probe->slots)
         return -1;
     probe->capacity = slots;

@@ -114,10 +114,7 @@ static void add(struct graph *graph, uint64_t seq, uint64_t time)
 
 static void colour(const struct graph *graph, enum colour which)
 {
-    if (which == PLAIN)
-        attrset(A_NORMAL);
-    else
-        attrset((which == BAD ? A_BOLD : A_NORMAL) | (graph->colours ? COLOR_PAIR(which) : 0));
+    attr_set(which == BAD ? A_BOLD : A_NORMAL, graph->colours ? (short)which : 0, NULL);
 }
 
 /* Write from column `at` on as far as the text fits. Control characters become '?'. */

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 #include "report/json.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "common/util.h"
 #include "config.h"
 #include "probe/link_connect.h"
 /* The shape of the document; doc/echo-probe.schema.json. */
@@ -141,9 +143,43 @@ static const char *event_name(enum probe_event_kind kind)
     return names[kind];
 }
 
+/* The name of an errno, such as "ECONNREFUSED", or NULL. glibc 2.32 has a function for that. */
+static const char *errno_name(int error)
+{
+#ifdef HAVE_STRERRORNAME_NP
+    return strerrorname_np(error);
+#else
+    static const struct {
+        int error;
+        const char *name;
+    } names[] = {
+#define NAME(error) {error, #error}
+        NAME(EACCES),          NAME(EADDRINUSE),   NAME(EADDRNOTAVAIL),
+        NAME(EAFNOSUPPORT),    NAME(EAGAIN),       NAME(EBADF),
+        NAME(ECONNABORTED),    NAME(ECONNREFUSED), NAME(ECONNRESET),
+        NAME(EDESTADDRREQ),    NAME(EFAULT),       NAME(EHOSTDOWN),
+        NAME(EHOSTUNREACH),    NAME(EINPROGRESS),  NAME(EINTR),
+        NAME(EINVAL),          NAME(EIO),          NAME(EISCONN),
+        NAME(EMFILE),          NAME(EMSGSIZE),     NAME(ENETDOWN),
+        NAME(ENETRESET),       NAME(ENETUNREACH),  NAME(ENFILE),
+        NAME(ENOBUFS),         NAME(ENODEV),       NAME(ENOENT),
+        NAME(ENOMEM),          NAME(ENONET),       NAME(ENOPROTOOPT),
+        NAME(ENOSYS),          NAME(ENOTCONN),     NAME(EOPNOTSUPP),
+        NAME(EPERM),           NAME(EPIPE),        NAME(EPROTO),
+        NAME(EPROTONOSUPPORT), NAME(ESHUTDOWN),    NAME(ETIMEDOUT),
+#undef NAME
+    };
+
+    for (size_t i = 0; i < COUNT(names); i++)
+        if (names[i].error == error)
+            return names[i].name;
+    return NULL;
+#endif
+}
+
 static void put_error(json_t *object, int error)
 {
-    const char *name = error != 0 ? strerrorname_np(error) : NULL;
+    const char *name = error != 0 ? errno_name(error) : NULL;
 
     if (name)
         put_text(object, "errno", name);

@@ -269,7 +269,7 @@ static void put_statistics(struct tests *tests)
     put_statistic("Maximum time", tests->rtt.max, size);
     put_statistic("Average time", (uint64_t)rtt_mean(&tests->rtt), size);
     printf("Standard deviation: %.6f\n", rtt_mdev(&tests->rtt) / (double)SECOND);
-    put_statistic("Median time", median(tests->times, tests->rtt.count), size);
+    put_statistic("Median time", median(tests->times, (size_t)tests->rtt.count), size);
 }
 
 /* Tests that neither succeeded nor failed with a message. */
@@ -320,7 +320,7 @@ static int run(const struct test_options *options, const struct addr list[], int
     struct tests tests = {.options = options};
     int status = EXIT_FAILURE;
 
-    tests.times = calloc(options->settings.count, sizeof *tests.times);
+    tests.times = calloc((size_t)options->settings.count, sizeof *tests.times);
     if (!tests.times || runner_init(&tests.runner) < 0 ||
         probe_init(&tests.probe, &tests.runner, &options->settings, on_event, &tests) < 0) {
         fprintf(stderr, "echoping: cannot start: %s\n", strerror(errno));

@@ -92,5 +92,5 @@ unit_tests += \
     tests/unit/tools/stream/test_stream_run
 check_PROGRAMS += $(unit_tests)
 TESTS          += $(unit_tests)
-EXTRA_DIST     += tests/unit/clock.h tests/unit/daemon/tcp/fixture.h tests/unit/fake_link.h tests/unit/probe_unit.h tests/unit/tcp_unit.h tests/unit/unit.h
+EXTRA_DIST     += tests/unit/clock.h tests/unit/daemon/tcp/fixture.h tests/unit/fake_link.h tests/unit/probe_unit.h tests/unit/tcp_unit.h tests/unit/unit.h tests/unit/wide.h
 endif

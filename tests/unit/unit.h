@@ -38,6 +38,7 @@
 #include "common/addr.h"
 #include "common/log.h"
 #include "common/util.h"
+#include "unit/wide.h"
 
 /* cmocka 2 has deprecated assert_in_range; cmocka 1 has no other name for it. The macro stop() of
  * cmocka 2 takes a name that tests use. */

@@ -53,7 +53,7 @@ struct ratelimit {
     uint64_t random; /* the state of random_one_in() */
     bucket slips;
     struct set *sets;
-    uint64_t set_count;
+    size_t set_count;
     const struct prefix_set *exempt;
     struct loopguard_allowance rounds;
     struct loopguard_allowance exempt_rounds;
@@ -107,7 +107,7 @@ struct ratelimit *ratelimit_new(const struct ratelimit_params *params)
 
     if (!limit)
         return NULL;
-    limit->set_count = (params->size + WAYS - 1) / WAYS;
+    limit->set_count = (size_t)((params->size + WAYS - 1) / WAYS);
     /* Aligned to a cache line, and all zeros: every bucket is full. */
     sets = mmap(NULL, limit->set_count * sizeof *limit->sets, PROT_READ | PROT_WRITE,
                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

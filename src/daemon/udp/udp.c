@@ -98,7 +98,7 @@ static ssize_t charge_message(const struct udp *udp, const struct msghdr *reques
 static void answer(struct udp *udp, const struct mmsghdr *in)
 {
     const struct udp_reply *reply = &udp->reply;
-    ssize_t length = in->msg_len;
+    ssize_t length = (ssize_t)in->msg_len;
     unsigned datagrams = 1;
 
     if (reply->verdict == VERDICT_IGNORE)

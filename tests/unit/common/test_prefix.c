@@ -295,7 +295,7 @@ static void a_set_finds_what_a_list_finds(void **state)
     (void)state;
     for (unsigned round = 0; round < ROUNDS; round++) {
         struct prefix_set *set = new_set();
-        size_t count = 1 + random_number() % PREFIXES;
+        size_t count = 1 + (size_t)(random_number() % PREFIXES);
 
         for (size_t i = 0; i < count; i++) {
             struct addr addr = random_address();

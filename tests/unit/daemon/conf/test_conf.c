@@ -14,8 +14,15 @@ WRAP_FAILING(void *, calloc, NULL, (size_t count, size_t size), (count, size))
 WRAP_FAILING(void *, malloc, NULL, (size_t size), (size))
 WRAP_FAILING(void *, realloc, NULL, (void *old, size_t size), (old, size))
 WRAP_FAILING(char *, strdup, NULL, (const char *text), (text))
+#ifdef _STAT_VER /* glibc 2.32 and older */
+#define fstatat_script __fxstatat_script
+WRAP_FAILING(int, __fxstatat, -1,
+             (int version, int fd, const char *name, struct stat *st, int flags),
+             (version, fd, name, st, flags))
+#else
 WRAP_FAILING(int, fstatat, -1, (int fd, const char *name, struct stat *st, int flags),
              (fd, name, st, flags))
+#endif
 WRAP_FAILING(void *, reallocarray, NULL, (void *old, size_t count, size_t size), (old, count, size))
 WRAP_FAILING(cfg_t *, cfg_init, NULL, (cfg_opt_t * options, cfg_flag_t flags), (options, flags))
 WRAP_FAILING(int, cfg_parse_buf, CFG_PARSE_ERROR, (cfg_t * cfg, const char *text), (cfg, text))
