@@ -1,7 +1,7 @@
 # The JSON that echo-probe prints.
 schemadir = $(datadir)/echod
 dist_schema_DATA = doc/echo-probe.schema.json
-EXTRA_DIST += doc/comparison.md
+EXTRA_DIST += doc/comparison.md doc/platforms.md
 
 uninstall-hook: uninstall-schema
 .PHONY: uninstall-schema
