@@ -27,6 +27,7 @@
 #define FDS_MAX  16
 #define SHELF    64 /* descriptors from here on: one of each kind */
 #define TEXT_MAX 4096
+#define WORKERS  2
 
 enum how { UNBOUND, BOUND, LISTENING, CONNECTED };
 
@@ -232,9 +233,28 @@ static void check_adopted(const struct endpoint *endpoint)
     MUST(strlen(endpoint_print(endpoint, text)) < sizeof text);
 }
 
+/* Each endpoint has a socket for each of WORKERS, and unfit descriptors are closed. */
+static void check_stored(const int fds[], size_t count)
+{
+    struct endpoints set = {0};
+
+    MUST(endpoints_restore(&set, fds, count, WORKERS) == 0);
+    MUST(set.count <= count);
+    for (size_t i = 0; i < set.count; i++) {
+        MUST(!set.list[i]->inherited && set.list[i]->count == WORKERS);
+        for (size_t j = 0; j < WORKERS; j++)
+            MUST(fcntl(endpoint_fd(set.list[i], j), F_GETFD) & FD_CLOEXEC);
+    }
+    endpoints_close(&set, true);
+    for (size_t i = 0; i < count; i++)
+        MUST(fcntl(fds[i], F_GETFD) < 0);
+}
+
 static void check_sockets(void)
 {
     struct endpoints set = {0};
+    int stored[FDS_MAX];
+    size_t stored_count = 0;
     char text[64];
     int first = 0;
     int n = service_manager_sockets(&first);
@@ -242,18 +262,20 @@ static void check_sockets(void)
     MUST(!getenv("LISTEN_FDS") && !getenv("LISTEN_PID") && !getenv("LISTEN_FDNAMES"));
     MUST(n >= 0 || errno > 0);
     if (n > 0) {
-        bool fit = true;
-
         MUST(n <= FDS_MAX && first == FIRST);
         for (int i = 0; i < n; i++)
-            fit = fit && held[i] && held[i]->fit;
-        MUST((endpoints_adopt(&set, first, n) == 0) == fit);
-        MUST(!fit || set.count == (size_t)n);
+            if (service_manager_is_stored(first + i))
+                stored[stored_count++] = first + i;
+            else
+                MUST((endpoints_adopt(&set, first + i, 1) == 0) == (held[i] && held[i]->fit));
+        MUST(set.count + stored_count <= (size_t)n);
     }
     for (size_t i = 0; i < set.count; i++)
         check_adopted(set.list[i]);
     MUST(strlen(endpoints_describe(&set, text, sizeof text)) < sizeof text);
     endpoints_close(&set, true);
+    check_stored(stored, stored_count);
+    service_manager_close();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
