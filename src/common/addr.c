@@ -21,25 +21,50 @@ static int read_port(const char *text, uint16_t *port)
     return -1;
 }
 
-static int parse_v6(char *host, struct addr *addr)
+void addr_set_zone(struct addr *addr, unsigned zone)
 {
-    char *zone = strchr(host, '%');
+    if (addr->sa.sa_family == AF_INET6)
+        addr->in6.sin6_scope_id = zone;
+    else
+        memcpy(addr->in.sin_zero, &zone, sizeof zone);
+}
 
-    if (zone)
-        *zone++ = '\0';
-    if (inet_pton(AF_INET6, host, &addr->in6.sin6_addr) != 1) {
+unsigned addr_zone(const struct addr *addr)
+{
+    unsigned zone = 0;
+
+    if (addr->sa.sa_family == AF_INET6)
+        return addr->in6.sin6_scope_id;
+    if (addr->sa.sa_family == AF_INET)
+        memcpy(&zone, addr->in.sin_zero, sizeof zone);
+    return zone;
+}
+
+/* In brackets only an IPv6 address may stand. */
+static int parse_host(const char *host, bool in_brackets, struct addr *addr)
+{
+    if (!in_brackets && inet_pton(AF_INET, host, &addr->in.sin_addr) == 1) {
+        addr->in.sin_family = AF_INET;
+        addr->len = sizeof addr->in;
+    } else if (inet_pton(AF_INET6, host, &addr->in6.sin6_addr) == 1) {
+        addr->in6.sin6_family = AF_INET6;
+        addr->len = sizeof addr->in6;
+    } else {
         errno = EINVAL;
         return -1;
     }
-    if (zone) {
-        addr->in6.sin6_scope_id = if_nametoindex(zone);
-        if (addr->in6.sin6_scope_id == 0) {
-            errno = ENODEV;
-            return -1;
-        }
+    return 0;
+}
+
+static int parse_zone(const char *name, struct addr *addr)
+{
+    unsigned zone = if_nametoindex(name);
+
+    if (zone == 0) {
+        errno = ENODEV;
+        return -1;
     }
-    addr->in6.sin6_family = AF_INET6;
-    addr->len = sizeof addr->in6;
+    addr_set_zone(addr, zone);
     return 0;
 }
 
@@ -49,6 +74,7 @@ int addr_parse(const char *text, uint16_t port, struct addr *addr)
     size_t length = strlen(text);
     const char *colon = strchr(text, ':');
     const char *port_text = NULL;
+    char *zone;
 
     errno = EINVAL;
     if (length >= sizeof host)
@@ -74,33 +100,33 @@ int addr_parse(const char *text, uint16_t port, struct addr *addr)
     host[length] = '\0';
     if (port_text && read_port(port_text, &port) < 0)
         return -1;
-    if (text[0] != '[' && inet_pton(AF_INET, host, &addr->in.sin_addr) == 1) {
-        addr->in.sin_family = AF_INET;
-        addr->len = sizeof addr->in;
-    } else if (parse_v6(host, addr) < 0) {
+    zone = strchr(host, '%');
+    if (zone)
+        *zone++ = '\0';
+    if (parse_host(host, text[0] == '[', addr) < 0 || (zone && parse_zone(zone, addr) < 0))
         return -1;
-    }
     addr_set_port(addr, port);
     return 0;
 }
 
 const char *addr_print_host(const struct addr *addr, char buf[static ADDR_STRLEN])
 {
-    char zone[IF_NAMESIZE];
+    char name[IF_NAMESIZE];
+    unsigned zone = addr_zone(addr);
+    size_t used;
 
-    if (addr->sa.sa_family == AF_INET) {
+    if (addr->sa.sa_family == AF_INET)
         inet_ntop(AF_INET, &addr->in.sin_addr, buf, ADDR_STRLEN);
-    } else if (addr->sa.sa_family == AF_INET6) {
+    else if (addr->sa.sa_family == AF_INET6)
         inet_ntop(AF_INET6, &addr->in6.sin6_addr, buf, ADDR_STRLEN);
-        if (addr->in6.sin6_scope_id != 0) {
-            if (!if_indextoname(addr->in6.sin6_scope_id, zone))
-                snprintf(zone, sizeof zone, "%u", (unsigned)addr->in6.sin6_scope_id);
-            size_t used = strlen(buf);
-            snprintf(buf + used, ADDR_STRLEN - used, "%%%s", zone);
-        }
-    } else {
+    else
         snprintf(buf, ADDR_STRLEN, "unknown");
-    }
+    if (zone == 0)
+        return buf;
+    if (!if_indextoname(zone, name))
+        snprintf(name, sizeof name, "%u", zone);
+    used = strlen(buf);
+    snprintf(buf + used, ADDR_STRLEN - used, "%%%s", name);
     return buf;
 }
 
@@ -120,8 +146,7 @@ static bool same_host(const struct addr *a, const struct addr *b)
 {
     if (a->sa.sa_family == AF_INET)
         return a->in.sin_addr.s_addr == b->in.sin_addr.s_addr;
-    return memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof a->in6.sin6_addr) == 0 &&
-           a->in6.sin6_scope_id == b->in6.sin6_scope_id;
+    return memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof a->in6.sin6_addr) == 0;
 }
 
 bool addr_is_wildcard(const struct addr *addr)
@@ -133,13 +158,15 @@ bool addr_is_wildcard(const struct addr *addr)
 
 bool addr_equal(const struct addr *a, const struct addr *b)
 {
-    return a->sa.sa_family == b->sa.sa_family && addr_port(a) == addr_port(b) && same_host(a, b);
+    return a->sa.sa_family == b->sa.sa_family && addr_port(a) == addr_port(b) && same_host(a, b) &&
+           addr_zone(a) == addr_zone(b);
 }
 
 bool addr_overlap(const struct addr *a, const struct addr *b)
 {
     return a->sa.sa_family == b->sa.sa_family && addr_port(a) == addr_port(b) &&
-           (same_host(a, b) || addr_is_wildcard(a) || addr_is_wildcard(b));
+           (same_host(a, b) || addr_is_wildcard(a) || addr_is_wildcard(b)) &&
+           (addr_zone(a) == addr_zone(b) || addr_zone(a) == 0 || addr_zone(b) == 0);
 }
 
 uint16_t addr_port(const struct addr *addr)

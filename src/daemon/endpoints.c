@@ -124,11 +124,12 @@ bool endpoints_has(const struct endpoints *set, const struct endpoint *endpoint)
     return false;
 }
 
-static struct endpoint *find_endpoint(const struct endpoints *set, int type,
+static struct endpoint *find_endpoint(const struct endpoints *set, int type, bool mptcp,
                                       const struct addr *addr)
 {
     for (size_t i = 0; i < set->count; i++)
-        if (set->list[i]->type == type && addr_equal(&set->list[i]->addr, addr))
+        if (set->list[i]->type == type && set->list[i]->mptcp == mptcp &&
+            addr_equal(&set->list[i]->addr, addr))
             return set->list[i];
     return NULL;
 }
@@ -154,10 +155,10 @@ const char *endpoint_name(const struct endpoint *endpoint, char buf[static ENDPO
 
 /* The endpoint of a stored socket, which is made with room for `most` sockets if it is new. NULL
  * without memory. */
-static struct endpoint *stored_endpoint(struct endpoints *set, int type, const struct addr *addr,
-                                        size_t most)
+static struct endpoint *stored_endpoint(struct endpoints *set, int type, bool mptcp,
+                                        const struct addr *addr, size_t most)
 {
-    struct endpoint *endpoint = find_endpoint(set, type, addr);
+    struct endpoint *endpoint = find_endpoint(set, type, mptcp, addr);
 
     if (endpoint)
         return endpoint;
@@ -167,6 +168,7 @@ static struct endpoint *stored_endpoint(struct endpoints *set, int type, const s
         return NULL;
     }
     endpoint->stored = true;
+    endpoint->mptcp = mptcp;
     endpoint->count = 0;
     return endpoint;
 }
@@ -179,6 +181,11 @@ static void log_not_restored(const char *what)
 /* -1 with errno: a socket for a further worker could not be opened. */
 static int fit_to_workers(struct endpoint *endpoint, size_t workers)
 {
+    const struct socket_wish wish = {.type = endpoint->type,
+                                     .backlog = SOMAXCONN,
+                                     .share = true,
+                                     .mptcp = endpoint->mptcp,
+                                     .freebind = true};
     char name[ENDPOINT_NAMELEN];
     size_t count = endpoint->count;
 
@@ -192,8 +199,7 @@ static int fit_to_workers(struct endpoint *endpoint, size_t workers)
     if (count >= workers)
         return 0;
     set_sharing(endpoint, true);
-    if (socket_open(endpoint->type, &endpoint->addr, SOMAXCONN, true, workers - count,
-                    endpoint->fds + count) < 0)
+    if (socket_open(&wish, &endpoint->addr, workers - count, endpoint->fds + count) < 0)
         return -1;
     endpoint->count = workers;
     return 0;
@@ -229,7 +235,8 @@ int endpoints_restore(struct endpoints *set, const int fds[], size_t count, size
             close(fds[i]);
             continue;
         }
-        endpoint = stored_endpoint(set, type, &addr, count > workers ? count : workers);
+        endpoint = stored_endpoint(set, type, socket_is_mptcp(fds[i]), &addr,
+                                   count > workers ? count : workers);
         if (!endpoint)
             return -1;
         /* Further sockets at its address must be of its user. */
@@ -275,7 +282,7 @@ static const char *bind_advice(int error)
     case EADDRINUSE:
         return " (another program has it; `ss -lntup` tells which)";
     case EADDRNOTAVAIL:
-        return " (no interface of this host has that address)";
+        return " (no interface of this host has that address; freebind = true does without)";
     case EAFNOSUPPORT:
         return " (this host has no such address family)";
     default:
@@ -305,8 +312,7 @@ static bool is_missing_ipv6(const struct conf_listen *listen, const struct addr 
 }
 
 struct wanted {
-    int type;
-    int backlog;
+    struct socket_wish socket;
     const struct conf_listen *listen;
 };
 
@@ -314,13 +320,15 @@ static int open_endpoint(struct endpoints *next, const struct endpoints *current
                          const struct wanted *wanted, const struct addr *addr, const char *file,
                          size_t workers)
 {
-    struct endpoint *endpoint = new_endpoint(wanted->type, addr, workers);
-    bool share = share_with_current(current, wanted->type, addr);
+    struct endpoint *endpoint = new_endpoint(wanted->socket.type, addr, workers);
+    struct socket_wish wish = wanted->socket;
     char text[ENDPOINT_STRLEN];
 
+    wish.share = share_with_current(current, wish.type, addr);
     if (!endpoint)
         return -1;
-    if (socket_open(wanted->type, addr, wanted->backlog, share, workers, endpoint->fds) < 0) {
+    endpoint->mptcp = wish.mptcp;
+    if (socket_open(&wish, addr, workers, endpoint->fds) < 0) {
         bool harmless = is_missing_ipv6(wanted->listen, addr, errno);
 
         if (harmless)
@@ -348,7 +356,8 @@ static int plan_protocol(struct endpoints *next, const struct endpoints *current
 
     for (size_t i = 0; i < wanted->listen->count; i++) {
         const struct addr *addr = &wanted->listen->addr[i];
-        struct endpoint *kept = find_endpoint(current, wanted->type, addr);
+        struct endpoint *kept =
+            find_endpoint(current, wanted->socket.type, wanted->socket.mptcp, addr);
         int status =
             kept ? append(next, kept) : open_endpoint(next, current, wanted, addr, file, workers);
 
@@ -378,14 +387,19 @@ int endpoints_plan(struct endpoints *next, const struct endpoints *current,
                    const struct endpoints *inherited, const struct conf *conf, const char *file,
                    size_t workers)
 {
-    const struct wanted wanted[] = {{SOCK_STREAM, (int)conf->tcp.backlog, &conf->tcp.listen},
-                                    {SOCK_DGRAM, 0, &conf->udp.listen}};
+    const struct wanted wanted[] = {
+        {{.type = SOCK_STREAM,
+          .backlog = (int)conf->tcp.backlog,
+          .mptcp = conf->tcp.mptcp,
+          .freebind = conf->freebind},
+         &conf->tcp.listen},
+        {{.type = SOCK_DGRAM, .freebind = conf->freebind}, &conf->udp.listen}};
     int error = 0;
 
     *next = (struct endpoints){0};
     for (size_t i = 0; i < COUNT(wanted); i++) {
-        bool enabled = wanted[i].type == SOCK_STREAM ? conf->tcp.enabled : conf->udp.enabled;
-        int any = plan_inherited(next, inherited, wanted[i].type, enabled);
+        bool enabled = wanted[i].socket.type == SOCK_STREAM ? conf->tcp.enabled : conf->udp.enabled;
+        int any = plan_inherited(next, inherited, wanted[i].socket.type, enabled);
 
         if (any == 0 && enabled)
             any = plan_protocol(next, current, &wanted[i], file, workers);

@@ -16,6 +16,7 @@
 struct endpoint {
     int type; /* SOCK_STREAM or SOCK_DGRAM */
     struct addr addr;
+    bool mptcp;     /* its listeners were opened for MPTCP */
     bool inherited; /* handed over by the service manager: all workers share its one socket */
     bool fresh;     /* opened by a plan that is not committed yet */
     bool stored;    /* the service manager's descriptor store holds its sockets, too */

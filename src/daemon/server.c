@@ -209,6 +209,9 @@ static void reload(struct server *server)
     conf = conf_load(file, &overrides, log_report, NULL);
     if (conf)
         conf_compare(server->conf, conf, note_change, &changes);
+    /* The filter of system calls allows what was wanted at the start. */
+    if (conf)
+        conf->tcp.mptcp = server->conf->tcp.mptcp;
     if (!conf || service_apply(&server->service, conf, file) < 0) {
         conf_free(conf);
         log_error("%s was not reloaded: the configuration in force stays as it was", file);
@@ -446,6 +449,7 @@ static int log_sandbox_failure(const struct server *server, const char *what)
 static int start_threads(struct server *server)
 {
     server->sandboxed = server->conf->sandbox;
+    server->sandbox.mptcp = server->conf->tcp.mptcp;
     if (server->sandboxed &&
         sandbox_restrict_access(&server->sandbox, config_name(server->options)) < 0)
         return log_sandbox_failure(server, "Landlock");

@@ -157,6 +157,16 @@ static int configure_datagram(int fd, int family, struct refused_options *refuse
     return set_options(fd, v6, COUNT(v6), refused);
 }
 
+/* A reply may come from any address that is routed to this host, such as one of a whole prefix,
+ * though no interface has it. After bind(2), which would otherwise take any address. */
+static void free_reply_source(int fd, int family, struct refused_options *refused)
+{
+    static const struct setting v4[] = {SETTING(SOL_IP, IP_FREEBIND, 1)};
+    static const struct setting v6[] = {SETTING(SOL_IPV6, IPV6_FREEBIND, 1)};
+
+    (void)set_options(fd, family == AF_INET ? v4 : v6, 1, refused);
+}
+
 static void close_all(int fds[], size_t count)
 {
     int saved = errno;
@@ -178,37 +188,70 @@ static int configure_socket(int fd, int type, int family, struct refused_options
  * TIME_WAIT (RFC 9293 3.6.1). Replies to a neighbour that does not answer ARP or neighbour
  * discovery stay in the send buffer for seconds; a full buffer would stop the replies to all
  * clients. An adopted socket keeps the sizes that its unit has set. */
-static int configure_new(int fd, int type, int family, bool share, struct refused_options *refused)
+static int configure_new(int fd, const struct socket_wish *wish, int family, bool share,
+                         struct refused_options *refused)
 {
     static const struct setting restart[] = {SETTING(SOL_SOCKET, SO_REUSEADDR, 1)};
     static const struct setting sharing[] = {ESSENTIAL(SOL_SOCKET, SO_REUSEPORT, 1)};
     static const struct setting one_family[] = {ESSENTIAL(SOL_IPV6, IPV6_V6ONLY, 1)};
+    static const struct setting freebind[] = {ESSENTIAL(SOL_IP, IP_FREEBIND, 1)};
 
-    if (type == SOCK_STREAM)
+    if (wish->type == SOCK_STREAM)
         (void)set_options(fd, restart, COUNT(restart), refused);
     else
         set_buffers(fd, UDP_BUFFER, UDP_BUFFER, refused);
     if ((family == AF_INET6 && set_options(fd, one_family, COUNT(one_family), refused) < 0) ||
-        (share && set_options(fd, sharing, COUNT(sharing), refused) < 0))
+        (share && set_options(fd, sharing, COUNT(sharing), refused) < 0) ||
+        (wish->freebind && set_options(fd, freebind, COUNT(freebind), refused) < 0))
         return -1;
-    return configure_socket(fd, type, family, refused);
+    return configure_socket(fd, wish->type, family, refused);
 }
 
-static int open_one(int type, const struct addr *addr, bool share, struct refused_options *refused)
+/* A kernel without MPTCP (EPROTONOSUPPORT, or ENOPROTOOPT while net.mptcp.enabled is 0) has TCP. */
+static int new_socket(const struct socket_wish *wish, int family, struct refused_options *refused)
+{
+    int type = wish->type | SOCK_NONBLOCK | SOCK_CLOEXEC;
+
+    if (wish->mptcp && wish->type == SOCK_STREAM) {
+        int fd = socket(family, type, IPPROTO_MPTCP);
+
+        if (fd >= 0)
+            return fd;
+        note_refused(refused, "MPTCP");
+    }
+    return socket(family, type, 0);
+}
+
+/* bind(2) takes the zone of a link-local address itself. Needs no privilege since Linux 5.7. */
+static int bind_to_zone(int fd, const struct addr *addr)
+{
+    const struct setting zone[] = {ESSENTIAL(SOL_SOCKET, SO_BINDTOIFINDEX, (int)addr_zone(addr))};
+
+    if (zone[0].value == 0 ||
+        (addr->sa.sa_family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&addr->in6.sin6_addr)))
+        return 0;
+    return set_options(fd, zone, COUNT(zone), NULL);
+}
+
+static int open_one(const struct socket_wish *wish, const struct addr *addr, bool share,
+                    struct refused_options *refused)
 {
     int family = addr->sa.sa_family;
-    int fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = new_socket(wish, family, refused);
 
     if (fd < 0)
         return -1;
-    if (configure_new(fd, type, family, share, refused) < 0 || bind(fd, &addr->sa, addr->len) < 0) {
+    if (configure_new(fd, wish, family, share, refused) < 0 || bind_to_zone(fd, addr) < 0 ||
+        bind(fd, &addr->sa, addr->len) < 0) {
         close_all(&fd, 1);
         return -1;
     }
+    if (wish->type == SOCK_DGRAM)
+        free_reply_source(fd, family, refused);
     return fd;
 }
 
-int socket_open(int type, const struct addr *addr, int backlog, bool share, size_t count, int fds[])
+int socket_open(const struct socket_wish *wish, const struct addr *addr, size_t count, int fds[])
 {
     size_t done = 0;
 
@@ -217,19 +260,19 @@ int socket_open(int type, const struct addr *addr, int backlog, bool share, size
 
         /* The first socket binds without SO_REUSEPORT. Otherwise a second echod of the same user
          * could bind too, and would share our clients unnoticed. */
-        fds[done] = open_one(type, addr, share || done > 0, &refused);
+        fds[done] = open_one(wish, addr, wish->share || done > 0, &refused);
         if (fds[done] < 0)
             break;
         done++;
         /* The other sockets are refused the same options. */
         if (done == 1)
-            tell_refused(type, addr, &refused);
+            tell_refused(wish->type, addr, &refused);
         if (done == 1 && count > 1 && socket_share(fds[0], true) < 0)
             break;
     }
-    if (done == count && type == SOCK_STREAM)
+    if (done == count && wish->type == SOCK_STREAM)
         for (size_t i = 0; i < count; i++)
-            if (listen(fds[i], backlog) < 0) {
+            if (listen(fds[i], wish->backlog) < 0) {
                 close_all(fds, count);
                 return -1;
             }
@@ -320,6 +363,7 @@ static int configure_adopted(int fd, int type, const struct addr *addr)
             return -1;
         (void)socket_set_option(fd, SOL_IP, IP_RECVERR, 0);
         (void)socket_set_option(fd, SOL_IPV6, IPV6_RECVERR, 0);
+        free_reply_source(fd, addr->sa.sa_family, &refused);
     }
     if (configure_socket(fd, type, addr->sa.sa_family, &refused) < 0)
         return -1;
@@ -329,7 +373,7 @@ static int configure_adopted(int fd, int type, const struct addr *addr)
 
 int socket_adopt(int fd, int *type, struct addr *addr)
 {
-    int listening = 0;
+    int listening = 0, zone = 0;
     socklen_t len = sizeof *type;
     int flags;
 
@@ -345,9 +389,22 @@ int socket_adopt(int fd, int *type, struct addr *addr)
         errno = EPROTOTYPE;
         return -1;
     }
+    /* getsockname(2) does not tell the interface that the socket is bound to. */
+    len = sizeof zone;
+    if (getsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &zone, &len) == 0 && zone > 0)
+        addr_set_zone(addr, (unsigned)zone);
     flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
         fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
         return -1;
     return configure_adopted(fd, *type, addr);
+}
+
+bool socket_is_mptcp(int fd)
+{
+    int protocol = 0;
+    socklen_t len = sizeof protocol;
+
+    return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) == 0 &&
+           protocol == IPPROTO_MPTCP;
 }

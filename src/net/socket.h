@@ -17,14 +17,20 @@ const char *socket_print_own(int fd, char buf[static ADDR_STRLEN]);
 /* setsockopt(2) for an option whose value is an int. */
 int socket_set_option(int fd, int level, int option, int value);
 
-/* Open `count` nonblocking sockets of `type` (SOCK_STREAM or SOCK_DGRAM) at the same address. A
- * stream socket listens with `backlog`, and the connections that it accepts inherit their options.
+struct socket_wish {
+    int type;    /* SOCK_STREAM or SOCK_DGRAM */
+    int backlog; /* of a stream socket, which listens; see listen(2) */
+    bool share;  /* the address may overlap that of a socket for which socket_share() was called */
+    bool mptcp;  /* a stream socket speaks MPTCP too, where the kernel does (RFC 8684) */
+    bool freebind; /* the address need not exist yet (ip(7), IP_FREEBIND) */
+};
+
+/* Open `count` nonblocking sockets at the same address. The connections that a stream socket
+ * accepts inherit its options.
  * With more than one socket the kernel distributes clients over them (SO_REUSEPORT, socket(7)).
- * With `share` the address may overlap that of another socket of this process for which
- * socket_share() was called. On -1 no socket is left open; errno is EADDRINUSE, EACCES,
+ * On -1 no socket is left open; errno is EADDRINUSE, EACCES,
  * EADDRNOTAVAIL, EAFNOSUPPORT, ... */
-int socket_open(int type, const struct addr *addr, int backlog, bool share, size_t count,
-                int fds[]);
+int socket_open(const struct socket_wish *wish, const struct addr *addr, size_t count, int fds[]);
 
 /* Allow or forbid that the address of another socket of this user overlaps this socket's address.
  */
@@ -47,5 +53,8 @@ int socket_chown(int fd, uid_t uid, gid_t gid);
 /* Configure a socket that another process opened as socket_open() would, and fill in its type and
  * address. EPROTOTYPE: it is neither a listening TCP socket nor a bound UDP socket. */
 int socket_adopt(int fd, int *type, struct addr *addr);
+
+/* True for a socket of MPTCP. */
+bool socket_is_mptcp(int fd);
 
 #endif

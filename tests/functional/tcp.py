@@ -10,9 +10,10 @@ import subprocess
 import threading
 import time
 
-from daemon import (HOSTS, PATIENCE, SANITIZED, Echod, check_stream, is_closed, need_ipv6, private_network,
-                    receive, receive_all, reset, stall)
-from lib import note, run_all, skip, test, wait_for
+from daemon import (HOSTS, PATIENCE, SANITIZED, Addresses, Echod, check_stream, is_closed, need_ip, need_ipv6,
+                    private_network, receive, receive_all, reset, stall)
+from lib import free_port, note, run_all, skip, test, wait_for
+from service import need_own_sockets
 
 MEGABYTE = 1 << 20
 
@@ -300,6 +301,48 @@ def _():
         assert "idle-timeout 0 -> 1" in echod.change(tcp="idle-timeout = 1")
         assert is_closed(s)
         assert echod.counters()["tcp_idle"] == 1
+
+
+IPPROTO_MPTCP = 262
+
+
+def need_mptcp():
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP).close()
+    except OSError as error:
+        skip(f"the kernel has no MPTCP: {error}")
+
+
+@test("mptcp = true serves clients of MPTCP and of TCP, also on a listener of a reload")
+def _():
+    need_own_sockets()
+    need_mptcp()
+    with Echod(top="workers = 2", tcp="mptcp = true") as echod:
+        for port in echod.port, free_port():
+            if port != echod.port:
+                echod.port = port
+                answer = echod.change()
+                assert "was not reloaded" not in answer, answer
+            for host in echod.hosts:
+                echod.check_tcp(host)
+                family = socket.AF_INET6 if ":" in host else socket.AF_INET
+                with socket.socket(family, socket.SOCK_STREAM, IPPROTO_MPTCP) as s:
+                    s.settimeout(PATIENCE)
+                    s.connect((host, echod.port))
+                    check_stream(s, b"x" * 100000)
+                    # 1 where both ends speak MPTCP (TCP_IS_MPTCP, 43).
+                    assert s.getsockopt(socket.IPPROTO_TCP, 43) == 1, "it fell back to TCP"
+
+
+@test("freebind = true binds an address that does not exist yet; without it the start fails and names the key")
+def _():
+    need_own_sockets()
+    need_ip()
+    hosts = ("127.0.0.1", "198.18.9.9")
+    with Echod(hosts=hosts, top="freebind = true") as echod, Addresses("198.18.9.9/32"):
+        echod.check()
+    with Echod(hosts=hosts, wait=False, status=1) as echod:
+        echod.wait_line("cannot listen on udp 198.18.9.9:.*freebind = true")
 
 
 if __name__ == "__main__":

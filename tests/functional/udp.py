@@ -7,10 +7,10 @@ import signal
 import socket
 import struct
 
-from daemon import (HOSTS, PATIENCE, SAME_USER, Addresses, Echod, Neighbour, check_datagram, ip, need_ipv6,
+from daemon import (HOSTS, PATIENCE, SAME_USER, Addresses, Echod, Neighbour, check_datagram, ip, need_ip, need_ipv6,
                     need_private_network, plural, private_network)
 from forge import UDP_HEADER, forge
-from lib import note, run_all, skip, test, wait_for
+from lib import free_port, note, run_all, skip, test, wait_for
 from service import ACTIVATED, need_own_sockets
 
 ANY = ("0.0.0.0", "::")
@@ -568,6 +568,52 @@ def _():
                 gone.send(b"too late")
             check_datagram(s)
         echod.wait_counter("udp_received", 400)
+
+
+@test("an address with a device is served there and nowhere else, also after a reload; the log and the reload name the device")
+def _():
+    need_own_sockets()
+    with Neighbour() as neighbour, Echod(hosts=("0.0.0.0%near", "::%near")) as echod:
+        assert f"udp 0.0.0.0%near:{echod.port} [::%near]:{echod.port}" in echod.log(), echod.log()
+        for port in echod.port, free_port():
+            if port != echod.port:
+                echod.port = port
+                answer = echod.change()
+                assert f"-> {{ 0.0.0.0%near:{port}, [::%near]:{port} }}" in answer, answer
+            for host in "192.0.2.1", "2001:db8::1":
+                for kind in socket.SOCK_DGRAM, socket.SOCK_STREAM:
+                    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+                    with neighbour.inside(socket.socket, family, kind) as s:
+                        s.settimeout(PATIENCE)
+                        s.connect((host, port))
+                        check_datagram(s)
+                    with socket.socket(family, kind) as s:
+                        try:
+                            s.connect(("::1" if ":" in host else "127.0.0.1", port))
+                            s.send(b"x")
+                            s.settimeout(PATIENCE)
+                            raise AssertionError(f"an answer on the loopback interface: {s.recv(1)}")
+                        except ConnectionRefusedError:
+                            pass
+
+
+@test("an address of a prefix that is routed to this host answers, over IPv4 and IPv6, also on a socket of a reload")
+def _():
+    need_ip()
+    need_own_sockets()
+    ip("route add local 198.18.5.0/24 dev lo", "route add local 2001:db8:5::/64 dev lo")
+    try:
+        with Echod(hosts=("0.0.0.0", "::")) as echod:
+            for port in echod.port, free_port():
+                if port != echod.port:
+                    echod.port = port
+                    answer = echod.change()
+                    assert "was not reloaded" not in answer, answer
+                for host in "198.18.5.77", "2001:db8:5::77":
+                    echod.check_udp(host)
+                    echod.check_tcp(host)
+    finally:
+        ip("route del local 198.18.5.0/24 dev lo", "route del local 2001:db8:5::/64 dev lo")
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ struct conf_tcp {
     bool enabled;
     struct conf_listen listen;
     unsigned port;
+    bool mptcp;
     unsigned backlog;
     unsigned max_connections;            /* 0: as many as descriptors allow */
     unsigned max_connections_per_source; /* 0: no limit */
@@ -71,6 +72,7 @@ struct conf {
     unsigned busy_poll; /* microseconds */
     bool sandbox;
     bool sandbox_required;  /* do not serve if the sandbox lacks anything */
+    bool freebind;          /* bind addresses that do not exist yet */
     unsigned drain_timeout; /* seconds */
     enum log_target log_target;
     enum log_level log_level;

@@ -42,7 +42,7 @@ int sandbox_restrict_access(struct sandbox *sandbox, const char *config)
 {
     int abi;
 
-    *sandbox = (struct sandbox){0};
+    *sandbox = (struct sandbox){.mptcp = sandbox->mptcp};
     if (!POSSIBLE) {
         add_missing(sandbox, "this build is instrumented: everything stays possible");
         return 0;
@@ -69,6 +69,8 @@ int sandbox_restrict_calls(struct sandbox *sandbox)
 
     if (!POSSIBLE)
         return 0;
+    if (sandbox->mptcp)
+        seccomp_filter_allow_mptcp();
     sandbox->calls = seccomp_filter_install();
     if (sandbox->calls < 0 && errno != ENOSYS)
         return -1;

@@ -2,6 +2,7 @@
 #ifndef ECHOD_DAEMON_OS_SANDBOX_H
 #define ECHOD_DAEMON_OS_SANDBOX_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Limits the harm of an attacker who controls the daemon: Landlock takes away files and TCP
@@ -10,6 +11,7 @@
  * build have, and says what they do not have. */
 
 struct sandbox {
+    bool mptcp;        /* set it before: a reload may open listeners of MPTCP */
     int landlock;      /* the ABI in force; 0: no Landlock */
     int calls;         /* how many system calls seccomp allows; 0: no seccomp */
     char missing[256]; /* what the sandbox cannot do here, and what stays possible; "": nothing */

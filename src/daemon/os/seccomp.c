@@ -77,6 +77,7 @@ struct checked {
 #define SOCKET_KIND (ALL & ~(uint32_t)(SOCK_NONBLOCK | SOCK_CLOEXEC))
 /* clang-format off */
 #define SOCKET(family, type)  {"socket", {{0, ALL, (family)}, {1, SOCKET_KIND, (type)}, {2, ALL, 0}}}
+#define MPTCP_SOCKET(family)  {"socket", {{0, ALL, (family)}, {1, SOCKET_KIND, SOCK_STREAM}, {2, ALL, IPPROTO_MPTCP}}}
 #define IOCTL(request)        {"ioctl", {{1, ALL, (request)}}}
 #define OPTION(level, option) {"setsockopt", {{1, ALL, (level)}, {2, ALL, (option)}}}
 /* clang-format on */
@@ -120,6 +121,7 @@ static const struct checked checked[] = {
     IOCTL(SIOCOUTQNSD),
     IOCTL(SIOCGIFINDEX),
     IOCTL(SIOCGIFNAME),
+    OPTION(SOL_SOCKET, SO_BINDTOIFINDEX),
     OPTION(SOL_SOCKET, SO_KEEPALIVE),
     OPTION(SOL_SOCKET, SO_OOBINLINE),
     OPTION(SOL_SOCKET, SO_RCVBUF),
@@ -138,12 +140,14 @@ static const struct checked checked[] = {
     OPTION(IPPROTO_TCP, TCP_NOTSENT_LOWAT),
     OPTION(IPPROTO_TCP, TCP_USER_TIMEOUT),
     OPTION(SOL_UDP, UDP_GRO),
+    OPTION(SOL_IP, IP_FREEBIND),
     OPTION(SOL_IP, IP_MINTTL),
     OPTION(SOL_IP, IP_MTU_DISCOVER),
     OPTION(SOL_IP, IP_PKTINFO),
     OPTION(SOL_IP, IP_RECVTOS),
     OPTION(SOL_IP, IP_RECVTTL),
     OPTION(SOL_IP, IP_TTL),
+    OPTION(SOL_IPV6, IPV6_FREEBIND),
     OPTION(SOL_IPV6, IPV6_MINHOPCOUNT),
     OPTION(SOL_IPV6, IPV6_MTU_DISCOVER),
     OPTION(SOL_IPV6, IPV6_RECVHOPLIMIT),
@@ -156,6 +160,10 @@ static const struct checked checked[] = {
     {"socketcall", {{0, ALL, SYS_SOCKET}}},
     {"socketcall", {{0, ALL, SYS_SETSOCKOPT}}},
 };
+
+/* Only for a daemon that has such listeners: Landlock forbids connections of TCP, not of MPTCP. */
+static const struct checked mptcp_sockets[] = {MPTCP_SOCKET(AF_INET), MPTCP_SOCKET(AF_INET6)};
+static bool mptcp_is_allowed;
 
 /* Libraries try these calls and can do without them. glibc grows the heaps of threads with
  * mprotect, which seccomp_filter_prepare() avoids; when a thread ends, it blocks the thread's
@@ -246,6 +254,11 @@ void seccomp_filter_prepare(void)
 #endif
 }
 
+void seccomp_filter_allow_mptcp(void)
+{
+    mptcp_is_allowed = true;
+}
+
 /* libseccomp's functions return a negative errno. */
 static int add_rule(scmp_filter_ctx filter, uint32_t action, const struct checked *what)
 {
@@ -285,6 +298,8 @@ static int add_rules(scmp_filter_ctx filter)
         error = add_rule(filter, SCMP_ACT_ALLOW, &(struct checked){.call = plain[i]});
     for (size_t i = 0; i < COUNT(checked) && error == 0; i++)
         error = add_rule(filter, SCMP_ACT_ALLOW, &checked[i]);
+    for (size_t i = 0; i < COUNT(mptcp_sockets) && error == 0 && mptcp_is_allowed; i++)
+        error = add_rule(filter, SCMP_ACT_ALLOW, &mptcp_sockets[i]);
     for (size_t i = 0; i < COUNT(refused) && error == 0; i++)
         error = add_rule(filter, SCMP_ACT_ERRNO((uint32_t)refused[i].error), &refused[i].what);
     return error;

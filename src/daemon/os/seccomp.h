@@ -10,6 +10,9 @@
 /* Call before any other thread is started. */
 void seccomp_filter_prepare(void);
 
+/* Before seccomp_filter_install(): sockets of MPTCP may be opened. */
+void seccomp_filter_allow_mptcp(void);
+
 /* Filter the system calls of all threads from now on. A call that only an exploit would make is
  * named on standard error and ends the process by SIGSYS; any other call that is not allowed fails.
  * Needs no_new_privs (prctl(2)). Returns how many calls are allowed; -1 with errno if nothing is

@@ -7,6 +7,10 @@ void seccomp_filter_prepare(void)
 {
 }
 
+void seccomp_filter_allow_mptcp(void)
+{
+}
+
 int seccomp_filter_install(void)
 {
     errno = ENOSYS;

@@ -73,7 +73,6 @@ static void text_that_is_no_address_is_einval(void **state)
         "1:2:3:4:5:6:7:8:9",
         "2001:db8::g",
         "::1/64",
-        "192.0.2.1%lo",
         "1111111111111111111111111111111111111111111111111111111111111111111111111111111111111",
     };
 
@@ -124,9 +123,34 @@ static void a_zone_is_an_interface(void **state)
     assert_string_equal(addr_print(&addr, buf), text);
 }
 
+static void addresses_of_two_zones_do_not_overlap(void **state)
+{
+    struct addr addr, any, other;
+    char name[IF_NAMESIZE], text[64], buf[ADDR_STRLEN];
+
+    (void)state;
+    if (!if_indextoname(1, name))
+        skip_because("no network interface");
+    snprintf(text, sizeof text, "192.0.2.1%%%s:7007", name);
+    assert_int_equal(addr_parse(text, 7, &addr), 0);
+    assert_int_equal(addr_zone(&addr), 1);
+    assert_string_equal(addr_print(&addr, buf), text);
+    any = address("192.0.2.1", 7007);
+    assert_false(addr_equal(&addr, &any));
+    assert_true(addr_overlap(&addr, &any));
+    other = address("::", 7);
+    any = address("::", 7);
+    other.in6.sin6_scope_id = 2;
+    any.in6.sin6_scope_id = 1;
+    assert_false(addr_overlap(&any, &other));
+    any.in6.sin6_scope_id = 0;
+    assert_true(addr_overlap(&any, &other));
+}
+
 static void an_unknown_zone_is_enodev(void **state)
 {
-    static const char *const wrong[] = {"fe80::1%none0", "[fe80::1%none0]:7", "fe80::1%"};
+    static const char *const wrong[] = {"fe80::1%none0", "[fe80::1%none0]:7", "fe80::1%",
+                                        "192.0.2.1%none0"};
     struct addr addr;
 
     (void)state;
@@ -215,6 +239,7 @@ static void wildcards_overlap_their_family_and_port(void **state)
     assert_false(overlap("192.0.2.1", "0.0.0.0:8"));
     assert_false(overlap("0.0.0.0", "::"));
     assert_false(overlap("::1", "::2"));
+    a.in6.sin6_scope_id = 2;
     b.in6.sin6_scope_id = 1;
     assert_false(addr_overlap(&a, &b));
 }
@@ -240,6 +265,7 @@ int main(void)
         cmocka_unit_test(text_that_is_no_address_is_einval),
         cmocka_unit_test(ports_are_1_to_65535),
         cmocka_unit_test(a_zone_is_an_interface),
+        cmocka_unit_test(addresses_of_two_zones_do_not_overlap),
         cmocka_unit_test(an_unknown_zone_is_enodev),
         cmocka_unit_test(any_address_can_be_printed),
         cmocka_unit_test(equal_addresses_are_the_same_in_every_part),

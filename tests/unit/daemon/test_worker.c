@@ -53,8 +53,11 @@ static int set_up(void **state)
     connlimit_set_params(f->connlimit, &(struct connlimit_params){100, 0, 32, 64});
     f->worker = worker_new(f->connlimit);
     assert_non_null(f->worker);
-    assert_int_equal(socket_open(SOCK_STREAM, &addr, 16, false, 1, &f->listener), 0);
-    assert_int_equal(socket_open(SOCK_DGRAM, &addr, 0, false, 1, &f->datagrams), 0);
+    assert_int_equal(socket_open(&(struct socket_wish){.type = SOCK_STREAM, .backlog = 16}, &addr,
+                                 1, &f->listener),
+                     0);
+    assert_int_equal(
+        socket_open(&(struct socket_wish){.type = SOCK_DGRAM}, &addr, 1, &f->datagrams), 0);
     f->tcp = local_address(f->listener);
     f->udp = local_address(f->datagrams);
     *state = f;
@@ -308,7 +311,7 @@ static void several_datagram_sockets_are_told_apart(void **state)
     struct addr addr = address("127.0.0.1", 0);
     int other;
 
-    assert_int_equal(socket_open(SOCK_DGRAM, &addr, 0, false, 1, &other), 0);
+    assert_int_equal(socket_open(&(struct socket_wish){.type = SOCK_DGRAM}, &addr, 1, &other), 0);
     add_sockets(f);
     assert_int_equal(worker_add_socket(f->worker, SOCK_DGRAM, other, true, 0), 0);
     worker_drop_socket(f->worker, SOCK_DGRAM, f->datagrams);

@@ -83,12 +83,14 @@ static void test_every_key_is_compared(void **state)
         "workers: 0 -> 2 (restart)",
         "busy-poll: 0 -> 7",
         "sandbox: true -> false (restart)",
+        "freebind: false -> true",
         "drain-timeout: 30 -> 5",
         "log.target: auto -> stderr",
         "log.level: info -> error",
         "tcp.enabled: true -> false",
         "tcp.port: 7 -> 8",
         "tcp.listen: { 0.0.0.0:7, [::]:7 } -> { 127.0.0.1:8 }",
+        "tcp.mptcp: false -> true (restart)",
         "tcp.backlog: 4096 -> 1",
         "tcp.max-connections: 0 -> 10",
         "tcp.max-connections-per-source: 0 -> 3",
@@ -110,8 +112,9 @@ static void test_every_key_is_compared(void **state)
     struct conf *before = defaults();
     struct conf *after =
         load("user = root group = root workers = 2 busy-poll = 7 sandbox = off drain-timeout = 5\n"
+             "freebind = on\n"
              "log { target = stderr level = error }\n"
-             "tcp { enabled = no port = 8 listen = 127.0.0.1 backlog = 1\n"
+             "tcp { enabled = no port = 8 listen = 127.0.0.1 mptcp = yes backlog = 1\n"
              "max-connections = 10 max-connections-per-source = 3 idle-timeout = 60 }\n"
              "udp { port = 9 listen = ::1 reflect-tos = no\n"
              "answer-broadcast = yes refuse-source-ports = { 7-8, 65535, 0 } }\n"

@@ -419,6 +419,8 @@ EXPLOIT(maps_code, mmap(NULL, 4096, PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 
 EXPLOIT(makes_memory_code, mprotect(&said, 1, PROT_READ | PROT_EXEC))
 EXPLOIT(opens_a_raw_socket, socket(AF_INET, SOCK_RAW, IPPROTO_ICMP))
 EXPLOIT(opens_a_stream_to_a_service, socket(AF_UNIX, SOCK_STREAM, 0))
+/* Landlock forbids connections of TCP only. */
+EXPLOIT(opens_a_multipath_socket, socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP))
 EXPLOIT(starts_a_process, syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL))
 EXPLOIT(runs_a_program, execl("/bin/true", "true", NULL))
 EXPLOIT(becomes_root, setresuid(0, 0, 0))
@@ -431,11 +433,12 @@ static void a_call_that_only_an_exploit_makes_is_named_and_fatal(void **state)
         int (*fn)(void);
         const char *name;
     } exploits[] = {
-        {opens_for_writing, "open"},       {maps_code, "mmap"},
-        {makes_memory_code, "mprotect"},   {opens_a_raw_socket, "socket"},
-        {starts_a_process, "clone"},       {opens_a_stream_to_a_service, "socket"},
-        {runs_a_program, "execve"},        {becomes_root, "setresuid"},
-        {leaves_its_namespace, "unshare"}, {loads_bpf, "bpf"},
+        {opens_for_writing, "open"},          {maps_code, "mmap"},
+        {makes_memory_code, "mprotect"},      {opens_a_raw_socket, "socket"},
+        {starts_a_process, "clone"},          {opens_a_stream_to_a_service, "socket"},
+        {runs_a_program, "execve"},           {becomes_root, "setresuid"},
+        {leaves_its_namespace, "unshare"},    {loads_bpf, "bpf"},
+        {opens_a_multipath_socket, "socket"},
     };
     char expected[128];
 

@@ -28,7 +28,8 @@ static inline int open_listener(void)
     struct addr addr = address("127.0.0.1", 0);
     int fd;
 
-    assert_int_equal(socket_open(SOCK_STREAM, &addr, 128, false, 1, &fd), 0);
+    assert_int_equal(
+        socket_open(&(struct socket_wish){.type = SOCK_STREAM, .backlog = 128}, &addr, 1, &fd), 0);
     return fd;
 }
 

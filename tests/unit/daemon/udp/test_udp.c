@@ -93,7 +93,8 @@ static void open_endpoint(const char *host)
 {
     struct addr addr = address(host, 0);
 
-    assert_int_equal(socket_open(SOCK_DGRAM, &addr, 0, false, 1, &endpoint), 0);
+    assert_int_equal(socket_open(&(struct socket_wish){.type = SOCK_DGRAM}, &addr, 1, &endpoint),
+                     0);
     server = local_address(endpoint);
     udp = udp_new(&loop, &stats, &access_list, &params, endpoint, is_primary, sharing_workers);
     assert_non_null(udp);
