@@ -165,10 +165,10 @@ static const struct checked checked[] = {
 static const struct checked mptcp_sockets[] = {MPTCP_SOCKET(AF_INET), MPTCP_SOCKET(AF_INET6)};
 static bool mptcp_is_allowed;
 
-/* Libraries try these calls and can do without them. glibc grows the heaps of threads with
- * mprotect, which seccomp_filter_prepare() avoids; when a thread ends, it blocks the thread's
- * signals and gives its stack back with madvise; qsort asks for the size of memory with sysinfo.
- * libConfuse asks whether its input is a terminal. */
+/* Libraries try these calls and can do without them, and so can we without SO_MEMINFO. glibc grows
+ * the heaps of threads with mprotect, which seccomp_filter_prepare() avoids; when a thread ends, it
+ * blocks the thread's signals and gives its stack back with madvise; qsort asks for the size of
+ * memory with sysinfo. libConfuse asks whether its input is a terminal. */
 static const struct refused {
     struct checked what;
     int error;
@@ -180,6 +180,7 @@ static const struct refused {
     {{"madvise", {{0}}}, EINVAL},
     {{"rt_sigprocmask", {{0}}}, EINVAL},
     {{"sysinfo", {{0}}}, EFAULT},
+    {{"getsockopt", {{1, ALL, SOL_SOCKET}, {2, ALL, SO_MEMINFO}}}, ENOPROTOOPT},
     {IOCTL(TCGETS), ENOTTY},
 #ifdef TCGETS2
     {IOCTL(TCGETS2), ENOTTY},

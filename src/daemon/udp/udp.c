@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,8 +117,8 @@ static void answer(struct udp *udp, const struct mmsghdr *in)
         sendq_add(&udp->queue, reply, in->msg_hdr.msg_iov->iov_base, (size_t)length);
 }
 
-/* The counter wraps and may arrive out of order. For an inherited socket the first value is only a
- * baseline: the drops may have happened before we were started. */
+/* The counter wraps and may arrive out of order. Where the drops from before the start are unknown,
+ * the first value of an inherited socket is only a baseline. */
 static void count_drops(struct udp *udp, uint32_t drops)
 {
     uint32_t more = udp->knows_drops ? drops - udp->drops : 0;
@@ -127,6 +128,19 @@ static void count_drops(struct udp *udp, uint32_t drops)
     stats_add(&udp->stats->udp_dropped, more);
     udp->knows_drops = true;
     udp->drops = drops;
+}
+
+/* An inherited socket may have dropped datagrams before we were started. The sandbox does not let
+ * us ask, so that a socket which a reload serves again begins with an unknown number. */
+static void read_drops(struct udp *udp)
+{
+    uint32_t memory[SK_MEMINFO_VARS];
+    socklen_t len = sizeof memory;
+
+    if (getsockopt(udp->fd, SOL_SOCKET, SO_MEMINFO, memory, &len) < 0 || len < sizeof memory)
+        return;
+    udp->drops = memory[SK_MEMINFO_DROPS];
+    udp->knows_drops = true;
 }
 
 static void queue_replies(struct udp *udp, unsigned received)
@@ -275,6 +289,8 @@ struct udp *udp_new(struct loop *loop, struct stats *stats, const struct acl *ac
     udp->answers_groups = is_primary || sharing_workers > 0;
     udp->counts_drops = is_primary || sharing_workers == 0;
     udp->knows_drops = sharing_workers == 0;
+    if (udp->counts_drops && !udp->knows_drops)
+        read_drops(udp);
     if (map_buffers(udp) < 0) {
         free(udp);
         return NULL;

@@ -471,6 +471,19 @@ static void drops_of_an_inherited_socket_from_before_the_start_are_not_counted(v
     assert_int_equal(stats.udp_dropped, dropped);
 }
 
+static void the_first_drops_of_an_inherited_socket_are_counted(void **state)
+{
+    unsigned dropped;
+
+    (void)state;
+    udp_free(udp);
+    udp = udp_new(&loop, &stats, &access_list, &params, endpoint, true, 1);
+    assert_non_null(udp);
+    dropped = overflow();
+    exchange_number();
+    assert_int_equal(stats.udp_dropped, dropped);
+}
+
 static void only_the_primary_worker_counts_drops_of_an_inherited_socket(void **state)
 {
     (void)state;
@@ -667,6 +680,7 @@ int main(void)
         TEST(a_socket_that_cannot_receive_rests_and_tries_again),
         TEST(a_socket_that_somebody_shuts_down_is_left_alone),
         TEST(drops_of_an_inherited_socket_from_before_the_start_are_not_counted),
+        TEST(the_first_drops_of_an_inherited_socket_are_counted),
         TEST(only_the_primary_worker_counts_drops_of_an_inherited_socket),
         TEST(the_number_of_drops_may_wrap_and_lag),
         TEST(after_many_single_datagrams_batches_are_tried_now_and_then),
