@@ -427,15 +427,11 @@ static int adopt_sockets(struct server *server)
     return service_adopt(&server->service, first, count);
 }
 
-/* The exit status if the sockets cannot be opened. An address that another program uses is an error
- * of the configuration, if that names the address: restarting does not help. An address that no
- * interface has may appear when the network is up. */
-static int bind_status(const struct conf *conf, int error)
+/* The exit status if the sockets cannot be opened. Whatever keeps an address from being bound may
+ * pass, so that a later start succeeds; a permission does not come by itself. */
+static int bind_status(int error)
 {
-    if (error == EACCES)
-        return EX_NOPERM;
-    return error == EADDRINUSE && (conf->tcp.listen.line || conf->udp.listen.line) ? EX_CONFIG
-                                                                                   : EXIT_FAILURE;
+    return error == EACCES ? EX_NOPERM : EXIT_FAILURE;
 }
 
 static int log_sandbox_failure(const struct server *server, const char *what)
@@ -483,7 +479,7 @@ static int start_up(struct server *server)
     if (adopt_sockets(server) < 0)
         return EXIT_FAILURE;
     if (service_apply(&server->service, server->conf, config_name(server->options)) < 0)
-        return bind_status(server->conf, errno);
+        return bind_status(errno);
     status = become_user(server);
     return status != 0 ? status : start_threads(server);
 }

@@ -199,23 +199,23 @@ def _():
     check_status(done, NOPERM, "tcp 127.0.0.1:7", "ermission denied", "CAP_NET_BIND_SERVICE")
 
 
-@test("a port that the file names and another program or echod has is exit 78, and the log names the port")
+@test("a port that another program or echod has is exit 1, and the log names the port")
 def _():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = echod("-f", "FILE", text=configuration(port, hosts=("127.0.0.1",)))
-        check_status(done, 78, f"tcp 127.0.0.1:{port}.*in use")
+        check_status(done, 1, f"tcp 127.0.0.1:{port}.*in use")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         done = echod("-f", "FILE", text=configuration(port, hosts=("127.0.0.1",)))
-        check_status(done, 78, f"udp 127.0.0.1:{port}.*in use")
+        check_status(done, 1, f"udp 127.0.0.1:{port}.*in use")
     # Both echod run as the same user: the kernel would let them share the port.
     for top in (f"{SAME_USER}\nworkers = 1", f"{SAME_USER}\nworkers = 2"):
         with Echod(top=top) as first:
             for hosts in (("127.0.0.1",), ("0.0.0.0",), ("::1",)):
                 done = echod("-f", "FILE", text=configuration(first.port, top=top, hosts=hosts))
-                check_status(done, 78, f"{first.port}.*in use")
+                check_status(done, 1, f"{first.port}.*in use")
             first.check()
 
 
