@@ -4,6 +4,7 @@
 #include "daemon/server.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <sched.h>
 #include <signal.h>
@@ -54,9 +55,10 @@ struct server {
     uint64_t drain_deadline;    /* when connections that are left are closed; 0: not draining */
     uint64_t drain_until;       /* connections that began later are not waited for yet */
     bool restarting;            /* the next process will serve the sockets that are stored */
+    bool refused_file;          /* the last reload found errors */
     bool sandboxed;
     struct sandbox sandbox; /* valid if sandboxed */
-    char status[512 + SANDBOX_STRLEN];
+    char status[600 + SANDBOX_STRLEN];
 };
 
 /* ---- configuration ---- */
@@ -117,8 +119,9 @@ static bool refresh_status(struct server *server)
     char counters[512], sandbox[SANDBOX_STRLEN];
     char text[sizeof server->status];
 
-    snprintf(text, sizeof text, "%s; sandbox: %s", stats_status(&sum, counters, sizeof counters),
-             sandbox_text(server, sandbox));
+    snprintf(text, sizeof text, "%s%s; sandbox: %s",
+             server->refused_file ? "the last reload was refused, see the log; " : "",
+             stats_status(&sum, counters, sizeof counters), sandbox_text(server, sandbox));
     if (strcmp(text, server->status) == 0)
         return false;
     strcpy(server->status, text);
@@ -178,26 +181,57 @@ static void start_watchdog(struct server *server)
 /* ---- reload ---- */
 
 struct changes {
+    const struct endpoints *inherited;
     char now[1024];
     char restart[1024];
+    char ignored[1024]; /* the service manager's sockets decide */
 };
+
+/* True if the key is of a protocol whose sockets the service manager has handed over. */
+static bool is_ignored(const struct endpoints *inherited, const char *key)
+{
+    int type = strncmp(key, "tcp.", 4) == 0 ? SOCK_STREAM : SOCK_DGRAM;
+
+    if (strcmp(key + 3, ".listen") != 0 && strcmp(key + 3, ".port") != 0)
+        return false;
+    for (size_t i = 0; i < inherited->count; i++)
+        if (inherited->list[i]->type == type)
+            return true;
+    return false;
+}
 
 static void note_change(void *context, const char *key, const char *before, const char *after,
                         bool needs_restart)
 {
     struct changes *changes = context;
-    char *list = needs_restart ? changes->restart : changes->now;
+    char *list = is_ignored(changes->inherited, key) ? changes->ignored
+                 : needs_restart                     ? changes->restart
+                                                     : changes->now;
     size_t used = strlen(list);
 
     snprintf(list + used, sizeof changes->now - used, "%s%s %s -> %s", used ? ", " : "", key,
              before, after);
 }
 
+/* Landlock knows the folders of the start, not those that have their names now. */
+static void explain_refused_file(const struct server *server, const char *file)
+{
+    int fd = open(file, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+    if (fd >= 0)
+        close(fd);
+    else if (errno == EACCES && server->sandboxed && server->sandbox.landlock > 0)
+        log_error("%s: if its permissions are right, its folder was replaced or a link leads "
+                  "elsewhere since the start: the sandbox knows only the folders of the start; "
+                  "restart echod",
+                  file);
+}
+
 static void reload(struct server *server)
 {
     const char *file = config_name(server->options);
     struct conf_overrides overrides = server->options->overrides;
-    struct changes changes = {0};
+    struct changes changes = {.inherited = &server->service.inherited};
     struct conf *conf;
 
     if (server->drain_deadline != 0) {
@@ -212,15 +246,20 @@ static void reload(struct server *server)
     /* The filter of system calls allows what was wanted at the start. */
     if (conf)
         conf->tcp.mptcp = server->conf->tcp.mptcp;
-    if (!conf || service_apply(&server->service, conf, file) < 0) {
+    else
+        explain_refused_file(server, file);
+    server->refused_file = !conf || service_apply(&server->service, conf, file) < 0;
+    if (server->refused_file) {
         conf_free(conf);
         log_error("%s was not reloaded: the configuration in force stays as it was", file);
     } else {
         conf_free(server->conf);
         server->conf = conf;
         log_open(conf->log_target, conf->log_level);
-        log_notice("reloaded %s: %s%s%s", file, changes.now[0] ? changes.now : "nothing changed",
-                   changes.restart[0] ? "; needs a restart: " : "", changes.restart);
+        log_notice(
+            "reloaded %s: %s%s%s%s%s", file, changes.now[0] ? changes.now : "nothing changed",
+            changes.restart[0] ? "; needs a restart: " : "", changes.restart,
+            changes.ignored[0] ? "; ignored, as the socket unit decides: " : "", changes.ignored);
     }
     refresh_status(server);
     service_manager_ready(server->status);

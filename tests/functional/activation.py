@@ -351,7 +351,8 @@ def _():
     with activated(tcp, udp, top="workers = 2") as echod, echod.connect(port=port_of(tcp)) as s:
         check_stream(s)
         echod.port = free_port()
-        echod.change(hosts=("127.0.0.9",))
+        answer = echod.change(hosts=("127.0.0.9",))
+        assert re.search(r": nothing changed; ignored, as the socket unit decides: tcp.port .*, tcp.listen .*, udp.port ", answer), answer
         echod.hosts = HOSTS
         for _ in range(3):
             echod.check_tcp(port=port_of(tcp))

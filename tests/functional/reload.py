@@ -6,12 +6,13 @@ import pathlib
 import re
 import signal
 import socket
+import tempfile
 import threading
 import time
 
-from daemon import PATIENCE, SANITIZED, Echod, check_datagram, check_stream, plural, private_network, receive
+from daemon import PATIENCE, SANITIZED, Echod, check_datagram, check_stream, configuration, plural, private_network, receive
 from lib import free_port, note, run_all, skip, test, wait_for
-from service import need_own_sockets
+from service import need_own_sockets, not_under_unit
 
 RELOADS = 1000
 
@@ -265,6 +266,28 @@ def _():
         assert "workers 1 -> 2" in restart and "user the default -> daemon" in restart, answer
         # Still true at the next reload, when the file says the same.
         echod.check()
+
+
+@test("a reload of a file whose folder was replaced says that the sandbox knows only the folder of the start")
+def _():
+    not_under_unit("the unit has a sandbox of its own")
+    with tempfile.TemporaryDirectory(prefix="echod-test-") as top:
+        os.chmod(top, 0o755)
+        folder = pathlib.Path(top, "etc")
+        folder.mkdir(0o755)
+        port = free_port()
+        text = configuration(port)
+        folder.joinpath("echod.conf").write_text(text, encoding="utf-8")
+        with Echod(file=str(folder / "echod.conf"), port=port) as echod:
+            if "Landlock ABI" not in echod.log():
+                skip("no Landlock")
+            folder.rename(f"{top}/old")
+            folder.mkdir(0o755)
+            folder.joinpath("echod.conf").write_text(text, encoding="utf-8")
+            answer = echod.reload()
+            assert "was not reloaded" in answer, answer
+            assert "its folder was replaced or a link leads elsewhere" in echod.log() and "restart echod" in echod.log(), echod.log()
+            echod.check()
 
 
 # ---- listeners that retire ----
