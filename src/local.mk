@@ -9,6 +9,7 @@ libcommon_sources = \
     src/common/hash.c src/common/hash.h \
     src/common/log.c src/common/log.h \
     src/common/mask.c src/common/mask.h \
+    src/common/metrics_text.c src/common/metrics_text.h \
     src/common/prefix.c src/common/prefix.h \
     src/common/reply_ttl.h \
     src/common/unix_dgram.c src/common/unix_dgram.h \
@@ -38,6 +39,7 @@ libdaemon_sources = \
     src/daemon/os/seccomp.h \
     src/daemon/os/service_manager.h \
     src/daemon/os/sigsys.h \
+    src/daemon/stats/metrics.c src/daemon/stats/metrics.h \
     src/daemon/stats/refusals.c src/daemon/stats/refusals.h \
     src/daemon/stats/stats.c src/daemon/stats/stats.h \
     src/daemon/tcp/connection.c src/daemon/tcp/connection.h \

@@ -26,6 +26,7 @@
 #include "daemon/os/sandbox.h"
 #include "daemon/os/service_manager.h"
 #include "daemon/service.h"
+#include "daemon/stats/metrics.h"
 #include "daemon/stats/refusals.h"
 #include "daemon/stats/stats.h"
 #include "daemon/worker.h"
@@ -45,7 +46,9 @@ struct server {
     struct conf *conf;
     struct service service;
     struct refusals refusals;
-    struct loop *loop; /* worker 0's loop: everything here runs on worker 0's thread */
+    struct metrics metrics;
+    const struct stats **counters; /* of each worker, for the metrics */
+    struct loop *loop;             /* worker 0's loop: everything here runs on worker 0's thread */
     struct signals signals;
     struct loop_timer status_timer;
     struct loop_timer watchdog_timer;
@@ -151,6 +154,61 @@ static void log_counters(const struct server *server)
                sandbox_refused());
 }
 
+/* ---- metrics ---- */
+
+static void collect_metrics(struct metrics *metrics, struct metrics_facts *facts)
+{
+    const struct server *server = container_of(metrics, struct server, metrics);
+
+    *facts = (struct metrics_facts){
+        .workers = server->counters,
+        .worker_count = server->service.worker_count,
+        .connections = connlimit_open(server->service.connlimit),
+        .connection_limit = connlimit_total(server->service.connlimit),
+        .descriptors = server->service.descriptors,
+    };
+}
+
+/* Returns an exit status; 0: go on. The socket that only the unit asks for may fail. */
+static int open_metrics(struct server *server)
+{
+    const char *path = server->conf->metrics.listen;
+    struct service *service = &server->service;
+
+    server->counters = calloc(service->worker_count, sizeof *server->counters);
+    if (server->counters && metrics_open(&server->metrics, path) == 0) {
+        for (size_t i = 0; i < service->worker_count; i++)
+            server->counters[i] = worker_stats(service->workers[i]);
+        if (metrics_start(&server->metrics, server->loop, collect_metrics) == 0)
+            return 0;
+    }
+    if (!path[0]) {
+        log_warning("cannot give metrics at %s: %s; going on without them",
+                    metrics_path(&server->metrics), strerror(errno));
+        return 0;
+    }
+    log_error("cannot give metrics at %s: %s (metrics { listen } in %s)", path, strerror(errno),
+              config_name(server->options));
+    return errno == EACCES ? EX_NOPERM : EX_CONFIG;
+}
+
+/* The socket goes to the account that we become, and to the group that may read it. `account` is
+ * NULL if we stay who we are. Returns an exit status; 0: go on. */
+static int chown_metrics(const struct server *server, const struct account *account)
+{
+    const char *group = server->conf->metrics.group;
+    uid_t uid = account ? account->uid : (uid_t)-1;
+    gid_t gid = account ? account->gid : (gid_t)-1;
+
+    if ((!group[0] || privileges_find_group(group, &gid) == 0) &&
+        metrics_chown(&server->metrics, uid, gid) == 0)
+        return 0;
+    log_error("cannot give %s to group %s: %s (metrics { group } in %s)",
+              metrics_path(&server->metrics), group[0] ? group : "of the user",
+              errno == ENOENT ? "no such group" : strerror(errno), config_name(server->options));
+    return EX_NOPERM;
+}
+
 /* ---- watchdog ---- */
 
 /* Runs in worker 0's loop, so a stuck worker 0 sends nothing; nor does a stuck other worker. */
@@ -251,10 +309,12 @@ static void reload(struct server *server)
     server->refused_file = !conf || service_apply(&server->service, conf, file) < 0;
     if (server->refused_file) {
         conf_free(conf);
+        metrics_note_load(&server->metrics, false);
         log_error("%s was not reloaded: the configuration in force stays as it was", file);
     } else {
         conf_free(server->conf);
         server->conf = conf;
+        metrics_note_load(&server->metrics, true);
         log_open(conf->log_target, conf->log_level);
         log_notice(
             "reloaded %s: %s%s%s%s%s", file, changes.now[0] ? changes.now : "nothing changed",
@@ -407,8 +467,10 @@ static int make_service(struct server *server)
     return watch_signals(server);
 }
 
-static int confine(void)
+static int confine(const struct server *server)
 {
+    if (chown_metrics(server, NULL) != 0)
+        return EX_NOPERM;
     if (privileges_confine() == 0)
         return 0;
     log_error("cannot give up privileges: %s", strerror(errno));
@@ -422,6 +484,8 @@ static int become_account(struct server *server, const char *user, const struct 
 
     if (account->uid == 0)
         log_warning("running as root: `user` in %s names root", config_name(server->options));
+    if (chown_metrics(server, changes ? account : NULL) != 0)
+        return EX_NOPERM;
     if ((changes && endpoints_chown(&server->service.endpoints, account->uid, account->gid) < 0) ||
         privileges_drop(account) < 0) {
         log_error("cannot become user %s: %s%s", user, strerror(errno),
@@ -439,14 +503,14 @@ static int become_user(struct server *server)
     const char *unknown;
 
     if (geteuid() != 0)
-        return confine();
+        return confine(server);
     if (privileges_find(conf->user, conf->group, &account, &unknown) == 0)
         return become_account(server, conf->user ? conf->user : unknown, &account);
     if (!conf->user && !conf->group && errno == ENOENT) {
         log_notice("running as root: there is no account echod or nobody here, and %s names no "
                    "`user`",
                    config_name(server->options));
-        return confine();
+        return confine(server);
     }
     log_error("cannot become user %s: %s: %s (user and group in %s)",
               conf->user ? conf->user : "echod or nobody", unknown,
@@ -519,6 +583,9 @@ static int start_up(struct server *server)
         return EXIT_FAILURE;
     if (service_apply(&server->service, server->conf, config_name(server->options)) < 0)
         return bind_status(errno);
+    status = open_metrics(server);
+    if (status != 0)
+        return status;
     status = become_user(server);
     return status != 0 ? status : start_threads(server);
 }
@@ -542,7 +609,9 @@ static void serve_until_stopped(struct server *server)
 
 static void clean_up(struct server *server)
 {
+    metrics_close(&server->metrics);
     service_fini(&server->service);
+    free(server->counters);
     conf_free(server->conf);
 }
 
@@ -556,6 +625,7 @@ int server_run(const struct server_options *options)
 
     /* Read /etc/localtime now: in the sandbox it cannot be read. */
     tzset();
+    metrics_init(&server.metrics);
     service_manager_open();
     log_open(TARGET_AUTO, level);
     server.conf = load_at_start(options, log_report);

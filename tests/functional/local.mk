@@ -11,6 +11,7 @@ functional_tests = \
     tests/functional/json_output.py \
     tests/functional/manual.py \
     tests/functional/masking.py \
+    tests/functional/metrics.py \
     tests/functional/mtu.py \
     tests/functional/overload.py \
     tests/functional/probe.py \

@@ -24,6 +24,7 @@ unit_tests = \
     tests/unit/common/test_decimal \
     tests/unit/common/test_hash \
     tests/unit/common/test_log \
+    tests/unit/common/test_metrics_text \
     tests/unit/common/test_prefix \
     tests/unit/common/test_unix_dgram \
     tests/unit/common/test_util
@@ -51,6 +52,7 @@ unit_tests += \
     tests/unit/daemon/os/test_seccomp \
     tests/unit/daemon/os/test_service_manager
 unit_tests += \
+    tests/unit/daemon/stats/test_metrics \
     tests/unit/daemon/stats/test_refusals \
     tests/unit/daemon/stats/test_stats
 unit_tests += \

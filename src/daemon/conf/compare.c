@@ -42,6 +42,11 @@ static void print_prefixes(FILE *out, const struct conf_prefixes *prefixes)
         fprintf(out, "%s %s", i ? "," : "", prefix_print(&prefixes->list[i], buf));
 }
 
+static void print_account(FILE *out, enum conf_kind kind, const char *name)
+{
+    fputs(name && name[0] ? name : kind == CONF_USER ? "the default" : "the user's own", out);
+}
+
 static void print_value(FILE *out, enum conf_kind kind, const void *at)
 {
     switch (kind) {
@@ -53,10 +58,10 @@ static void print_value(FILE *out, enum conf_kind kind, const void *at)
         break;
     case CONF_USER:
     case CONF_GROUP:
-        fputs(*(char *const *)at  ? *(char *const *)at
-              : kind == CONF_USER ? "the default"
-                                  : "the user's own",
-              out);
+        print_account(out, kind, *(char *const *)at);
+        break;
+    case CONF_PATH:
+        fprintf(out, "\"%s\"", *(char *const *)at);
         break;
     case CONF_TARGET:
         fputs(log_target_name(*(const enum log_target *)at), out);

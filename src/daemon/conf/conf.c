@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/un.h>
 
 #include "common/util.h"
 #include "daemon/conf/parse.h"
@@ -50,6 +51,8 @@ const struct conf_key conf_keys[] = {
     {"limits.ipv6-prefix", CONF_NUMBER, AT(limits.ipv6_prefix), false, 1, 128, {"64"}},
     {"limits.table-size", CONF_NUMBER, AT(limits.table_size), false, 1024, 16777216, {"65536"}},
     {"limits.exempt", CONF_PREFIXES, AT(limits.exempt), false, 0, 0, {"127.0.0.0/8", "::1"}},
+    {"metrics.listen", CONF_PATH, AT(metrics.listen), true, 0, 0, {""}},
+    {"metrics.group", CONF_GROUP, AT(metrics.group), true, 0, 0, {""}},
 };
 /* clang-format on */
 const size_t conf_key_count = COUNT(conf_keys);
@@ -115,7 +118,8 @@ static const char *take_account(struct loader *loader, const struct conf_key *ke
     char **name = at;
     unsigned id;
 
-    if (loader->parser.line && !loader->any_account &&
+    /* Where the default is "", that stands for no group of its own. */
+    if (loader->parser.line && !loader->any_account && (value[0] || !key->defaults[0]) &&
         !parse_decimal(value, 0, UINT32_MAX - 1, &id)) {
         if (key->kind == CONF_USER && !getpwnam(value))
             return "no such user: must be a number or the name of one in passwd(5)";
@@ -125,6 +129,19 @@ static const char *take_account(struct loader *loader, const struct conf_key *ke
     free(*name);
     *name = strdup(value);
     return *name ? NULL : NO_MEMORY;
+}
+
+static const char *take_path(struct loader *loader, const struct conf_key *key, const char *value,
+                             void *at)
+{
+    char **path = at;
+
+    (void)loader, (void)key;
+    if (value[0] && (value[0] != '/' || strlen(value) >= sizeof((struct sockaddr_un){0}.sun_path)))
+        return "must be an absolute path of at most 107 octets, or empty";
+    free(*path);
+    *path = strdup(value);
+    return *path ? NULL : NO_MEMORY;
 }
 
 static const char *take_target(struct loader *loader, const struct conf_key *key, const char *value,
@@ -221,9 +238,10 @@ static const char *take_prefix(struct loader *loader, const struct conf_key *key
 
 static const char *(*const takers[])(struct loader *, const struct conf_key *, const char *,
                                      void *) = {
-    [CONF_BOOLEAN] = take_boolean, [CONF_NUMBER] = take_number, [CONF_USER] = take_account,
-    [CONF_GROUP] = take_account,   [CONF_TARGET] = take_target, [CONF_LEVEL] = take_level,
-    [CONF_LISTEN] = take_address,  [CONF_PORTS] = take_ports,   [CONF_PREFIXES] = take_prefix};
+    [CONF_BOOLEAN] = take_boolean, [CONF_NUMBER] = take_number,  [CONF_USER] = take_account,
+    [CONF_GROUP] = take_account,   [CONF_PATH] = take_path,      [CONF_TARGET] = take_target,
+    [CONF_LEVEL] = take_level,     [CONF_LISTEN] = take_address, [CONF_PORTS] = take_ports,
+    [CONF_PREFIXES] = take_prefix};
 
 static const unsigned list_max[] = {
     [CONF_LISTEN] = LIST_MAX, [CONF_PORTS] = LIST_MAX, [CONF_PREFIXES] = PREFIXES_MAX};

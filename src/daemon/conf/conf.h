@@ -65,6 +65,12 @@ struct conf_limits {
     struct conf_prefixes exempt;
 };
 
+/* Who may read the metrics, and where. */
+struct conf_metrics {
+    char *listen; /* path of a Unix socket; "": none */
+    char *group;  /* of the socket; "": the daemon's own */
+};
+
 struct conf {
     char *user;         /* NULL: the default, see privileges_find() */
     char *group;        /* NULL: the user's own */
@@ -80,6 +86,7 @@ struct conf {
     struct conf_udp udp;
     struct conf_access access;
     struct conf_limits limits;
+    struct conf_metrics metrics;
 };
 
 enum conf_kind {
@@ -87,6 +94,7 @@ enum conf_kind {
     CONF_NUMBER,
     CONF_USER,
     CONF_GROUP,
+    CONF_PATH,
     CONF_TARGET,
     CONF_LEVEL,
     CONF_LISTEN,

@@ -47,7 +47,7 @@ static int find_user(const char *user, struct account *account)
     return 0;
 }
 
-static int find_group(const char *group, gid_t *gid)
+int privileges_find_group(const char *group, gid_t *gid)
 {
     const struct group *gr;
     uint64_t id;
@@ -104,7 +104,7 @@ int privileges_find(const char *user, const char *group, struct account *account
     if (!group)
         return 0;
     *unknown = group;
-    return find_group(group, &account->gid);
+    return privileges_find_group(group, &account->gid);
 }
 
 /* Clearing the inheritable set clears the ambient set too, see capabilities(7). Where nothing has

@@ -20,6 +20,9 @@ struct account {
 int privileges_find(const char *user, const char *group, struct account *account,
                     const char **unknown);
 
+/* Look up a group, or take a number. -1 with errno, as above. */
+int privileges_find_group(const char *group, gid_t *gid);
+
 /* True if the process is that account already. */
 bool privileges_are(const struct account *account);
 

@@ -51,6 +51,7 @@ static const char *const plain[] = {
     "listen",
     "munmap",
     "poll", "ppoll", "ppoll_time64",
+    "pread64",
     "read",
     "recv", "recvfrom", "recvmsg", "recvmmsg", "recvmmsg_time64",
     "restart_syscall",

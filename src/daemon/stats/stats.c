@@ -5,8 +5,10 @@
 #include <stdio.h>
 
 const struct stats_counter stats_counters[STATS_COUNT] = {
-#define COUNTER(name, help)              {#name, help, NULL, NULL, NULL},
-#define REFUSAL(name, reason, what, why) {#name, what " refused: " why, reason, what, why},
+#define COUNTER(name, metric, protocol, help)                                                      \
+    {#name, help, metric, help, protocol, NULL, NULL, NULL},
+#define REFUSAL(name, metric, reason, what, why)                                                   \
+    {#name, what " refused: " why, metric, what " refused", NULL, reason, what, why},
     STATS_COUNTERS(COUNTER, REFUSAL)
 #undef COUNTER
 #undef REFUSAL

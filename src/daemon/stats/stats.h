@@ -10,37 +10,38 @@
  * an echo needs no locked instruction. */
 
 /* All counters, in the order in which they are printed. A new one is a line here, and an item of
- * echod(8).
- *   COUNTER(name, help)
- *   REFUSAL(name, reason, what, why): of the log line "N WHAT refused: WHY"; `reason` is the value
- *   of the label of that name in metrics. */
-#define STATS_COUNTERS(COUNTER, REFUSAL)                                                           \
-    COUNTER(tcp_accepted, "TCP connections accepted")                                              \
-    COUNTER(tcp_closed, "TCP connections ended for any reason")                                    \
-    COUNTER(tcp_echoes, "TCP echoes: pieces received and sent back")                               \
-    COUNTER(tcp_octets, "TCP octets received")                                                     \
-    COUNTER(tcp_reset, "TCP connections ended by an error, such as a reset")                       \
-    COUNTER(tcp_idle, "TCP connections ended because they were idle")                              \
-    REFUSAL(tcp_denied, "access", "TCP connections", "denied by access")                           \
-    REFUSAL(tcp_refused_source, "source", "TCP connections", "max-connections-per-source")         \
-    COUNTER(tcp_evicted, "TCP connections ended to make room for a new one")                       \
-    COUNTER(tcp_full, "Times that TCP had to wait: the limit of connections was reached")          \
-    COUNTER(tcp_starved, "Times that TCP had to wait: no descriptor or memory for a connection")   \
-    COUNTER(udp_received, "UDP datagrams received")                                                \
-    COUNTER(udp_echoes, "UDP datagrams sent back")                                                 \
-    COUNTER(udp_octets, "UDP octets sent back")                                                    \
-    REFUSAL(udp_denied, "access", "UDP datagrams", "denied by access")                             \
-    REFUSAL(udp_refused_port, "port", "UDP datagrams", "refuse-source-ports")                      \
-    REFUSAL(udp_refused_group, "group", "UDP datagrams",                                           \
-            "sent to a broadcast or multicast address")                                            \
-    REFUSAL(udp_refused_other, "other", "UDP datagrams",                                           \
-            "no address that could be answered, or cut short")                                     \
-    REFUSAL(udp_over_budget, "rate", "UDP datagrams", "udp-rate")                                  \
-    COUNTER(udp_leaked, "UDP datagrams sent back, at random, although udp-rate was exceeded")      \
-    REFUSAL(udp_looped, "loop", "UDP datagrams", "in a loop")                                      \
-    COUNTER(udp_failed, "UDP datagrams whose echo could not be sent")                              \
-    COUNTER(udp_dropped,                                                                           \
-            "UDP datagrams that the kernel dropped because the receive buffer was full")
+ * echod(8). Those with a family of metrics in common differ in the label "protocol", or "reason"
+ * for refusals, and have one help text. COUNTER(name, metric, protocol, help): `protocol` is NULL
+ * if the metric has no such label. REFUSAL(name, metric, reason, what, why): of the log line "N
+ * WHAT refused: WHY". */
+/* clang-format off */
+#define STATS_COUNTERS(COUNTER, REFUSAL) \
+    COUNTER(tcp_accepted, "echod_tcp_connections_accepted_total", NULL, "TCP connections accepted") \
+    COUNTER(tcp_closed, "echod_tcp_connections_ended_total", NULL, "TCP connections ended for any reason") \
+    COUNTER(tcp_echoes, "echod_echoes_total", "tcp", "Echoes: pieces of TCP data, or UDP datagrams, sent back") \
+    COUNTER(tcp_octets, "echod_received_bytes_total", "tcp", "Octets received") \
+    COUNTER(tcp_octets_sent, "echod_sent_bytes_total", "tcp", "Octets sent back") \
+    COUNTER(tcp_reset, "echod_tcp_connections_failed_total", NULL, "TCP connections ended by an error, such as a reset") \
+    COUNTER(tcp_idle, "echod_tcp_connections_idle_total", NULL, "TCP connections ended because they were idle") \
+    REFUSAL(tcp_denied, "echod_tcp_refused_total", "access", "TCP connections", "denied by access") \
+    REFUSAL(tcp_refused_source, "echod_tcp_refused_total", "source", "TCP connections", "max-connections-per-source") \
+    COUNTER(tcp_evicted, "echod_tcp_connections_evicted_total", NULL, "TCP connections ended to make room for a new one") \
+    COUNTER(tcp_full, "echod_tcp_full_total", NULL, "Times that TCP had to wait: the limit of connections was reached") \
+    COUNTER(tcp_starved, "echod_tcp_starved_total", NULL, "Times that TCP had to wait: no descriptor or memory for a connection") \
+    COUNTER(udp_received, "echod_udp_received_total", NULL, "UDP datagrams received") \
+    COUNTER(udp_octets_received, "echod_received_bytes_total", "udp", "Octets received") \
+    COUNTER(udp_echoes, "echod_echoes_total", "udp", "Echoes: pieces of TCP data, or UDP datagrams, sent back") \
+    COUNTER(udp_octets, "echod_sent_bytes_total", "udp", "Octets sent back") \
+    REFUSAL(udp_denied, "echod_udp_refused_total", "access", "UDP datagrams", "denied by access") \
+    REFUSAL(udp_refused_port, "echod_udp_refused_total", "port", "UDP datagrams", "refuse-source-ports") \
+    REFUSAL(udp_refused_group, "echod_udp_refused_total", "group", "UDP datagrams", "sent to a broadcast or multicast address") \
+    REFUSAL(udp_refused_other, "echod_udp_refused_total", "other", "UDP datagrams", "no address that could be answered, or cut short") \
+    REFUSAL(udp_over_budget, "echod_udp_refused_total", "rate", "UDP datagrams", "udp-rate") \
+    COUNTER(udp_leaked, "echod_udp_slipped_total", NULL, "UDP datagrams sent back, at random, although udp-rate was exceeded") \
+    REFUSAL(udp_looped, "echod_udp_refused_total", "loop", "UDP datagrams", "in a loop") \
+    COUNTER(udp_failed, "echod_udp_send_errors_total", NULL, "UDP datagrams whose echo could not be sent") \
+    COUNTER(udp_dropped, "echod_udp_kernel_drops_total", NULL, "UDP datagrams that the kernel dropped because the receive buffer was full")
+/* clang-format on */
 
 #define STATS_ONE(...) +1
 enum { STATS_COUNT = STATS_COUNTERS(STATS_ONE, STATS_ONE) };
@@ -49,10 +50,12 @@ enum { STATS_COUNT = STATS_COUNTERS(STATS_ONE, STATS_ONE) };
 struct stats_counter {
     const char *name;
     const char *help;
-    const char
-        *reason; /* NULL: this counter is not about refusals, and the next two are NULL too */
-    const char *what;
-    const char *why;
+    const char *metric;   /* name of its family of metrics */
+    const char *family;   /* help text of that family */
+    const char *protocol; /* label of its metric; NULL: it has none */
+    const char *reason;   /* label of its metric. NULL: this counter is not about refusals */
+    const char *what;     /* NULL if reason is */
+    const char *why;      /* NULL if reason is */
 };
 extern const struct stats_counter stats_counters[STATS_COUNT];
 

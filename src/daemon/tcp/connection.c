@@ -238,6 +238,7 @@ static void serve(struct loop_io *io, short revents)
     struct connection *c = container_of(io, struct connection, io);
     struct connections *set = c->set;
     uint32_t held_at = c->echo.held_at;
+    uint64_t owed = c->echo.held_end - held_at;
     uint64_t received = 0;
     uint64_t pieces = 0;
     enum echo_state state = echo_turn(&c->echo, set->scratch, SCRATCH_SIZE, &received, &pieces);
@@ -249,6 +250,7 @@ static void serve(struct loop_io *io, short revents)
         state = ECHO_FAILED;
     stats_add(&set->stats->tcp_echoes, pieces);
     stats_add(&set->stats->tcp_octets, received);
+    stats_add(&set->stats->tcp_octets_sent, owed + received - (c->echo.held_end - c->echo.held_at));
     prolong_usefulness(c, received);
     switch (state) {
     case ECHO_READ:

@@ -107,6 +107,7 @@ static void answer(struct udp *udp, const struct mmsghdr *in)
     if (in->msg_len > reply->segment)
         datagrams = (in->msg_len + reply->segment - 1) / reply->segment;
     stats_add(&udp->stats->udp_received, datagrams);
+    stats_add(&udp->stats->udp_octets_received, in->msg_len);
     if (reply->verdict != VERDICT_ANSWER) {
         verdict_count(reply->verdict, udp->stats, datagrams);
         return;

@@ -108,6 +108,8 @@ static void test_every_key_is_compared(void **state)
         "limits.ipv6-prefix: 64 -> 48",
         "limits.table-size: 65536 -> 2000",
         "limits.exempt: { 127.0.0.0/8, ::1 } -> { }",
+        "metrics.listen: \"\" -> \"/run/m\" (restart)",
+        "metrics.group: the user's own -> root (restart)",
     };
     struct conf *before = defaults();
     struct conf *after =
@@ -120,7 +122,8 @@ static void test_every_key_is_compared(void **state)
              "answer-broadcast = yes refuse-source-ports = { 7-8, 65535, 0 } }\n"
              "access { allow = { \"192.0.2.0/24\", ::1 } deny = 192.0.2.1 }\n"
              "limits { udp-rate = 1 udp-burst = 2 ipv4-prefix = 24\n"
-             "ipv6-prefix = 48 table-size = 2000 exempt = {} }");
+             "ipv6-prefix = 48 table-size = 2000 exempt = {} }\n"
+             "metrics { listen = '/run/m' group = root }");
 
     (void)state;
     assert_int_equal(compare(before, after), COUNT(expected));

@@ -308,6 +308,11 @@ static void test_values_that_are_refused(void **state)
         {"user = no-such-user\ngroup = no-such-group",
          {":1: user: value \"no-such-user\": no such user",
           ":2: group: value \"no-such-group\": no such group"}},
+        {"metrics { listen = run/metrics\ngroup = no-such-group }",
+         {":1: metrics.listen: value \"run/metrics\": must be an absolute path of at most 107 "
+          "octets, "
+          "or empty",
+          ":2: metrics.group: value \"no-such-group\": no such group"}},
         {"user = \"a # b // c /* {\" group = 'a ${HOME} = \"'",
          {":1: user: value \"a # b // c /* {\": no such user",
           ":1: group: value \"a ${HOME} = \"\": no such group"}},
@@ -574,13 +579,14 @@ static void test_statements_that_are_refused(void **state)
          "  port = 70000 }\n"
          "port = {}\n"
          "udp { port = x }\n"
-         "metrics { listen = \"\" a { b { } } }\n"
+         "statistics { listen = \"\" a { b { } } }\n"
          "workers = x",
          {":1: sandpit: value \"true\": unknown key; known here: user, group, ",
           ":2: tcp.echo-plus: value \"a\": unknown key; known here: enabled, port, listen, ",
           ":4: tcp.prt: value \"7\": unknown key; known here: enabled, port, ",
           ":5: tcp.port: value \"70000\"", ":6: port: value \"{}\": unknown key",
-          ":7: udp.port: value \"x\"", ":8: metrics: unknown section or key; known here: user, "}},
+          ":7: udp.port: value \"x\"",
+          ":8: statistics: unknown section or key; known here: user, "}},
         {"tcp.port = 7 tcp|x = 7",
          {":1: tcp.port: value \"7\": unknown key", ":1: tcp|x: value \"7\": unknown key"}},
         {"foo|bar = 7 b = 8",
@@ -817,7 +823,8 @@ static void test_without_memory_an_error_says_so(void **state)
     refused_file(path, "out of memory");
     SCRIPT(cfg_parse_buf_script, -ENOMEM);
     refused_file(path, "libConfuse cannot parse it");
-    SCRIPT(strdup_script, -ENOMEM);
+    /* After the defaults of metrics { }. */
+    script_fail_after(&strdup_script, 2, ENOMEM);
     assert_null(load("user = nobody\n"));
     check_said(0, ":1: user: value \"nobody\": out of memory");
     write_octets(text, strlen(text));
