@@ -1,5 +1,5 @@
 EXTRA_DIST += bench/RESULTS bench/accounts.py bench/bare.c bench/bounds bench/common.h bench/dribblers.py bench/floor.c bench/generators.sh \
-    bench/load.py bench/no_gro.c bench/overhead.sh bench/peer_ev.c bench/peer_uv.c bench/report.py bench/run bench/servers.py \
+    bench/load.py bench/metrics.sh bench/no_gro.c bench/overhead.sh bench/peer_ev.c bench/peer_uv.c bench/report.py bench/run bench/servers.py \
     bench/stage.py bench/storm.c bench/timestamps.sh
 
 # BENCHFLAGS=--quick for a short run.

@@ -1,22 +1,37 @@
-EXTRA_DIST += etc/echod.conf
+EXTRA_DIST += etc/echod.conf etc/echo-exporter.conf
+configurations = echod.conf
+rulesdir = $(datadir)/echod/prometheus
+dashboarddir = $(datadir)/echod/grafana
+if EXPORTER
+configurations += echo-exporter.conf
+rules_DATA = etc/prometheus/echod.rules.yml
+dashboard_DATA = etc/grafana/echod.json
+endif
+EXTRA_DIST += etc/prometheus/echod.rules.yml etc/grafana/echod.json
 
 # An administrator's configuration is never overwritten: where one stands, the new one is put beside it.
 install-data-hook: install-conf
-uninstall-hook: uninstall-conf
-.PHONY: install-conf uninstall-conf
+uninstall-hook: uninstall-conf uninstall-rules
+.PHONY: install-conf uninstall-conf uninstall-rules
 install-conf:
 	$(MKDIR_P) '$(DESTDIR)$(sysconfdir)'
-	@if test -e '$(DESTDIR)$(sysconfdir)/echod.conf' && \
-	    ! cmp -s '$(srcdir)/etc/echod.conf' '$(DESTDIR)$(sysconfdir)/echod.conf'; then \
-	    echo "keeping $(DESTDIR)$(sysconfdir)/echod.conf; the new sample is echod.conf.new beside it"; \
-	    $(INSTALL_DATA) '$(srcdir)/etc/echod.conf' '$(DESTDIR)$(sysconfdir)/echod.conf.new'; \
-	else \
-	    $(INSTALL_DATA) '$(srcdir)/etc/echod.conf' '$(DESTDIR)$(sysconfdir)/echod.conf'; \
-	fi
+	@for name in $(configurations); do \
+	    new='$(srcdir)/etc/'$$name installed='$(DESTDIR)$(sysconfdir)/'$$name; \
+	    if test -e "$$installed" && ! cmp -s "$$new" "$$installed"; then \
+	        echo "keeping $$installed; the new sample is $$name.new beside it"; \
+	        installed=$$installed.new; \
+	    fi; \
+	    $(INSTALL_DATA) "$$new" "$$installed" || exit; \
+	done
 uninstall-conf:
-	rm -f '$(DESTDIR)$(sysconfdir)/echod.conf.new'
-	@if cmp -s '$(srcdir)/etc/echod.conf' '$(DESTDIR)$(sysconfdir)/echod.conf'; then \
-	    rm -f '$(DESTDIR)$(sysconfdir)/echod.conf'; \
-	elif test -e '$(DESTDIR)$(sysconfdir)/echod.conf'; then \
-	    echo "keeping $(DESTDIR)$(sysconfdir)/echod.conf, which was changed"; \
-	fi
+	@for name in $(configurations); do \
+	    installed='$(DESTDIR)$(sysconfdir)/'$$name; \
+	    rm -f "$$installed.new"; \
+	    if cmp -s '$(srcdir)/etc/'$$name "$$installed"; then \
+	        rm -f "$$installed"; \
+	    elif test -e "$$installed"; then \
+	        echo "keeping $$installed, which was changed"; \
+	    fi; \
+	done
+uninstall-rules:
+	rmdir '$(DESTDIR)$(rulesdir)' '$(DESTDIR)$(dashboarddir)' '$(DESTDIR)$(datadir)/echod' 2>/dev/null || :

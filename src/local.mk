@@ -1,10 +1,11 @@
-# Three libraries, so that tests and fuzzers link all but the mains: what both sides use, the daemon, the clients.
+# Libraries, so that tests and fuzzers link all but the mains: what all sides use, the daemon, the clients, the exporter.
 noinst_LIBRARIES += src/libcommon.a src/libdaemon.a src/libclient.a
 
 libcommon_sources = \
     src/common/addr.c src/common/addr.h \
     src/common/cli.c src/common/cli.h \
     src/common/clock.c src/common/clock.h \
+    src/common/conf_parse.c src/common/conf_parse.h \
     src/common/decimal.c src/common/decimal.h \
     src/common/hash.c src/common/hash.h \
     src/common/log.c src/common/log.h \
@@ -32,7 +33,6 @@ libdaemon_sources = \
     src/daemon/admission/verdict.h \
     src/daemon/conf/compare.c src/daemon/conf/compare.h \
     src/daemon/conf/conf.c src/daemon/conf/conf.h \
-    src/daemon/conf/parse.c src/daemon/conf/parse.h \
     src/daemon/os/landlock.c src/daemon/os/landlock.h \
     src/daemon/os/privileges.c src/daemon/os/privileges.h \
     src/daemon/os/sandbox.c src/daemon/os/sandbox.h \
@@ -119,3 +119,18 @@ src_echoping_SOURCES   = src/tools/echoping.c
 src_echoping_LDADD     = $(client_ldadd)
 src_check_echo_SOURCES = src/tools/check_echo.c
 src_check_echo_LDADD   = $(client_ldadd)
+
+libexporter_sources = \
+    src/exporter/conf.c src/exporter/conf.h \
+    src/exporter/http.c src/exporter/http.h \
+    src/exporter/page.c src/exporter/page.h \
+    src/exporter/snapshot.c src/exporter/snapshot.h \
+    src/exporter/textfile.c src/exporter/textfile.h
+EXTRA_DIST += $(libexporter_sources) src/exporter/echo-exporter.c
+if EXPORTER
+noinst_LIBRARIES += src/libexporter.a
+src_libexporter_a_SOURCES = $(libexporter_sources)
+sbin_PROGRAMS += src/echo-exporter
+src_echo_exporter_SOURCES = src/exporter/echo-exporter.c
+src_echo_exporter_LDADD   = src/libexporter.a src/libcommon.a $(CONFUSE_LIBS) $(MICROHTTPD_LIBS)
+endif

@@ -21,17 +21,19 @@ probe              net common
 report             probe common
 tools              tools/stream report probe common
 tools/stream       probe net common
+exporter           net common
 '
 
 # What only some may use: an extended regular expression, and the files that may.
 reserved='
 <(poll|sys/epoll|sys/select)\.h>                    net/loop.h common/log.c
 \<(p?poll|p?select|epoll_[a-z0-9]+)\(               net/loop.c common/log.c daemon/stats/metrics.c
-<confuse\.h>                                        daemon/conf/parse.c
+<confuse\.h>                                        common/conf_parse.c
 <systemd/                                           daemon/os/service_manager.c
 <seccomp\.h>                                        daemon/os/seccomp.c
 <jansson\.h>                                        report/json.c
 <(n?curses|term)\.h>                                report/graph.c
+<microhttpd\.h>                                     exporter/http.c
 \<(_?exit|_Exit|quick_exit|abort|errx?|verrx?)\(    daemon/main.c common/cli.c tools/check_echo.c
 '
 

@@ -67,6 +67,13 @@ static void write_message(const char *line, size_t length)
     (void)written;
 }
 
+static const char *name_prefix = "echod: ";
+
+void log_set_prefix(const char *prefix)
+{
+    name_prefix = prefix;
+}
+
 static void write_line(const char *prefix, const char *message)
 {
     char line[MESSAGE_MAX + 16];
@@ -78,7 +85,7 @@ static void write_line(const char *prefix, const char *message)
 static void write_stderr(enum log_level level, const char *message)
 {
     (void)level;
-    write_line("echod: ", message);
+    write_line(name_prefix, message);
 }
 
 static void write_prefixed(enum log_level level, const char *message)
@@ -100,7 +107,7 @@ static void send_line(const struct unix_dgram *service, const char *datagram, in
                       const char *message)
 {
     if (!unix_dgram_send(service, datagram, cut_length(length), false) && errno != EAGAIN)
-        write_line("echod: ", message);
+        write_line(name_prefix, message);
 }
 
 /* In the format of syslog(3). syslog(3) itself would block if the reader has stopped reading. */
@@ -220,7 +227,7 @@ void log_at(enum log_level level, const char *format, ...)
 void log_last_words(const char *message)
 {
     char line[MESSAGE_MAX + 16];
-    char *end = stpcpy(line, atomic_load(&target) == write_prefixed ? "<3>" : "echod: ");
+    char *end = stpcpy(line, atomic_load(&target) == write_prefixed ? "<3>" : name_prefix);
 
     end = stpncpy(end, message, MESSAGE_MAX);
     *end++ = '\n';

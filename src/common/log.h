@@ -27,6 +27,10 @@ typedef void log_sink(enum log_level level, const char *message);
  * lost rather than delay the caller. */
 void log_open(enum log_target target, enum log_level threshold);
 
+/* What begins each line on standard error, "echod: " at first; before log_open(). The pointer is
+ * kept. */
+void log_set_prefix(const char *prefix);
+
 /* Close the sockets of the targets; later messages go to stderr. No other thread may log now. */
 void log_close(void);
 

@@ -78,7 +78,7 @@ static void log_report(void *context, const char *message)
 }
 
 /* Only the default file may be missing, and only at start; at a reload any file must exist. */
-static struct conf *load_at_start(const struct server_options *options, conf_report *report)
+static struct conf *load_at_start(const struct server_options *options, parse_report *report)
 {
     const char *file = config_name(options);
 

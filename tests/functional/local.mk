@@ -5,6 +5,7 @@ functional_tests = \
     tests/functional/cli.py \
     tests/functional/options.py \
     tests/functional/echoping.py \
+    tests/functional/exporter.py \
     tests/functional/foreign.py \
     tests/functional/graph.py \
     tests/functional/guard.py \
@@ -32,10 +33,11 @@ slow_tests = \
     tests/functional/fairness.py \
     tests/functional/faults.py \
     tests/functional/peers.py \
+    tests/functional/prometheus.py \
     tests/functional/smokeping.py
 more_tests += $(slow_tests)
 dist_check_SCRIPTS += $(functional_tests) $(slow_tests)
-EXTRA_DIST         += tests/functional/daemon.py tests/functional/faulting.py tests/functional/forge.py tests/functional/lib.py \
+EXTRA_DIST         += tests/functional/daemon.py tests/functional/exporting.py tests/prometheus/echod.test.yml tests/functional/faulting.py tests/functional/forge.py tests/functional/lib.py \
     tests/functional/load.py tests/functional/probing.py \
     tests/functional/service.py tests/mutate tests/peers.sh tests/soak
 

@@ -18,6 +18,8 @@ from probing import PATIENCE
 SRCDIR = pathlib.Path(os.environ["SRCDIR"])
 PAGES = {ECHOD: "echod.8", os.environ["ECHO_PROBE"]: "echo-probe.1", os.environ["CHECK_ECHO"]: "check_echo.1",
          os.environ["ECHOPING"]: "echoping.1"}
+if os.access(os.environ.get("ECHO_EXPORTER", ""), os.X_OK):
+    PAGES[os.environ["ECHO_EXPORTER"]] = "echo-exporter.8"
 ECHO_PROBE = os.environ["ECHO_PROBE"]
 
 

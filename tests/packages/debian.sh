@@ -44,11 +44,12 @@ in_a_clean_root() {
         --customize-hook="cp $work/first/*_*_*.deb \"\$1/packages\"" \
         --customize-hook='chroot "$1" sh -euc "
             find /etc /usr /lib /var/lib -xdev | grep -vE \"^/var/lib/(apt|dpkg)\" | sort >/before
-            apt-get -q install -y --no-install-recommends /packages/echod_*.deb /packages/echo-probe_*.deb /packages/monitoring-plugins-echo_*.deb
+            apt-get -q install -y --no-install-recommends /packages/echod_*.deb /packages/echo-probe_*.deb /packages/monitoring-plugins-echo_*.deb /packages/echo-exporter_*.deb
             echod -t
             echo-probe --version
+            echo-exporter -t
             getent passwd echod
-            apt-get -q purge -y echod echo-probe monitoring-plugins-echo
+            apt-get -q purge -y echod echo-probe monitoring-plugins-echo echo-exporter
             apt-get -q autoremove -y --purge
             find /etc /usr /lib /var/lib -xdev | grep -vE \"^/var/lib/(apt|dpkg)\" | sort >/after
             comm -13 /before /after >/left

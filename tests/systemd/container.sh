@@ -16,7 +16,7 @@ esac
 
 # Remove an echod that is installed on this machine, which the container would see.
 remove_hosts_own() {
-    rm -rf "$ROOT"/{etc,usr/lib,usr/local/lib}/systemd/system/echod*
+    rm -rf "$ROOT"/{etc,usr/lib,usr/local/lib}/systemd/system/echod* "$ROOT"/{etc,usr/lib,usr/local/lib}/systemd/system/echo-exporter*
     rm -f "$ROOT"/{etc,usr/lib}/sysusers.d/echod.conf "$ROOT$sysconfdir/echod.conf"
     sed -i '/^echod:/d' "$ROOT"/etc/{passwd,group,shadow,gshadow}
 }
@@ -26,7 +26,7 @@ install_echod() {
     make -C "$BUILDDIR" install DESTDIR="$ROOT" || return
     case $systemdsystemunitdir in
     /lib/systemd/system | /usr/lib/systemd/system | /usr/local/lib/systemd/system) ;; # systemd looks there
-    *) ln -s "$systemdsystemunitdir"/echod{.service,-activated.service,.socket} "$ROOT/etc/systemd/system/" ;;
+    *) ln -s "$systemdsystemunitdir"/echo{d.service,d-activated.service,d.socket,-exporter.service,-exporter.socket} "$ROOT/etc/systemd/system/" ;;
     esac
     # AddressSanitizer finds leaks with ptrace(2), which the units forbid.
     mkdir -p "$ROOT/etc/systemd/system.conf.d"

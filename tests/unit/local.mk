@@ -12,11 +12,18 @@ tests_unit_libdaemon_a_CPPFLAGS = $(unit_cppflags)
 tests_unit_libclient_a_SOURCES  = $(libclient_sources)
 tests_unit_libclient_a_CPPFLAGS = $(unit_cppflags)
 
+if EXPORTER
+unit_exporter = tests/unit/libexporter.a
+check_LIBRARIES += $(unit_exporter)
+tests_unit_libexporter_a_SOURCES  = $(libexporter_sources)
+tests_unit_libexporter_a_CPPFLAGS = $(unit_cppflags)
+endif
+
 AM_CPPFLAGS += $(UNIT_CPPFLAGS)
 UNIT_CPPFLAGS = $(if $(filter tests/unit/%,$@),-I$(top_srcdir)/tests -U_FORTIFY_SOURCE $(CMOCKA_CFLAGS))
 AM_LDFLAGS += $(WRAPS)
 WRAPS = $(if $(filter tests/unit/%,$@),$(shell $(NM) $@.$(OBJEXT) | $(SED) -n 's/.* T __wrap_/-Wl,--wrap=/p'))
-LDADD = tests/unit/libdaemon.a tests/unit/libclient.a tests/unit/libcommon.a $(daemon_libs) $(client_libs) $(CMOCKA_LIBS)
+LDADD = $(unit_exporter) tests/unit/libdaemon.a tests/unit/libclient.a tests/unit/libcommon.a $(daemon_libs) $(client_libs) $(CMOCKA_LIBS)
 
 unit_tests = \
     tests/unit/common/test_addr \
@@ -87,6 +94,12 @@ if JSON
 unit_tests += tests/unit/report/test_json
 endif
 EXTRA_DIST += tests/unit/report/test_json.c
+if EXPORTER
+unit_tests += \
+    tests/unit/exporter/test_snapshot \
+    tests/unit/exporter/test_textfile
+endif
+EXTRA_DIST += tests/unit/exporter/test_snapshot.c tests/unit/exporter/test_textfile.c
 unit_tests += \
     tests/unit/tools/test_thresholds
 unit_tests += \

@@ -10,8 +10,8 @@
 #include <strings.h>
 #include <sys/un.h>
 
+#include "common/conf_parse.h"
 #include "common/util.h"
-#include "daemon/conf/parse.h"
 
 #define LIST_MAX     256    /* values of a list */
 #define PREFIXES_MAX 250000 /* values of a list of prefixes */
@@ -372,26 +372,8 @@ static void load(struct loader *loader, const struct conf_overrides *overrides)
     finish(loader, overrides);
 }
 
-static void report_errors(const struct parser *parser, conf_report *report, void *context)
-{
-    const char *path = parser->path ? parser->path : "built-in defaults";
-    char line[4096 + PARSE_MESSAGE_MAX], number[16];
-
-    for (size_t i = 0; i < parser->errors && i < PARSE_ERRORS_MAX; i++) {
-        snprintf(number, sizeof number, ":%u", parser->error[i].line);
-        snprintf(line, sizeof line, "%s%s: %s", path, parser->error[i].line ? number : "",
-                 parser->error[i].message);
-        report(context, line);
-    }
-    if (parser->errors > PARSE_ERRORS_MAX) {
-        snprintf(line, sizeof line, "%s: and %zu more errors", path,
-                 parser->errors - PARSE_ERRORS_MAX);
-        report(context, line);
-    }
-}
-
 struct conf *conf_load(const char *path, const struct conf_overrides *overrides,
-                       conf_report *report, void *context)
+                       parse_report *report, void *context)
 {
     struct loader *loader = calloc(1, sizeof *loader);
     struct conf *conf = calloc(1, sizeof *conf);
@@ -406,7 +388,7 @@ struct conf *conf_load(const char *path, const struct conf_overrides *overrides,
     loader->conf = conf;
     loader->any_account = overrides && overrides->any_account;
     load(loader, overrides);
-    report_errors(&loader->parser, report, context);
+    parse_report_errors(&loader->parser, report, context);
     if (loader->parser.errors) {
         conf_free(conf);
         conf = NULL;

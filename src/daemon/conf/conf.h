@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "common/addr.h"
+#include "common/conf_parse.h"
 #include "common/log.h"
 #include "common/prefix.h"
 
@@ -122,16 +123,12 @@ struct conf_overrides {
     bool any_account; /* do not look up user and group: the sandbox does not let us */
 };
 
-/* Is given each error in turn: "FILE:LINE: message", or "FILE: message" where no line is to blame.
- * The message is printable and has no newline. */
-typedef void conf_report(void *context, const char *message);
-
 /* Read and check a configuration; a key that is not in the file has its default. Returns NULL if
  * there was an error. Errors are reported in the order of lines; beyond the first hundred only
  * their number is. `path` NULL stands for an empty file, `overrides` NULL for none. The caller
  * frees the result with conf_free(). */
 struct conf *conf_load(const char *path, const struct conf_overrides *overrides,
-                       conf_report *report, void *context);
+                       parse_report *report, void *context);
 
 /* NULL is allowed. */
 void conf_free(struct conf *conf);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-#ifndef ECHOD_DAEMON_CONF_PARSE_H
-#define ECHOD_DAEMON_CONF_PARSE_H
+#ifndef ECHOD_COMMON_CONF_PARSE_H
+#define ECHOD_COMMON_CONF_PARSE_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,7 +19,7 @@ struct setting {
     unsigned list_max;     /* values of a list; 0: the key has a single value */
     unsigned line;         /* of the first value in the file; 0: the file does not set the key */
     unsigned count;        /* values of a list in the file */
-    struct parser *parser; /* from here on private to parse.c */
+    struct parser *parser; /* from here on private to conf_parse.c */
     bool ignored;
     long slot;
 };
@@ -37,7 +37,7 @@ struct parser {
         unsigned line; /* 0: no line is to blame */
         char message[PARSE_MESSAGE_MAX];
     } error[PARSE_ERRORS_MAX]; /* the first errors, in the order of lines */
-    char *text;                /* from here on private to parse.c */
+    char *text;                /* from here on private to conf_parse.c */
     bool cut;
     char *unknown_value;
     unsigned section_ends[PARSE_OPTIONS_MAX];
@@ -47,6 +47,13 @@ struct parser {
  * parser->error; nothing is read after an error of syntax. The caller sets path, settings,
  * setting_count and take, and name and list_max of each setting; all else is 0. */
 void parse_file(struct parser *parser);
+
+/* Is given each error in turn: "FILE:LINE: message", or "FILE: message" where no line is to blame.
+ * The message is printable and has no newline. */
+typedef void parse_report(void *context, const char *message);
+
+/* Report the errors in the order of lines; beyond the first hundred only their number. */
+void parse_report_errors(const struct parser *parser, parse_report *report, void *context);
 
 /* Add an error. */
 void parse_fail(struct parser *parser, unsigned line, const char *format, ...)

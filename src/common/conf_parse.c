@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-#include "daemon/conf/parse.h"
+#include "common/conf_parse.h"
 
 #include "common/util.h"
 
@@ -60,6 +60,24 @@ void parse_fail_value(struct parser *parser, const struct setting *setting, cons
 
     parse_fail(parser, parser->line, "%s: value \"%s\": %s", setting->name,
                show(buf, sizeof buf, value), why);
+}
+
+void parse_report_errors(const struct parser *parser, parse_report *report, void *context)
+{
+    const char *path = parser->path ? parser->path : "built-in defaults";
+    char line[4096 + PARSE_MESSAGE_MAX], number[16];
+
+    for (size_t i = 0; i < parser->errors && i < PARSE_ERRORS_MAX; i++) {
+        snprintf(number, sizeof number, ":%u", parser->error[i].line);
+        snprintf(line, sizeof line, "%s%s: %s", path, parser->error[i].line ? number : "",
+                 parser->error[i].message);
+        report(context, line);
+    }
+    if (parser->errors > PARSE_ERRORS_MAX) {
+        snprintf(line, sizeof line, "%s: and %zu more errors", path,
+                 parser->errors - PARSE_ERRORS_MAX);
+        report(context, line);
+    }
 }
 
 /* ---- libConfuse's callbacks ---- */
@@ -279,9 +297,10 @@ __attribute__((format(printf, 2, 0))) static void on_error(cfg_t *cfg, const cha
 static void fail_open(struct parser *parser, int error)
 {
     parse_fail(parser, 0, "cannot be opened: %s%s", strerror(error),
-               error == EACCES ? ": let the user that echod runs as read the file and search its "
-                                 "folders; if it is a link that leads elsewhere now, restart"
-                               : "");
+               error == EACCES
+                   ? ": let the user that this program runs as read the file and search its "
+                     "folders; if it is a link that leads elsewhere now, restart"
+                   : "");
 }
 
 /* The room for the text doubles when it is full. */
