@@ -149,6 +149,17 @@ static bool same_host(const struct addr *a, const struct addr *b)
     return memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof a->in6.sin6_addr) == 0;
 }
 
+void addr_unmap(struct addr *addr)
+{
+    struct addr v4 = {.in.sin_family = AF_INET, .len = sizeof v4.in};
+
+    if (addr->sa.sa_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&addr->in6.sin6_addr))
+        return;
+    memcpy(&v4.in.sin_addr, &addr->in6.sin6_addr.s6_addr[12], sizeof v4.in.sin_addr);
+    v4.in.sin_port = addr->in6.sin6_port;
+    *addr = v4;
+}
+
 bool addr_is_wildcard(const struct addr *addr)
 {
     if (addr->sa.sa_family == AF_INET)

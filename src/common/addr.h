@@ -46,6 +46,10 @@ bool addr_equal(const struct addr *a, const struct addr *b);
  * same, the addresses are the same or one is a wildcard, and so it is with the zones. */
 bool addr_overlap(const struct addr *a, const struct addr *b);
 
+/* Turn an IPv4-mapped IPv6 address (::ffff:192.0.2.1, RFC 4291 2.5.5.2) into the IPv4 address that
+ * it stands for. Other addresses stay. */
+void addr_unmap(struct addr *addr);
+
 /* True for 0.0.0.0 and ::, with any port. */
 bool addr_is_wildcard(const struct addr *addr);
 

@@ -19,37 +19,94 @@ size_t datagram_headers(const struct addr *peer)
     return peer->sa.sa_family == AF_INET ? 20 + 8 : 40 + 8;
 }
 
-/* connect(2) finds the address, and sends nothing. It is called on another socket, bound to the
- * same device: a socket forgets its device when it is disconnected. */
-static int find_route(int fd, struct addr *peer)
+static void close_keeping_errno(int fd)
 {
-    int probe = socket(peer->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    int device = 0;
-    socklen_t len = sizeof device;
-    int rc = -1;
-    int saved;
+    int saved = errno;
 
-    if (probe < 0)
-        return -1;
-    if (getsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &device, &len) == 0 && device != 0)
-        socket_set_option(probe, SOL_SOCKET, SO_BINDTOIFINDEX, device);
-    if (connect(probe, &peer->sa, peer->len) == 0) {
-        peer->len = sizeof peer->in6;
-        rc = getpeername(probe, &peer->sa, &peer->len);
-    }
-    saved = errno;
-    close(probe);
+    close(fd);
     errno = saved;
+}
+
+int datagram_route(const struct probe *probe, struct addr *peer, unsigned index)
+{
+    int fd = probe_socket(probe, peer->sa.sa_family, SOCK_DGRAM, index);
+    int rc = -1;
+
+    if (fd < 0)
+        return -1;
+    if (connect(fd, &peer->sa, peer->len) == 0) {
+        peer->len = sizeof peer->in6;
+        rc = getpeername(fd, &peer->sa, &peer->len);
+    }
+    close_keeping_errno(fd);
     return rc;
 }
 
-int datagram_prepare(int fd, struct addr *peer)
+/* An address of this host can be bound. */
+static bool is_own_address(const struct addr *peer)
+{
+    struct addr any_port = *peer;
+    int fd = socket(peer->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool own;
+
+    if (fd < 0)
+        return false;
+    addr_set_port(&any_port, 0);
+    own = bind(fd, &any_port.sa, any_port.len) == 0;
+    close(fd);
+    return own;
+}
+
+/* A socket receives what it sends to its own address and port. */
+static bool would_answer_itself(int fd, const struct addr *peer)
+{
+    struct addr own = {.len = sizeof own.in6};
+
+    return getsockname(fd, &own.sa, &own.len) == 0 && addr_overlap(&own, peer) &&
+           is_own_address(peer);
+}
+
+/* If the kernel chooses the port that is probed, the next socket gets another one while the first
+ * is open. */
+static int open_socket(const struct probe *probe, const struct addr *peer, unsigned index)
+{
+    int family = peer->sa.sa_family;
+    int fd = probe_socket(probe, family, SOCK_DGRAM, index);
+    int other = -1;
+
+    if (fd < 0 || !would_answer_itself(fd, peer))
+        return fd;
+    if (probe->settings.socket.port == 0)
+        other = probe_socket(probe, family, SOCK_DGRAM, index);
+    else
+        errno = EADDRINUSE;
+    close_keeping_errno(fd);
+    return other;
+}
+
+int datagram_open(const struct probe *probe, const struct addr *peer, unsigned index)
 {
     bool v4 = peer->sa.sa_family == AF_INET;
+    int fd = open_socket(probe, peer, index);
 
+    if (fd < 0)
+        return -1;
     /* Without it, refusals by ICMP are not seen, and only silence tells of them. */
     (void)socket_set_option(fd, v4 ? SOL_IP : SOL_IPV6, v4 ? IP_RECVERR : IPV6_RECVERR, 1);
-    return find_route(fd, peer);
+    return fd;
+}
+
+bool datagram_answers_itself(const struct probe *probe, const struct addr *peer)
+{
+    const struct probe_settings *settings = &probe->settings;
+    unsigned port = addr_port(peer);
+    const struct addr *source = &settings->socket.source;
+    struct addr own = *source;
+
+    addr_set_port(&own, (uint16_t)port);
+    return settings->socket.port != 0 && port >= settings->socket.port &&
+           port - settings->socket.port < settings->links &&
+           (source->len == 0 || addr_overlap(&own, peer)) && is_own_address(peer);
 }
 
 uint64_t datagram_stamp(struct msghdr *msg)

@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "common/addr.h"
+#include "probe/engine.h"
 
 /* A datagram socket that asks one peer, and what the network says about it. The socket is not
  * connected, or the kernel would drop what comes from a wrong source. */
@@ -42,10 +43,19 @@ size_t datagram_max(const struct addr *peer);
 /* Octets of IP and UDP headers. */
 size_t datagram_headers(const struct addr *peer);
 
-/* Have the kernel queue errors for this socket, and turn *peer into the address that replies come
- * from (0.0.0.0 means 127.0.0.1; a link-local one gets its zone). -1 with errno: there is no way to
- * it, or the socket is not of its family. */
-int datagram_prepare(int fd, struct addr *peer);
+/* Turn *peer into the address that replies come from (0.0.0.0 means 127.0.0.1; a link-local one
+ * gets its zone), as the kernel finds it for the socket of that index: connecting another one with
+ * the same options tells, and sends nothing. -1 with errno: there is no way to it, or the socket
+ * cannot be had. */
+int datagram_route(const struct probe *probe, struct addr *peer, unsigned index);
+
+/* A socket to send to *peer from, set up as the settings say, with its errors queued. Its port is
+ * never the port of this host that is probed, or a probe would come back without any service. -1
+ * with errno; EADDRINUSE also where just that port was asked for. */
+int datagram_open(const struct probe *probe, const struct addr *peer, unsigned index);
+
+/* Whether one of the ports that the settings ask for is the port of this host that is probed. */
+bool datagram_answers_itself(const struct probe *probe, const struct addr *peer);
 
 /* Take the oldest error (or time stamp, where they are asked for); the first octets of the datagram
  * go to `octets`. Returns false if there is none. Taking it also clears the error that the next

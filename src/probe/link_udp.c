@@ -85,17 +85,18 @@ static void number_stamps(struct link_udp *udp)
                     socket_set_option(fd, SOL_SOCKET, SO_TIMESTAMPING, STAMPING) == 0;
 }
 
-static int open_udp_socket(struct link_udp *udp, int family)
+static int open_udp_socket(struct link_udp *udp)
 {
     struct probe *probe = udp->link.probe;
     struct addr own = {.len = sizeof own.in6};
-    int fd = probe_socket(probe, family, SOCK_DGRAM, udp->link.index);
+    int fd;
 
+    if (datagram_route(probe, &udp->link.peer, udp->link.index) < 0)
+        return -1;
+    fd = datagram_open(probe, &udp->link.peer, udp->link.index);
     if (fd < 0)
         return -1;
     udp->link.watch.fd = fd;
-    if (datagram_prepare(fd, &udp->link.peer) < 0)
-        return -1;
     (void)socket_set_option(fd, SOL_SOCKET, SO_SNDBUF, BUFFER);
     (void)socket_set_option(fd, SOL_SOCKET, SO_RCVBUF, BUFFER);
     if (getsockname(fd, &own.sa, &own.len) == 0)
@@ -142,8 +143,7 @@ static struct probe_link *open_udp(struct probe *probe, const struct addr *peer,
     if (udp) {
         probe_link_init(&udp->link, &probe_udp_ops, probe, index);
         udp->link.peer = *peer;
-        if (set_batch(udp, probe->payload.size) == 0 &&
-            open_udp_socket(udp, peer->sa.sa_family) == 0)
+        if (set_batch(udp, probe->payload.size) == 0 && open_udp_socket(udp) == 0)
             return &udp->link;
     }
     probe_failed(probe, peer, errno, 2);

@@ -376,10 +376,8 @@ static int prepare(struct search *search, int socket, const struct addr *peer)
     search->peer = *peer;
     search->headers = datagram_headers(peer);
     if (getrandom(&search->nonce, sizeof search->nonce, 0) < 0 ||
-        forbid_fragments(socket, peer->sa.sa_family) < 0 ||
-        datagram_prepare(socket, &search->peer) < 0)
+        forbid_fragments(socket, peer->sa.sa_family) < 0)
         return -1;
-    search->result->peer = search->peer;
     return 0;
 }
 

@@ -61,7 +61,7 @@ struct mtu_result {
     int error;              /* errno of a failure on this host; 0: none */
 };
 
-/* The socket is a datagram one, not connected; it may be bound and have options set; DF gets set.
+/* The socket is one of datagram_open(); DF gets set.
  * SIGINT and SIGTERM end it. Returns the exit status: 0 found; 1 no reply, or ended before it was
  * found; 2 any other error. */
 int mtu_find(int socket, const struct addr *peer, const struct mtu_settings *settings,

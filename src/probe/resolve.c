@@ -97,9 +97,14 @@ int resolve(const char *host, const char *port, int family, int type, struct add
     }
     for (const struct addrinfo *ai = found; ai && count < RESOLVE_MAX; ai = ai->ai_next) {
         memcpy(&list[count].sa, ai->ai_addr, ai->ai_addrlen);
-        list[count++].len = ai->ai_addrlen;
+        list[count].len = ai->ai_addrlen;
+        addr_unmap(&list[count++]);
     }
     freeaddrinfo(found);
+    if (family == AF_INET6 && list[0].sa.sa_family == AF_INET) {
+        snprintf(why, RESOLVE_WHY, "host '%.100s': an IPv4 address: leave out -6", host);
+        return -1;
+    }
     return count;
 }
 

@@ -17,7 +17,8 @@
 #define RESOLVE_WHY 256
 
 /* A name, an IPv4 or IPv6 address, with zone or in brackets or both, to the addresses of `family`
- * (AF_UNSPEC: either) in the order they are to be tried. `port` is a number from 1 to 65535 or the
+ * (AF_UNSPEC: either) in the order they are to be tried. An IPv4-mapped IPv6 address is an IPv4
+ * address. `port` is a number from 1 to 65535 or the
  * name of a service of `type` (SOCK_STREAM, SOCK_DGRAM). Returns how many there are, or -1 with a
  * sentence for users in `why`. *numeric tells that host was an address. */
 int resolve(const char *host, const char *port, int family, int type, struct addr list[RESOLVE_MAX],

@@ -7,6 +7,7 @@
 
 #include "common/mask.h"
 #include "common/util.h"
+#include "probe/datagram.h"
 
 /* ---- the formats ---- */
 
@@ -132,7 +133,8 @@ static bool is_about_source(const struct probe_socket *how, const struct addr *p
 }
 
 /* What to do about an errno of the network. */
-static const char *hint_for(const struct addr *peer, bool source, int error)
+static const char *hint_for(const struct probe *probe, const struct addr *peer, bool source,
+                            int error)
 {
     switch (error) {
     case ECONNREFUSED:
@@ -167,7 +169,10 @@ static const char *hint_for(const struct addr *peer, bool source, int error)
     case ENODATA:
         return "the server closed the connection before the whole echo had come";
     case EADDRINUSE:
-        return "another program uses that source port";
+        return peer && datagram_answers_itself(probe, peer)
+                   ? "that source port is the port of this host that is probed, and a probe from "
+                     "there would answer itself; choose another --source-port"
+                   : "another program uses that source port";
     case EMFILE:
         return "fewer connections at once may do, or a higher limit: see 'ulimit -n'";
     case ENODEV:
@@ -181,7 +186,7 @@ void report_error(FILE *out, const struct probe *probe, const struct addr *peer,
 {
     const struct probe_socket *how = &probe->settings.socket;
     bool source = is_about_source(how, peer, error);
-    const char *hint = hint_for(peer, source, error);
+    const char *hint = hint_for(probe, peer, source, error);
     char address[ADDR_STRLEN];
 
     fputs(strerror(error), out);

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "probe/datagram.h"
 #include "probe/link_tcp.h"
 #include "probe/mtu.h"
 #include "probe/resolve.h"
@@ -150,11 +151,25 @@ static int mtu_over(const struct run *run, int fd, const struct addr *peer)
     return status;
 }
 
-static int over_datagrams(struct run *run, const struct addr *peer)
+static int no_route(struct run *run, const struct addr *peer)
 {
-    int fd = probe_socket(&run->probe, peer->sa.sa_family, SOCK_DGRAM, 0);
-    int status;
+    const struct mtu_result result = {.peer = *peer, .error = errno};
 
+    if (run->options.mtu)
+        mtu_print(stdout, &result);
+    else
+        probe_failed(&run->probe, peer, errno, 2);
+    return 2;
+}
+
+static int over_datagrams(struct run *run, struct addr *peer)
+{
+    int status;
+    int fd;
+
+    if (datagram_route(&run->probe, peer, 0) < 0)
+        return no_route(run, peer);
+    fd = datagram_open(&run->probe, peer, 0);
     if (fd < 0) {
         probe_failed(&run->probe, peer, errno, 2);
         return 2;

@@ -64,8 +64,10 @@ static void take_source(const struct cli *cli, const struct cli_option *option, 
     struct probe_socket *socket = target;
 
     (void)option;
-    if (addr_parse(value, 0, &socket->source) == 0)
+    if (addr_parse(value, 0, &socket->source) == 0) {
+        addr_unmap(&socket->source);
         return;
+    }
     socket->source.len = 0;
     if (strlen(value) == 0 || strlen(value) >= sizeof socket->device)
         cli_refuse_value(cli, "-I", value,

@@ -3,6 +3,7 @@ functional_tests = \
     tests/functional/activation.py \
     tests/functional/check_echo.py \
     tests/functional/cli.py \
+    tests/functional/clients.py \
     tests/functional/options.py \
     tests/functional/echoping.py \
     tests/functional/exporter.py \

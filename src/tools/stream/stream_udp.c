@@ -346,10 +346,6 @@ int stream_udp(int socket, const struct stream *settings)
     udp->peer = settings->peer;
     udp->max = datagram_max(&udp->peer);
     if (stream_run_start(&udp->run, socket, settings) == 0) {
-        if (datagram_prepare(socket, &udp->peer) < 0) {
-            stream_run_say(&udp->run, "cannot reach the echo service: %s", strerror(errno));
-            udp->run.failed = true;
-        }
         while (!done(udp)) {
             turn(udp);
             if (stream_run_asked(&udp->run))

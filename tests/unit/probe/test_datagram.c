@@ -11,10 +11,12 @@ WRAP_FAILING(int, socket, -1, (int domain, int type, int protocol), (domain, typ
 WRAP_FAILING(int, getpeername, -1, (int fd, struct sockaddr *sa, socklen_t *len), (fd, sa, len))
 
 static uint8_t octets[DATAGRAM_ROOM];
+static struct probe plain;
 
 static int set_up(void **state)
 {
     (void)state;
+    plain.settings = probe_defaults;
     script_clear(&setsockopt_script);
     script_clear(&socket_script);
     script_clear(&getpeername_script);
@@ -40,45 +42,44 @@ static void an_unspecified_address_becomes_the_one_that_answers(void **state)
     for (size_t i = 0; i < COUNT(texts); i++) {
         struct addr peer = address(texts[i][0], 7);
         struct addr known = address(texts[i][1], 7);
-        int fd;
 
         if (!have_address(texts[i][1]))
             continue;
-        fd = __real_socket(peer.sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        assert_int_equal(datagram_prepare(fd, &peer), 0);
+        assert_int_equal(datagram_route(&plain, &peer, 0), 0);
         assert_true(addr_equal(&peer, &known));
-        close(fd);
     }
 }
 
 static void a_failure_leaves_nothing_open(void **state)
 {
-    static struct script *const scripts[] = {&socket_script, &getpeername_script};
     struct addr peer = address("127.0.0.1", 7);
-    int fd = __real_socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     unsigned descriptors = open_descriptors();
 
     (void)state;
-    for (size_t i = 0; i < COUNT(scripts); i++) {
-        set_up(NULL);
-        SCRIPT(*scripts[i], -ENOBUFS);
-        assert_int_equal(datagram_prepare(fd, &peer), -1);
-        assert_int_equal(errno, ENOBUFS);
-        assert_int_equal(open_descriptors(), descriptors);
-    }
-    close(fd);
+    SCRIPT(socket_script, -ENOBUFS);
+    assert_int_equal(datagram_route(&plain, &peer, 0), -1);
+    assert_int_equal(errno, ENOBUFS);
+    SCRIPT(getpeername_script, -ENOBUFS);
+    assert_int_equal(datagram_route(&plain, &peer, 0), -1);
+    assert_int_equal(errno, ENOBUFS);
+    SCRIPT(socket_script, -ENOBUFS);
+    assert_int_equal(datagram_open(&plain, &peer, 0), -1);
+    assert_int_equal(errno, ENOBUFS);
+    assert_int_equal(open_descriptors(), descriptors);
 }
 
 /* IP_RECVERR only tells sooner that nobody answers. */
 static void a_socket_without_an_error_queue_is_good_enough(void **state)
 {
     struct addr peer = address("127.0.0.1", 7);
-    int fd = __real_socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int fd;
 
     (void)state;
     set_up(NULL);
-    SCRIPT(setsockopt_script, -ENOPROTOOPT);
-    assert_int_equal(datagram_prepare(fd, &peer), 0);
+    /* After the one that lets datagrams be fragmented. */
+    SCRIPT(setsockopt_script, PASS, -ENOPROTOOPT);
+    fd = datagram_open(&plain, &peer, 0);
+    assert_true(fd >= 0);
     assert_true(script_done(&setsockopt_script));
     close(fd);
 }
@@ -98,8 +99,8 @@ static void a_refusal_is_queued_with_what_it_is_about(void **state)
         fd = bound_socket(SOCK_DGRAM, hosts[i]);
         peer = local_address(fd);
         close(fd);
-        fd = __real_socket(peer.sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        assert_int_equal(datagram_prepare(fd, &peer), 0);
+        fd = datagram_open(&plain, &peer, 0);
+        assert_true(fd >= 0);
         assert_false(datagram_take_error(fd, &error, octets, sizeof octets));
         assert_int_equal(sendto(fd, "hello", 5, 0, &peer.sa, peer.len), 5);
         WAIT_UNTIL(datagram_take_error(fd, &error, octets, sizeof octets));
@@ -119,12 +120,12 @@ static void this_host_tells_its_own_limit(void **state)
 {
     struct addr peer = address("127.0.0.1", 7);
     struct datagram_error error;
-    int fd = __real_socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int fd = datagram_open(&plain, &peer, 0);
     int probe = IP_PMTUDISC_PROBE;
     int large = 1 << 20;
 
     (void)state;
-    assert_int_equal(datagram_prepare(fd, &peer), 0);
+    assert_true(fd >= 0);
     __real_setsockopt(fd, SOL_IP, IP_MTU_DISCOVER, &probe, sizeof probe);
     __real_setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &large, sizeof large);
     assert_int_equal(sendto(fd, octets, DATAGRAM_MAX_V4 + 2, 0, &peer.sa, peer.len), -1);

@@ -427,7 +427,7 @@ static void it_works_without_stamps(void **state)
     struct probe_settings settings = patient;
 
     settings.kernel_stamps = true;
-    script_fail_after(&setsockopt_script, 4, ENOPROTOOPT);
+    script_fail_after(&setsockopt_script, 5, ENOPROTOOPT);
     start_with(f, settings);
     assert_true(script_done(&setsockopt_script));
     echo_one(f);
