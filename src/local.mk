@@ -87,6 +87,7 @@ libclient_sources = \
     src/report/chart.c src/report/chart.h \
     src/report/formats.c src/report/formats.h \
     src/report/graph.h \
+    src/report/icmp_text.c src/report/icmp_text.h \
     src/report/json.h \
     src/report/mtu_text.c src/report/mtu_text.h \
     src/report/report.c src/report/report.h \

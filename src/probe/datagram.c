@@ -173,6 +173,10 @@ bool datagram_take_error(int fd, struct datagram_error *error, uint8_t *octets, 
     if (error->error == EMSGSIZE)
         error->mtu = found->ee_info;
     get_offender(found, &error->from);
+    error->icmp = (struct probe_icmp){.v6 = found->ee_origin == SO_EE_ORIGIN_ICMP6,
+                                      .type = found->ee_type,
+                                      .code = found->ee_code,
+                                      .from = error->from};
     return true;
 }
 

@@ -24,11 +24,12 @@
 
 /* Why a datagram did not arrive. */
 struct datagram_error {
-    int error;        /* errno */
-    bool local;       /* this host refused to send it, and sendto(2) has returned the error */
-    uint32_t mtu;     /* EMSGSIZE: what would have passed, IP header included; 0: not known */
-    struct addr from; /* who reported it; len 0: this host */
-    size_t len;       /* octets of the datagram that came back with the error */
+    int error;              /* errno */
+    bool local;             /* this host refused to send it, and sendto(2) has returned the error */
+    uint32_t mtu;           /* EMSGSIZE: what would have passed, IP header included; 0: not known */
+    struct addr from;       /* who reported it; len 0: this host */
+    struct probe_icmp icmp; /* what was reported, if not local */
+    size_t len;             /* octets of the datagram that came back with the error */
     uint64_t stamp; /* 0: an error; else no error, but when the datagram was sent, CLOCK_REALTIME in
                        nanoseconds */
     uint32_t number; /* with a stamp: number of the datagram, SOF_TIMESTAMPING_OPT_ID */

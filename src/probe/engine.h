@@ -49,6 +49,7 @@ struct probe_settings {
     unsigned links;     /* sockets or connections, used in turn */
     bool kernel_stamps; /* UDP: times from the kernel, where it gives them */
     bool overdue;       /* emit PROBE_OVERDUE */
+    bool persist;       /* go on through errors until `count` replies came */
     struct probe_socket socket;
 };
 
@@ -89,6 +90,14 @@ enum probe_event_kind {
     PROBE_TICK,    /* settings.tick has passed */
 };
 
+/* What ICMP said of a probe. */
+struct probe_icmp {
+    bool v6;
+    uint8_t type;
+    uint8_t code;
+    struct addr from; /* who reported it; the port means nothing */
+};
+
 struct probe_event {
     enum probe_event_kind kind;
     const char *text;        /* PROBE_FAILURE: the reason where no errno tells; else NULL */
@@ -102,6 +111,8 @@ struct probe_event {
     size_t wrong;            /* PROBE_CORRUPT: index of the first wrong octet */
     bool reordered;          /* PROBE_RECEIVED: after the reply to a later probe */
     const struct addr *from; /* the sender; NULL: this host's own kernel */
+    const struct probe_icmp *icmp; /* the ICMP message that PROBE_ERROR or PROBE_FAILURE comes from;
+                                      NULL: none is known */
     const struct probe_link *link; /* the link it came through; NULL: none */
 };
 
@@ -190,6 +201,7 @@ struct probe {
     uint64_t oldest;          /* all probes before this one are answered or given up */
     uint64_t in_window;       /* no probe before this one is in a window */
     uint64_t waiting;         /* probes neither answered nor given up */
+    uint64_t unsendable;      /* probes that this host could not send */
 
     uint64_t due;      /* when to send the next probe */
     uint64_t started;  /* when the first probe was sent; 0: none was */

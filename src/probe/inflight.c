@@ -33,7 +33,8 @@ uint64_t inflight_most(const struct probe_settings *settings)
         return (uint64_t)settings->window * settings->links;
     most = timeout_of(settings) / settings->interval + settings->preload + SLACK;
     /* With a deadline the count limits the replies, not the probes. */
-    if (settings->count != 0 && settings->deadline == 0 && settings->count < most)
+    if (settings->count != 0 && settings->deadline == 0 && !settings->persist &&
+        settings->count < most)
         return settings->count;
     return most;
 }
@@ -253,8 +254,15 @@ void inflight_reply(struct probe_link *link, const struct payload_identity *iden
 void inflight_error(struct probe_link *link, uint64_t seq, int error, const struct addr *from,
                     uint64_t now)
 {
+    inflight_icmp_error(link, seq, error, from, NULL, now);
+}
+
+void inflight_icmp_error(struct probe_link *link, uint64_t seq, int error, const struct addr *from,
+                         const struct probe_icmp *icmp, uint64_t now)
+{
     struct probe *probe = link->probe;
-    struct probe_event event = {.kind = PROBE_ERROR, .error = error, .from = from, .link = link};
+    struct probe_event event = {
+        .kind = PROBE_ERROR, .error = error, .from = from, .icmp = icmp, .link = link};
     struct probe_slot *slot;
 
     event.seq = seq != 0 ? seq : inflight_oldest(probe);
@@ -265,6 +273,8 @@ void inflight_error(struct probe_link *link, uint64_t seq, int error, const stru
         probe->counters.refused++;
     else
         probe->counters.errors++;
+    /* A size that does not fit is about the path, of which this host's interface is a part. */
+    probe->unsendable += !from && !icmp && error != ETIMEDOUT && error != EMSGSIZE;
     complete(probe, slot);
     probe_emit(probe, &event);
 }

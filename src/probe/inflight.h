@@ -69,6 +69,10 @@ void inflight_reply(struct probe_link *link, const struct payload_identity *iden
 void inflight_error(struct probe_link *link, uint64_t seq, int error, const struct addr *from,
                     uint64_t now);
 
+/* The same, and what ICMP said; NULL: it was not ICMP that told. */
+void inflight_icmp_error(struct probe_link *link, uint64_t seq, int error, const struct addr *from,
+                         const struct probe_icmp *icmp, uint64_t now);
+
 /* Give up the probes that waited too long. Returns when the next one will have. */
 uint64_t inflight_give_up(struct probe *probe, uint64_t now);
 

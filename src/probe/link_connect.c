@@ -74,9 +74,11 @@ static struct probe_link *open_connect(struct probe *probe, const struct addr *p
     return &link->link;
 }
 
-/* The peer if it caused the error; NULL: this host did. */
+/* Who reported the error by ICMP, or the peer if it caused the error; NULL: this host did. */
 static const struct addr *source_of_error(const struct tcp_stream *stream, int error)
 {
+    if (stream->reported)
+        return &stream->icmp.from;
     return error == ECONNREFUSED || error == ECONNRESET || error == EPIPE || error == ENODATA
                ? &stream->peer
                : NULL;
@@ -99,8 +101,8 @@ static void review_attempt(struct link_connect *link, struct attempt *attempt, b
         if (stream->in_offset > 0)
             tcp_stream_remains(stream);
         else
-            inflight_error(&link->link, attempt->seq, error, source_of_error(stream, error),
-                           clock_now());
+            inflight_icmp_error(&link->link, attempt->seq, error, source_of_error(stream, error),
+                                stream->reported ? &stream->icmp : NULL, clock_now());
         drop_attempt(attempt);
     } else if (stream->in == stream->end) {
         drop_attempt(attempt);

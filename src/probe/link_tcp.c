@@ -28,10 +28,17 @@ static void close_tcp(struct probe_link *link)
     free(tcp);
 }
 
-/* What only the peer or the way to it is to blame for: no reply, rather than an error of ours. */
-static int failure_status(int error)
+/* Status 1 is what the peer or the way to it is to blame for, 2 what this host is. */
+static void tell_failure(struct link_tcp *tcp)
 {
-    return error == ECONNREFUSED || error == ECONNRESET || error == ETIMEDOUT ? 1 : 2;
+    const struct tcp_stream *stream = &tcp->stream;
+    struct probe *probe = tcp->link.probe;
+
+    probe->status = stream->under_way ? 1 : 2;
+    probe_emit(probe, &(struct probe_event){.kind = PROBE_FAILURE,
+                                            .error = stream->error,
+                                            .from = &tcp->link.peer,
+                                            .icmp = stream->reported ? &stream->icmp : NULL});
 }
 
 static void stream_is_connected(struct link_tcp *tcp)
@@ -58,7 +65,7 @@ static struct probe_link *open_tcp(struct probe *probe, const struct addr *peer,
     tcp->link.peer = *peer;
     tcp_stream_open(&tcp->stream, &tcp->link, peer);
     if (tcp->stream.state == TCP_ENDED) {
-        probe_failed(probe, peer, tcp->stream.error, failure_status(tcp->stream.error));
+        tell_failure(tcp);
         close_tcp(&tcp->link);
         return NULL;
     }
@@ -72,8 +79,7 @@ static void stream_has_ended(struct link_tcp *tcp)
 {
     if (tcp->link.opening) {
         tcp->link.opening = false;
-        probe_failed(tcp->link.probe, &tcp->link.peer, tcp->stream.error,
-                     failure_status(tcp->stream.error));
+        tell_failure(tcp);
         return;
     }
     if (!tcp->link.closed)

@@ -167,8 +167,9 @@ static bool count_error(struct link_udp *udp, const struct datagram_error *error
         return false;
     about = payload_identify(&probe->payload, octets, error->len, inflight_oldest(probe),
                              probe->counters.sent);
-    inflight_error(&udp->link, about.seq, error->error, error->from.len != 0 ? &error->from : NULL,
-                   clock_now());
+    inflight_icmp_error(&udp->link, about.seq, error->error,
+                        error->from.len != 0 ? &error->from : NULL,
+                        error->from.len != 0 ? &error->icmp : NULL, clock_now());
     return true;
 }
 

@@ -2,6 +2,7 @@
 #include "probe/resolve.h"
 
 #include <errno.h>
+#include <locale.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -58,16 +59,41 @@ static const char *advice(int rc, int family)
     }
 }
 
+/* musl's getaddrinfo(3) knows no other form of names than the one that it is given. */
+#ifndef AI_IDN
+#define AI_IDN 0
+#endif
+
+static bool is_ascii(const char *name)
+{
+    while (*name > 0 && *name < 127)
+        name++;
+    return *name == '\0';
+}
+
+/* A name with other letters is taken as UTF-8, and looked up in its ASCII form (RFC 5891). */
 static int lookup(const char *name, const char *port, const struct addrinfo *wanted, bool *numeric,
                   struct addrinfo **found)
 {
     struct addrinfo hints = *wanted;
+    locale_t utf8;
+    locale_t before;
     int rc;
 
     hints.ai_flags |= AI_NUMERICHOST;
     rc = getaddrinfo(name, port, &hints, found);
     *numeric = rc == 0;
-    return rc == EAI_NONAME && wanted->ai_flags == 0 ? getaddrinfo(name, port, wanted, found) : rc;
+    if (rc != EAI_NONAME || wanted->ai_flags != 0)
+        return rc;
+    hints.ai_flags = is_ascii(name) ? 0 : AI_IDN;
+    utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", NULL);
+    before = utf8 ? uselocale(utf8) : NULL;
+    rc = getaddrinfo(name, port, &hints, found);
+    if (utf8) {
+        uselocale(before);
+        freelocale(utf8);
+    }
+    return rc;
 }
 
 int resolve(const char *host, const char *port, int family, int type, struct addr list[RESOLVE_MAX],

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 
 #include "common/clock.h"
 #include "common/util.h"
@@ -19,9 +20,21 @@ static void time_is_up(struct loop_timer *timer)
     (void)timer;
 }
 
+/* Each link needs a descriptor, and each probe of --connect. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= limit.rlim_max)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int runner_init(struct runner *runner)
 {
     memset(runner, 0, sizeof *runner);
+    raise_descriptor_limit();
     if (loop_init(&runner->loop) < 0)
         return -1;
     loop_timer_init(&runner->loop, &runner->timer, time_is_up);
@@ -175,6 +188,18 @@ int probe_open(struct probe *probe, const struct probe_ops *ops, const struct ad
     return -1;
 }
 
+bool probe_pause(struct probe *probe, uint64_t until)
+{
+    uint64_t now = clock_now();
+
+    while (now < until && !probe->stopped && (probe->deadline == 0 || now < probe->deadline)) {
+        wait_until(probe,
+                   probe->deadline != 0 && probe->deadline < until ? probe->deadline : until);
+        now = clock_now();
+    }
+    return now >= until && !probe->stopped;
+}
+
 /* ---- running ---- */
 
 uint64_t probe_run(struct probe *probe)
@@ -199,6 +224,9 @@ int probe_status(const struct probe *probe)
 
     if (probe->status != 0)
         return probe->status;
+    if (probe->counters.received == 0 && probe->unsendable > 0 &&
+        probe->unsendable == probe->counters.sent)
+        return 2;
     if (probe->closed || probe->counters.received == 0)
         return 1;
     return settings->deadline != 0 && probe->counters.received < settings->count ? 1 : 0;

@@ -16,8 +16,8 @@ struct runner {
     struct probe *probe; /* the one that is opening or running; NULL: none */
 };
 
-/* -1 with errno. SIGINT, SIGTERM and SIGQUIT are taken from the first probe_open() to
- * runner_fini(). */
+/* Raises the soft limit of descriptors to the hard one. -1 with errno. SIGINT, SIGTERM and SIGQUIT
+ * are taken from the first probe_open() to runner_fini(). */
 int runner_init(struct runner *runner);
 void runner_fini(struct runner *runner);
 
@@ -32,12 +32,16 @@ void probe_fini(struct probe *probe);
  * probe->stopped. */
 int probe_open(struct probe *probe, const struct probe_ops *ops, const struct addr *peer);
 
+/* Wait until a point in time, for the next attempt to open links. False: a signal or the deadline
+ * has ended the run. */
+bool probe_pause(struct probe *probe, uint64_t until);
+
 /* Send and receive until the settings, a signal, the peer or the listener ends it. Returns how long
  * that took. */
 uint64_t probe_run(struct probe *probe);
 
 /* ping(8)'s exit status: 0 at least one reply (with count and deadline: all), 1 none or too few, 2
- * any other error. */
+ * any other error, such as that this host could send none of the probes. */
 int probe_status(const struct probe *probe);
 
 #endif

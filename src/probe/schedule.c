@@ -16,13 +16,18 @@
 #define BATCH 64
 
 /* As ping(8): with count and deadline, go on until so many have been received. */
+static bool count_is_of_probes(const struct probe *probe)
+{
+    return probe->settings.count != 0 && probe->deadline == 0 && !probe->settings.persist;
+}
+
 static bool all_sent(const struct probe *probe, uint64_t now)
 {
     const struct probe_settings *settings = &probe->settings;
 
     if (settings->duration != 0 && probe_elapsed(probe, now) >= settings->duration)
         return true;
-    return settings->count != 0 && probe->deadline == 0 && probe->counters.sent >= settings->count;
+    return count_is_of_probes(probe) && probe->counters.sent >= settings->count;
 }
 
 /* When to stop waiting after the last probe was sent. */
@@ -92,8 +97,7 @@ static unsigned unsent(const struct probe *probe, unsigned most)
 {
     uint64_t rest = probe->settings.count - probe->counters.sent;
 
-    return probe->settings.count != 0 && probe->deadline == 0 && rest < most ? (unsigned)rest
-                                                                             : most;
+    return count_is_of_probes(probe) && rest < most ? (unsigned)rest : most;
 }
 
 /* The next link that takes probes; NULL: none does. */
@@ -209,8 +213,11 @@ bool schedule_finished(const struct probe *probe, uint64_t now)
 
     if (probe->stopped || probe->closed)
         return true;
+    if (probe->settings.persist && counters->received >= probe->settings.count)
+        return true;
     if (probe->deadline != 0 &&
-        (now >= probe->deadline || counters->refused + counters->errors > 0 ||
+        (now >= probe->deadline ||
+         (counters->refused + counters->errors > 0 && !probe->settings.persist) ||
          (probe->settings.count != 0 && counters->received >= probe->settings.count)))
         return true;
     return all_sent(probe, now) && (probe->waiting == 0 || now >= linger_until(probe));

@@ -9,6 +9,7 @@
 
 #include "common/clock.h"
 #include "net/socket.h"
+#include "probe/datagram.h"
 #include "probe/inflight.h"
 
 /* Octets sent or received by one call, and calls for one wake-up. After them the other direction,
@@ -45,14 +46,44 @@ static void end_stream(struct tcp_stream *stream, int error)
     probe_watch(&stream->watch, 0);
 }
 
+/* While it connects, the kernel keeps the ICMP message that ends it. Once connected, such messages
+ * must not end it, and without this option they do not. */
+static void queue_errors(int fd, int family, int on)
+{
+    bool v4 = family == AF_INET;
+
+    (void)socket_set_option(fd, v4 ? SOL_IP : SOL_IPV6, v4 ? IP_RECVERR : IPV6_RECVERR, on);
+}
+
+static void take_icmp(struct tcp_stream *stream)
+{
+    struct datagram_error error;
+    uint8_t octets[576];
+
+    while (!stream->reported &&
+           datagram_take_error(stream->watch.fd, &error, octets, sizeof octets))
+        if (!error.local && error.from.len != 0) {
+            stream->reported = true;
+            stream->icmp = error.icmp;
+        }
+}
+
+/* connect(2) itself says what this host forbids or lacks; over loopback also what the peer says. */
+static void fail_at_once(struct tcp_stream *stream, int error)
+{
+    stream->under_way = error == ECONNREFUSED || error == ECONNRESET || error == ETIMEDOUT;
+    end_stream(stream, error);
+}
+
 /* tcp_stream_flush() watches for octets afterwards. */
 static void established(struct tcp_stream *stream)
 {
     int fd = stream->watch.fd;
 
+    queue_errors(fd, stream->peer.sa.sa_family, 0);
     stream->peer.len = sizeof stream->peer.in6;
     if (getpeername(fd, &stream->peer.sa, &stream->peer.len) < 0)
-        end_stream(stream, errno);
+        fail_at_once(stream, errno);
     else if (connected_to_itself(fd, &stream->peer))
         end_stream(stream, ECONNREFUSED);
     else
@@ -70,12 +101,14 @@ void tcp_stream_open(struct tcp_stream *stream, struct probe_link *link, const s
     if (rc == 0) {
         (void)socket_set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
         stream->began = clock_now();
+        queue_errors(fd, peer->sa.sa_family, 1);
         rc = connect(fd, &peer->sa, peer->len);
     }
+    stream->under_way = rc == 0 || errno == EINPROGRESS;
     if (rc == 0)
         established(stream);
-    else if (errno != EINPROGRESS)
-        end_stream(stream, errno);
+    else if (!stream->under_way)
+        fail_at_once(stream, errno);
     if (stream->state != TCP_ENDED &&
         probe_watch(&stream->watch, stream->state == TCP_CONNECTED ? POLLIN : POLLOUT) < 0)
         end_stream(stream, errno);
@@ -94,12 +127,16 @@ static void finish_connecting(struct tcp_stream *stream)
     int error = 0;
     socklen_t len = sizeof error;
 
-    if (getsockopt(stream->watch.fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+    if (getsockopt(stream->watch.fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0) {
         error = errno;
-    if (error != 0)
-        end_stream(stream, error);
-    else
+        stream->under_way = false;
+    }
+    if (error == 0) {
         established(stream);
+        return;
+    }
+    take_icmp(stream);
+    end_stream(stream, error);
 }
 
 /* ---- the queue ---- */

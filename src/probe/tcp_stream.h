@@ -21,6 +21,9 @@ struct tcp_stream {
     struct addr peer;
     enum tcp_state state;
     int error;
+    bool under_way; /* connecting began, so an error comes from the network or the peer */
+    bool reported;  /* ICMP ended it: `icmp` is what was said */
+    struct probe_icmp icmp;
     uint64_t began;    /* when connecting began */
     uint64_t *queue;   /* probe number i is in queue[i % capacity] */
     uint32_t capacity; /* of the queue: a power of two, or 0 */

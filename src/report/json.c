@@ -200,6 +200,18 @@ static void put_octets(json_t *object, const uint8_t *octets, size_t size)
     put_text(object, "octets", hex);
 }
 
+static json_t *icmp_object(const struct probe_icmp *icmp)
+{
+    json_t *object = json_object();
+    char address[ADDR_STRLEN];
+
+    put_whole(object, "version", icmp->v6 ? 6 : 4);
+    put_whole(object, "type", icmp->type);
+    put_whole(object, "code", icmp->code);
+    put_text(object, "from", addr_print_host(&icmp->from, address));
+    return object;
+}
+
 /* An event, with the members that have a meaning for its kind. */
 static json_t *event_object(const struct report *report, const struct probe_event *event)
 {
@@ -224,6 +236,8 @@ static json_t *event_object(const struct report *report, const struct probe_even
     }
     if (event->link && event->link->port != 0)
         put_whole(object, "source_port", event->link->port);
+    if (event->icmp)
+        json_object_set_new(object, "icmp", icmp_object(event->icmp));
     if (event->reordered)
         json_object_set_new(object, "out_of_order", json_true());
     if (event->kind == PROBE_CORRUPT)

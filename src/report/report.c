@@ -8,6 +8,7 @@
 #include "common/mask.h"
 #include "common/util.h"
 #include "probe/datagram.h"
+#include "report/icmp_text.h"
 
 /* ---- the formats ---- */
 
@@ -132,6 +133,11 @@ static bool is_about_source(const struct probe_socket *how, const struct addr *p
            (error == EAFNOSUPPORT && how->source.sa.sa_family != peer->sa.sa_family);
 }
 
+static bool privileged_port(const struct probe *probe)
+{
+    return probe->settings.socket.port != 0 && probe->settings.socket.port < 1024;
+}
+
 /* What to do about an errno of the network. */
 static const char *hint_for(const struct probe *probe, const struct addr *peer, bool source,
                             int error)
@@ -144,12 +150,14 @@ static const char *hint_for(const struct probe *probe, const struct addr *peer, 
     case ENETUNREACH:
         return "this host has no route there; see 'ip route' and 'ip -6 route'";
     case EHOSTUNREACH:
-        return "the host is down or a router or firewall turns it away";
+        return "the host is down, or a route of this host or somebody on the way turns it away";
     case EACCES:
-        return "broadcast addresses are not probed, source ports below 1024 take root, and a local "
-               "policy may forbid more";
+        return privileged_port(probe)
+                   ? "source ports below 1024 take root"
+                   : "broadcast addresses are not probed, and a local policy or a route may forbid "
+                     "more";
     case EPERM:
-        return "a firewall on this host forbids it";
+        return "a firewall of this host or another local policy forbids it";
     case EADDRNOTAVAIL:
         return "this host has no such address (see 'ip address', or try -4 or -6), or a connection "
                "from that source port was there a moment ago";
@@ -164,6 +172,7 @@ static const char *hint_for(const struct probe *probe, const struct addr *peer, 
     case EMSGSIZE:
         return "a smaller -s may pass";
     case EAGAIN:
+        return "this host lacks a free source port or memory for it at the moment";
     case ENOBUFS:
         return "sent faster than the network takes it; a longer -i helps";
     case ENODATA:
@@ -196,6 +205,26 @@ void report_error(FILE *out, const struct probe *probe, const struct addr *peer,
                                                     : how->device);
     }
     fprintf(out, "%s%s\n", hint[0] != '\0' ? ": " : "", hint);
+}
+
+static bool same_host(const struct addr *a, const struct addr *b)
+{
+    struct addr as_b = *a;
+
+    addr_set_port(&as_b, addr_port(b));
+    return addr_equal(&as_b, b);
+}
+
+void report_event_error(FILE *out, const struct report *report, const struct probe_event *event)
+{
+    const struct addr *peer = event->kind == PROBE_FAILURE ? event->from : report->peer;
+    char text[ICMP_TEXT];
+
+    if (!event->icmp ||
+        (event->error == ECONNREFUSED && peer && same_host(&event->icmp->from, peer)))
+        report_error(out, report->probe, peer, event->error);
+    else
+        fprintf(out, "%s: %s\n", strerror(event->error), icmp_print(event->icmp, text));
 }
 
 void report_closed(const struct report *report, const struct probe_event *event)
@@ -232,5 +261,5 @@ void report_failure(const struct report *report, const struct probe_event *event
     } else {
         fputs("echo-probe: cannot wait for the network: ", report->err);
     }
-    report_error(report->err, report->probe, event->from, event->error);
+    report_event_error(report->err, report, event);
 }

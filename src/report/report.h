@@ -88,6 +88,10 @@ void report_status(const struct report *report);
  * ...". `peer` is who was probed (NULL: nobody). */
 void report_error(FILE *out, const struct probe *probe, const struct addr *peer, int error);
 
+/* The same of PROBE_ERROR and PROBE_FAILURE. What somebody on the way says by ICMP stands there
+ * without advice. A port that the peer itself calls unreachable is a plain refusal. */
+void report_event_error(FILE *out, const struct report *report, const struct probe_event *event);
+
 /* PROBE_CLOSED and PROBE_FAILURE as a sentence on `err`. */
 void report_closed(const struct report *report, const struct probe_event *event);
 void report_failure(const struct report *report, const struct probe_event *event);

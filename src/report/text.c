@@ -167,7 +167,7 @@ static void put_probe_error(const struct report *report, const struct probe_even
     fputc(':', report->out);
     put_seq(report, event->seq);
     fputc(' ', report->out);
-    report_error(report->out, report->probe, report->peer, event->error);
+    report_event_error(report->out, report, event);
 }
 
 static void put_connected(const struct report *report, const struct probe_event *event)

@@ -17,6 +17,7 @@
 #include "probe/link_udp.h"
 #include "probe/resolve.h"
 #include "probe/run.h"
+#include "report/icmp_text.h"
 #include "report/report.h"
 #include "tools/client.h"
 #include "tools/thresholds.h"
@@ -47,10 +48,13 @@ struct check {
     uint64_t end;           /* when to have finished */
     int untried;            /* addresses that were not tried yet */
     int error;              /* errno that the network reported last; 0: none */
+    bool reported;          /* ICMP told of `error` */
+    struct probe_icmp icmp; /* what ICMP said, if reported */
     bool failed;            /* no link could be opened, or the engine could not go on */
     bool closed;            /* the peer ended the connection */
     bool interrupted;       /* by a signal */
-    char peer[ADDR_STRLEN]; /* the address that was tried last */
+    struct addr address;    /* the address that was tried last */
+    char peer[ADDR_STRLEN]; /* the same as text */
 };
 
 /* ---- the command line ---- */
@@ -245,6 +249,11 @@ static bool on_event(void *context, const struct probe_event *event)
 {
     struct check *check = context;
 
+    if (event->kind == PROBE_ERROR || event->kind == PROBE_FAILURE || event->kind == PROBE_CLOSED) {
+        check->reported = event->icmp != NULL;
+        if (event->icmp)
+            check->icmp = *event->icmp;
+    }
     switch (event->kind) {
     case PROBE_ERROR:
         check->error = event->error;
@@ -269,6 +278,7 @@ static bool announce(void *context, const struct addr *peer)
 {
     struct check *check = context;
 
+    check->address = *peer;
     addr_print(peer, check->peer);
     check->probe.settings.timeout = time_left(check) / (uint64_t)check->untried--;
     return clock_now() < check->end;
@@ -310,6 +320,25 @@ static const char *reason(const struct check *check)
     return check->failed ? "no connection in time" : "no reply";
 }
 
+/* The port alone is unreachable, and the peer itself says so. */
+static bool is_refused_by_peer(const struct check *check)
+{
+    struct addr from = check->icmp.from;
+
+    addr_set_port(&from, addr_port(&check->address));
+    return check->error == ECONNREFUSED && addr_equal(&from, &check->address);
+}
+
+static void put_reason(const struct check *check)
+{
+    char text[ICMP_TEXT];
+
+    if (check->reported && !is_refused_by_peer(check))
+        printf("%s: %s, ", strerror(check->error), icmp_print(&check->icmp, text));
+    else
+        printf("%s, ", reason(check));
+}
+
 static enum threshold_state judge(const struct check *check, const struct threshold_result *result)
 {
     const struct probe_counters *counters = &check->probe.counters;
@@ -335,7 +364,7 @@ static void put_text(const struct check *check, const struct threshold_result *r
     if (check->interrupted)
         printf("interrupted, ");
     else if (check->failed || check->closed || (counters->received == 0 && !is_wrong(counters)))
-        printf("%s, ", reason(check));
+        put_reason(check);
     if (result->rta >= 0)
         printf("rta %sms, ", print_milliseconds(result->rta, text));
     printf("lost %s%%", threshold_loss(result, 4, text));

@@ -192,6 +192,21 @@ static int over_connection(struct run *run, int count)
 
 /* ---- a host ---- */
 
+/* With --wait-up, this host may get its address or its route later. */
+static bool open_links(struct run *run, int count)
+{
+    struct probe *probe = &run->probe;
+    const struct options *options = &run->options;
+    uint64_t due = clock_now();
+
+    if (client_open(probe, options->ops, run->list, count, announce, run) == 0)
+        return true;
+    while (options->wait_up && probe_pause(probe, due += options->settings.interval))
+        if (client_open(probe, options->ops, run->list, count, NULL, NULL) == 0)
+            return true;
+    return false;
+}
+
 /* Returns what to exit with. */
 static int probe_host(struct run *run)
 {
@@ -213,7 +228,7 @@ static int probe_host(struct run *run)
         return over_connection(run, count);
     if (stream || options->mtu)
         return over_datagrams(run, &run->list[0]);
-    if (client_open(&run->probe, options->ops, run->list, count, announce, run) == 0)
+    if (open_links(run, count))
         go(run);
     return probe_status(&run->probe);
 }

@@ -174,6 +174,7 @@ static const struct cli_option table[] = {
      MEMBER(kind)},
     {'\0', "timestamps", "WHERE", "where times are taken: kernel or user", .take = take_timestamps,
      MEMBER(timestamps)},
+    {'\0', "wait-up", NULL, "go on through refusals until an echo comes", FLAG(wait_up)},
     {'\0', "mtu", NULL, "find the largest datagram that is not fragmented", FLAG(mtu)},
     {'V', "version", NULL, "print the version and exit", .take = cli_take_version},
     {'h', "help", NULL, "print this help and exit", .take = cli_take_help},
@@ -208,6 +209,7 @@ static void check_stream(const struct options *options)
 
     refuse_both(settings->count != 0, "-m -", "-c");
     refuse_both(options->flood || options->adaptive, "-m -", "-f or -A");
+    refuse_both(options->wait_up, "-m -", "--wait-up");
     refuse_both(options->connect || options->sources > 1 || options->connections > 1, "-m -",
                 "--connect, --connections or --sources");
     refuse_both(options->kind != &report_text || options->histogram, "-m -",
@@ -225,6 +227,12 @@ static void check_combinations(const struct options *options)
     refuse_both(options->sources > 0 && options->connections > 0, "--sources", "--connections");
     refuse_both(options->connect && links > 1, "--connect", "--sources or --connections");
     refuse_both(options->connect && settings->socket.port != 0, "--connect", "--source-port");
+    refuse_both(options->wait_up && options->mtu, "--wait-up", "--mtu");
+    refuse_both(options->wait_up && (options->flood || options->adaptive), "--wait-up", "-f or -A");
+    refuse_both(options->wait_up && settings->duration != 0, "--wait-up", "--duration");
+    refuse_both(options->wait_up && options->ops == &probe_tcp_ops &&
+                    (links > 1 || settings->socket.port != 0),
+                "--wait-up for tcp", "--connections, --sources or --source-port");
     refuse_both(options->mtu && options->message, "--mtu", "-m");
     refuse_both(options->mtu && options->kind != &report_text, "--mtu",
                 "--json, --json-lines or --graph");
@@ -245,8 +253,13 @@ static void combine(struct options *options)
     struct probe_settings *settings = &options->settings;
     bool paced = options->interval != 0;
 
-    if (options->connect)
+    /* A connection that was refused must be tried again. */
+    if (options->connect || (options->wait_up && options->ops == &probe_tcp_ops))
         options->ops = &probe_connect_ops;
+    if (options->wait_up) {
+        settings->persist = true;
+        settings->count = settings->count != 0 ? settings->count : 1;
+    }
     if (options->sources > 0 || options->connections > 0)
         settings->links = options->sources + options->connections;
     if (options->adaptive || (options->flood && !paced))

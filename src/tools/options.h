@@ -39,6 +39,7 @@ struct options {
     bool verbose;
     bool dates;
     bool histogram;
+    bool wait_up;
 };
 
 extern const struct cli options_cli;
