@@ -95,6 +95,8 @@ static int set_path(int fd, int family, int type, const struct probe_socket *how
     int level = v4 ? SOL_IP : SOL_IPV6;
     int pmtu = how->pmtu < 0 && type == SOCK_DGRAM ? IP_PMTUDISC_DONT : how->pmtu;
 
+    if (how->mark != 0 && socket_set_option(fd, SOL_SOCKET, SO_MARK, (int)how->mark) < 0)
+        return -1;
     if (how->tos >= 0 && socket_set_option(fd, level, v4 ? IP_TOS : IPV6_TCLASS, how->tos) < 0)
         return -1;
     if (how->ttl >= 0 &&

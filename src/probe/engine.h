@@ -28,6 +28,7 @@ struct probe_socket {
     struct addr source;       /* len 0: the kernel chooses; the port in it is ignored */
     uint16_t port;            /* port of link 0, those of the others follow; 0: any */
     char device[IF_NAMESIZE]; /* "": any */
+    uint32_t mark;            /* SO_MARK, for rules of routing and firewalls; 0: none */
     int tos;                  /* -1: the system's default */
     int ttl;                  /* -1: the system's default */
     int pmtu;                 /* IP_PMTUDISC_...; -1: UDP fragments what is too large */

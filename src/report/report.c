@@ -157,7 +157,10 @@ static const char *hint_for(const struct probe *probe, const struct addr *peer, 
                    : "broadcast addresses are not probed, and a local policy or a route may forbid "
                      "more";
     case EPERM:
-        return "a firewall of this host or another local policy forbids it";
+        return probe->settings.socket.mark != 0
+                   ? "--mark takes CAP_NET_ADMIN (or CAP_NET_RAW), and a firewall of this host may "
+                     "forbid it"
+                   : "a firewall of this host or another local policy forbids it";
     case EADDRNOTAVAIL:
         return "this host has no such address (see 'ip address', or try -4 or -6), or a connection "
                "from that source port was there a moment ago";

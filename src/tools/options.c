@@ -158,6 +158,7 @@ static const struct cli_option table[] = {
     {'t', NULL, "TTL", "time to live, hop limit", NUMBER(settings.socket.ttl, 1, 255)},
     {'M', NULL, "HOW", "fragmentation: do, want, dont or probe", .take = take_pmtu,
      MEMBER(settings.socket.pmtu)},
+    {'\0', "mark", "N", "mark packets for routing and firewalls", NUMBER(mark, 1, UINT32_MAX)},
     {'\0', "connect", NULL, "TCP: a new connection for each probe", FLAG(connect)},
     {'\0', "source-port", "PORT", "send from this port",
      NUMBER(settings.socket.port, 1, UINT16_MAX)},
@@ -253,6 +254,7 @@ static void combine(struct options *options)
     struct probe_settings *settings = &options->settings;
     bool paced = options->interval != 0;
 
+    settings->socket.mark = (uint32_t)options->mark;
     /* A connection that was refused must be tried again. */
     if (options->connect || (options->wait_up && options->ops == &probe_tcp_ops))
         options->ops = &probe_connect_ops;

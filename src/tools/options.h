@@ -40,6 +40,7 @@ struct options {
     bool dates;
     bool histogram;
     bool wait_up;
+    uint64_t mark; /* 0: none */
 };
 
 extern const struct cli options_cli;

@@ -93,19 +93,27 @@ def _():
 
 # ---- the route ----
 
-@test("the route is asked for with the source, the TOS and the port of the probe")
+@test("the route is asked for with the source, the TOS, the port and the mark of the probe")
 def _():
     with Neighbour() as neighbour, neighbour.inside(Udp, echo, FAR) as server:
         ip("addr add 192.0.2.77/32 dev near", "route add 192.0.2.0/24 dev near table 77", "route del 192.0.2.0/24 dev near",
            "route del default")
         for rule, options in (("from 192.0.2.77", ("-I", "192.0.2.77")), ("tos 0x10", ("-Q", "0x10")),
-                              ("ipproto udp sport 5000", ("--source-port", 5000))):
+                              ("ipproto udp sport 5000", ("--source-port", 5000)), ("fwmark 0x4d", ("--mark", 77))):
             ip(f"rule add {rule} table 77")
             try:
                 for mode in (("-c", 1), ("--mtu", "-w", 5)):
                     run(*mode, *options, "-W", 5, "udp", FAR, server.port).expect(0)
             finally:
                 ip(f"rule del {rule} table 77")
+
+
+@test("without the capability, --mark is refused and the message says what it takes")
+def _():
+    for protocol in ("udp", "tcp"):
+        prefix = ["setpriv", "--bounding-set=-net_admin,-net_raw", "--inh-caps=-net_admin,-net_raw"]
+        run("--mark", 1, "-c", 1, protocol, "127.0.0.1", prefix=prefix).expect(
+            2, err="Operation not permitted: --mark takes CAP_NET_ADMIN")
 
 
 # ---- whose fault it is ----
