@@ -134,7 +134,7 @@ void cli_take_seconds(const struct cli *cli, const struct cli_option *option, co
 
 /* ---- help and version ---- */
 
-static _Noreturn void finish(const struct cli *cli)
+static _Noreturn void exit_informed(const struct cli *cli)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))
         exit(cli->informed);
@@ -189,7 +189,7 @@ void cli_take_help(const struct cli *cli, const struct cli_option *option, const
     for (size_t i = 0; i < cli->count; i++)
         put_option(&cli->options[i], column);
     fputs(cli->footer, stdout);
-    finish(cli);
+    exit_informed(cli);
 }
 
 void cli_take_version(const struct cli *cli, const struct cli_option *option, const char *value,
@@ -199,7 +199,7 @@ void cli_take_version(const struct cli *cli, const struct cli_option *option, co
     (void)value;
     (void)target;
     puts(cli->version);
-    finish(cli);
+    exit_informed(cli);
 }
 
 /* ---- parsing ---- */
@@ -233,7 +233,7 @@ static void make_forms(const struct cli *cli, struct forms *forms)
     }
 }
 
-static const struct cli_option *find(const struct cli *cli, int found)
+static const struct cli_option *find_option(const struct cli *cli, int found)
 {
     if (found >= FIRST_LONG)
         return &cli->options[found - FIRST_LONG];
@@ -281,7 +281,7 @@ int cli_parse(const struct cli *cli, int argc, char *argv[], void *target)
     make_forms(cli, &forms);
     opterr = 0;
     while ((found = getopt_long(argc, argv, forms.letters, forms.names, NULL)) >= 0) {
-        const struct cli_option *option = find(cli, found);
+        const struct cli_option *option = find_option(cli, found);
 
         if (found == ':' || found == '?')
             refuse_option(cli, found, argv[optind - 1]);

@@ -195,7 +195,7 @@ static unsigned common_bits(const struct prefix *a, const struct prefix *b)
 }
 
 /* Adding a prefix makes at most two nodes: its own and a branch. */
-static int make_room(struct prefix_set *set)
+static int grow_nodes(struct prefix_set *set)
 {
     uint32_t room = set->room * 2;
     struct node *grown;
@@ -222,7 +222,7 @@ int prefix_set_add(struct prefix_set *set, const struct prefix *prefix, uint8_t 
     uint32_t *link, next, branch;
     unsigned same;
 
-    if (make_room(set) < 0)
+    if (grow_nodes(set) < 0)
         return -1;
     /* Invariant: `prefix` begins with the prefix of node `at`. */
     while (set->nodes[at].prefix.length < prefix->length) {

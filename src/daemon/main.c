@@ -17,8 +17,8 @@ struct arguments {
     bool test;
 };
 
-static void take_level(const struct cli *cli, const struct cli_option *option, const char *value,
-                       void *target)
+static void store_level(const struct cli *cli, const struct cli_option *option, const char *value,
+                        void *target)
 {
     enum log_level level;
 
@@ -34,7 +34,7 @@ static const struct cli_option table[] = {
     {'p', "port", "PORT", "both protocols on PORT, over the configuration",
      CLI_NUMBER(struct arguments, server.overrides.port, 1, 65535)},
     {'l', "log-level", "LEVEL", "error, warning, notice, info or debug, over the configuration",
-     .take = take_level, CLI_MEMBER(struct arguments, server.overrides.log_level)},
+     .take = store_level, CLI_MEMBER(struct arguments, server.overrides.log_level)},
     {'t', "test", NULL, "check the configuration and exit", CLI_FLAG(struct arguments, test)},
     {'V', "version", NULL, "print the version and exit", .take = cli_take_version},
     {'h', "help", NULL, "print this help and exit", .take = cli_take_help},

@@ -81,7 +81,7 @@ static bool drain(struct service *service, const struct endpoint *endpoint)
     return is_empty;
 }
 
-static void drop(struct service *service, const struct endpoint *endpoint)
+static void drop_endpoint(struct service *service, const struct endpoint *endpoint)
 {
     for (size_t i = 0; i < service->worker_count; i++)
         worker_drop_socket(service->workers[i], endpoint->type, endpoint_fd(endpoint, i));
@@ -90,7 +90,7 @@ static void drop(struct service *service, const struct endpoint *endpoint)
 static void drain_and_drop(struct service *service, const struct endpoint *endpoint)
 {
     (void)drain(service, endpoint);
-    drop(service, endpoint);
+    drop_endpoint(service, endpoint);
 }
 
 /* True if the next process may serve the sockets that we serve. */
@@ -257,7 +257,7 @@ void service_withdraw(struct service *service, bool leave)
     for (size_t i = 0; i < service->endpoints.count; i++) {
         if (!leave || !service->endpoints.list[i]->stored)
             (void)drain(service, service->endpoints.list[i]);
-        drop(service, service->endpoints.list[i]);
+        drop_endpoint(service, service->endpoints.list[i]);
     }
     endpoints_close(&service->endpoints, false);
 }
@@ -309,7 +309,7 @@ void service_fini(struct service *service)
     for (size_t i = 0; i < service->endpoints.count; i++) {
         if (!outlives_us(service->endpoints.list[i]))
             (void)drain(service, service->endpoints.list[i]);
-        drop(service, service->endpoints.list[i]);
+        drop_endpoint(service, service->endpoints.list[i]);
     }
     endpoints_close(&service->endpoints, false);
     endpoints_close(&service->inherited, true);

@@ -179,7 +179,7 @@ static void give_up(int signal)
     _exit(STATE_UNKNOWN);
 }
 
-static void set_alarm(uint64_t ns)
+static void limit_time(uint64_t ns)
 {
     const struct itimerval timer = {.it_value = {.tv_sec = (time_t)(ns / SECOND),
                                                  .tv_usec = (suseconds_t)(ns % SECOND / 1000)}};
@@ -223,10 +223,10 @@ static int resolve_in_time(const struct check_options *options, struct addr list
 
     write_too_late(options);
     signal(SIGALRM, give_up);
-    set_alarm(options->limit);
+    limit_time(options->limit);
     count = resolve(options->host, options->port, options->family, options->ops->type, list,
                     &numeric, why);
-    set_alarm(0);
+    limit_time(0);
     if (count < 0) {
         fputs(cli.prefix, stdout);
         put_masked(why);
@@ -284,7 +284,7 @@ static bool announce(void *context, const struct addr *peer)
     return clock_now() < check->end;
 }
 
-static void run(struct check *check, const struct addr list[], int count)
+static void run_check(struct check *check, const struct addr list[], int count)
 {
     struct probe *probe = &check->probe;
 
@@ -474,7 +474,7 @@ int main(int argc, char *argv[])
         printf("%scannot start: %s\n", cli.prefix, strerror(errno));
         return STATE_UNKNOWN;
     }
-    run(&check, list, count);
+    run_check(&check, list, count);
     state = put_result(&check);
     probe_fini(&check.probe);
     runner_fini(&check.runner);

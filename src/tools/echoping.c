@@ -289,7 +289,7 @@ static void put_timeouts(const struct tests *tests)
             print_seconds(tests->options->settings.timeout, text));
 }
 
-static int finish(struct tests *tests)
+static int finish_run(struct tests *tests)
 {
     if (tests->probe.stopped && !ferror(stdout))
         puts("Interrupted by user");
@@ -315,7 +315,7 @@ static bool announce(void *context, const struct addr *peer)
     return fflush(stdout) == 0;
 }
 
-static int run(const struct test_options *options, const struct addr list[], int count)
+static int run_probes(const struct test_options *options, const struct addr list[], int count)
 {
     struct tests tests = {.options = options};
     int status = EXIT_FAILURE;
@@ -332,7 +332,7 @@ static int run(const struct test_options *options, const struct addr list[], int
     rtt_init(&tests.rtt);
     if (client_open(&tests.probe, options->ops, list, count, announce, &tests) == 0) {
         probe_run(&tests.probe);
-        status = finish(&tests);
+        status = finish_run(&tests);
     }
     rtt_fini(&tests.rtt);
     probe_fini(&tests.probe);
@@ -366,5 +366,5 @@ int main(int argc, char *argv[])
     }
     client_warn_of_placeholder(&cli, options.host, list, count);
     check_size(&options, list[0].sa.sa_family);
-    return run(&options, list, count);
+    return run_probes(&options, list, count);
 }

@@ -110,7 +110,7 @@ bool connlimit_reserve(struct connlimit *connlimit)
     return true;
 }
 
-static void wake(const struct slot_waiter *worker)
+static void wake_worker(const struct slot_waiter *worker)
 {
     uint64_t one = 1;
     /* Fails only while the counter is full, and then the worker is awake already. */
@@ -130,7 +130,7 @@ static bool grant(struct connlimit *connlimit)
 
         if (atomic_compare_exchange_strong(&worker->state, &state, GRANTED)) {
             atomic_fetch_sub(&connlimit->waiting_count, 1);
-            wake(worker);
+            wake_worker(worker);
             return true;
         }
     }
@@ -156,7 +156,7 @@ static void request_eviction(struct connlimit *connlimit, unsigned worker, uint6
     atomic_store(&connlimit->eviction_wanted, true);
     for (size_t i = 0; i < connlimit->worker_count; i++)
         if (i != worker)
-            wake(&connlimit->workers[i]);
+            wake_worker(&connlimit->workers[i]);
 }
 
 void connlimit_wait(struct connlimit *connlimit, unsigned worker, uint64_t now)

@@ -263,7 +263,7 @@ static void empty_list(enum conf_kind kind, void *at)
     }
 }
 
-static const char *take(struct parser *parser, struct setting *setting, const char *value)
+static const char *take_value(struct parser *parser, struct setting *setting, const char *value)
 {
     struct loader *loader = container_of(parser, struct loader, parser);
     const struct conf_key *key = &conf_keys[setting - loader->settings];
@@ -325,7 +325,7 @@ static void finish_listen(struct loader *loader, bool is_udp, unsigned port)
     listen->count = kept;
 }
 
-static void finish(struct loader *loader, const struct conf_overrides *overrides)
+static void finish_conf(struct loader *loader, const struct conf_overrides *overrides)
 {
     struct conf *conf = loader->conf;
     struct setting *tcp = setting_at(loader, AT(tcp.enabled));
@@ -354,7 +354,7 @@ static void load(struct loader *loader, const struct conf_overrides *overrides)
 
     parser->settings = loader->settings;
     parser->setting_count = COUNT(conf_keys);
-    parser->take = take;
+    parser->take = take_value;
     for (size_t i = 0; i < COUNT(conf_keys); i++) {
         struct setting *setting = &loader->settings[i];
         const char *wrong;
@@ -362,14 +362,14 @@ static void load(struct loader *loader, const struct conf_overrides *overrides)
         setting->name = conf_keys[i].name;
         setting->list_max = conf_keys[i].kind < COUNT(list_max) ? list_max[conf_keys[i].kind] : 0;
         for (const char *const *value = conf_keys[i].defaults; *value; value++) {
-            wrong = take(parser, setting, *value);
+            wrong = take_value(parser, setting, *value);
             if (wrong)
                 parse_fail_value(parser, setting, *value, wrong);
         }
     }
     if (parser->path)
         parse_file(parser);
-    finish(loader, overrides);
+    finish_conf(loader, overrides);
 }
 
 struct conf *conf_load(const char *path, const struct conf_overrides *overrides,

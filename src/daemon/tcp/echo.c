@@ -80,7 +80,7 @@ static enum echo_state hold(struct echo *echo, const unsigned char *data, size_t
 /* The client has closed. Keep the socket until the kernel has sent everything: if we closed before,
  * the kernel would keep a connection that is not counted, timed out or drained. With
  * TCP_NOTSENT_LOWAT set to 1 the socket becomes writable when no octet is left to send (tcp(7)). */
-static enum echo_state finish(struct echo *echo)
+static enum echo_state finish_stream(struct echo *echo)
 {
     int unsent = 0;
     int lowest = 1;
@@ -119,13 +119,13 @@ enum echo_state echo_turn(struct echo *echo, unsigned char *scratch, size_t size
             return state;
     }
     if (echo->closing)
-        return finish(echo);
+        return finish_stream(echo);
     for (int reads = 0; reads < READS_PER_TURN; reads++) {
         size_t most = read_size(echo, size);
         ssize_t got = recv(echo->fd, scratch, most, 0);
 
         if (got == 0)
-            return finish(echo);
+            return finish_stream(echo);
         if (got < 0) {
             if (errno == EINTR)
                 continue;

@@ -213,7 +213,7 @@ static void stop_watching(struct listener *l)
     loop_del(l->owner->connections->loop, &l->io);
 }
 
-static void on_event(struct loop_io *io, short revents)
+static void accept_event(struct loop_io *io, short revents)
 {
     struct listener *l = container_of(io, struct listener, io);
     uint64_t turn = loop_turn_number(l->owner->connections->loop);
@@ -286,10 +286,10 @@ void listeners_woken(struct listeners *listeners)
 
 /* ---- the list of listeners ---- */
 
-static int watch(struct listener *l)
+static int watch_listener(struct listener *l)
 {
     return (l->sharing_workers > 1 ? loop_add_shared : loop_add)(
-        l->owner->connections->loop, &l->io, l->fd, l->owner->paused ? 0 : POLLIN, on_event);
+        l->owner->connections->loop, &l->io, l->fd, l->owner->paused ? 0 : POLLIN, accept_event);
 }
 
 int listeners_add(struct listeners *listeners, int fd, unsigned sharing_workers)
@@ -301,7 +301,7 @@ int listeners_add(struct listeners *listeners, int fd, unsigned sharing_workers)
     /* Clients that queued up before we were handed the socket have inherited its former options. */
     *l = (struct listener){
         .owner = listeners, .fd = fd, .sharing_workers = sharing_workers, .lacks_options = true};
-    if (watch(l) < 0) {
+    if (watch_listener(l) < 0) {
         free(l);
         return -1;
     }
@@ -314,11 +314,11 @@ void listeners_rearm(struct listeners *listeners)
 {
     for (struct listener *l = listeners->first; l; l = l->next)
         if (!loop_is_watched(&l->io) && !loop_is_shut_down(l->fd))
-            (void)watch(l); /* if this fails, the next reload tries again */
+            (void)watch_listener(l); /* if this fails, the next reload tries again */
 }
 
 /* The link to the listener of that socket, or to NULL. */
-static struct listener **find(struct listeners *listeners, int fd)
+static struct listener **find_listener(struct listeners *listeners, int fd)
 {
     struct listener **link = &listeners->first;
 
@@ -327,7 +327,7 @@ static struct listener **find(struct listeners *listeners, int fd)
     return link;
 }
 
-static void drop(struct listener **link)
+static void drop_listener(struct listener **link)
 {
     struct listener *l = *link;
 
@@ -338,7 +338,7 @@ static void drop(struct listener **link)
 
 void listeners_retire(struct listeners *listeners, int fd)
 {
-    struct listener *l = *find(listeners, fd);
+    struct listener *l = *find_listener(listeners, fd);
 
     if (!l)
         return;
@@ -348,7 +348,7 @@ void listeners_retire(struct listeners *listeners, int fd)
 
 bool listeners_drain(struct listeners *listeners, int fd)
 {
-    struct listener *l = *find(listeners, fd);
+    struct listener *l = *find_listener(listeners, fd);
 
     if (!l || !loop_is_watched(&l->io) || !loop_is_readable(fd))
         return true;
@@ -359,16 +359,16 @@ bool listeners_drain(struct listeners *listeners, int fd)
 
 void listeners_drop(struct listeners *listeners, int fd)
 {
-    struct listener **link = find(listeners, fd);
+    struct listener **link = find_listener(listeners, fd);
 
     if (*link)
-        drop(link);
+        drop_listener(link);
 }
 
 void listeners_fini(struct listeners *listeners)
 {
     while (listeners->first)
-        drop(&listeners->first);
+        drop_listener(&listeners->first);
     if (listeners->connections)
         listeners_discard_waiting(listeners);
 }

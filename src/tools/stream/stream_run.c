@@ -179,7 +179,7 @@ int stream_run_start(struct stream_run *run, int socket, const struct stream *se
 
 /* The loop forgets a descriptor that is not waited for: poll(2) reports an end that was closed
  * whether asked or not, again and again. */
-static void watch(struct stream_run *run, struct stream_watch *watch, short events)
+static void watch_descriptor(struct stream_run *run, struct stream_watch *watch, short events)
 {
     watch->ready = watch->always ? events : 0;
     if (watch->always || watch->events == events)
@@ -197,9 +197,9 @@ static void watch(struct stream_run *run, struct stream_watch *watch, short even
 
 void stream_run_end(struct stream_run *run)
 {
-    watch(run, &run->in, 0);
-    watch(run, &run->out, 0);
-    watch(run, &run->socket, 0);
+    watch_descriptor(run, &run->in, 0);
+    watch_descriptor(run, &run->out, 0);
+    watch_descriptor(run, &run->socket, 0);
     signals_fini(&run->signals);
     loop_fini(&run->loop);
 }
@@ -208,9 +208,9 @@ void stream_run_wait(struct stream_run *run, short in, short out, short socket, 
 {
     if (until > run->deadline)
         until = run->deadline;
-    watch(run, &run->in, in);
-    watch(run, &run->out, out);
-    watch(run, &run->socket, socket);
+    watch_descriptor(run, &run->in, in);
+    watch_descriptor(run, &run->out, out);
+    watch_descriptor(run, &run->socket, socket);
     loop_timer_stop(&run->timer);
     if (until != STREAM_NEVER)
         loop_timer_set(&run->loop, &run->timer, until);

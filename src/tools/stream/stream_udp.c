@@ -19,7 +19,7 @@
 /* How often to try to send: each error of an earlier datagram makes one attempt fail. */
 #define TRIES 8
 
-struct line {
+struct input_line {
     uint64_t number; /* from 1; 0: none */
     struct stream_digest digest;
 };
@@ -35,8 +35,8 @@ struct udp_run {
     size_t len;     /* octets of the line that is under way or to be sent; 0: no line is */
     bool sent;      /* the line is under way */
     uint64_t until; /* when the line under way is lost; STREAM_NEVER: never */
-    struct line current;
-    struct line earlier[MEMORY]; /* line n is in slot n % MEMORY */
+    struct input_line current;
+    struct input_line earlier[MEMORY]; /* line n is in slot n % MEMORY */
     struct {
         uint64_t sent;
         uint64_t received;
@@ -56,7 +56,7 @@ struct udp_run {
 
 static void take_line(struct udp_run *udp, size_t len)
 {
-    udp->current = (struct line){.number = udp->current.number + 1};
+    udp->current = (struct input_line){.number = udp->current.number + 1};
     udp->len = len;
 }
 
@@ -166,7 +166,7 @@ static void sent_line(struct udp_run *udp)
     udp->until = timeout != 0 ? clock_now() + timeout : STREAM_NEVER;
 }
 
-static void send_line(struct udp_run *udp)
+static void send_input_line(struct udp_run *udp)
 {
     int failure = 0;
 
@@ -295,7 +295,7 @@ static void turn(struct udp_run *udp)
     if (udp->len == 0)
         find_line(udp);
     if (udp->len > 0 && !udp->sent && run->from_peer.used == 0)
-        send_line(udp);
+        send_input_line(udp);
 }
 
 static void print_count(FILE *err, uint64_t count, const char *what)
