@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "report/report.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -83,6 +84,7 @@ unsigned report_counters(const struct probe *probe, struct report_counter list[R
         {"not sent", "not_sent", unsent},
     };
 
+    static_assert(COUNT(all) == REPORT_COUNTERS, "the list has no element without a value");
     memcpy(list, all, sizeof all);
     return COUNT(all);
 }

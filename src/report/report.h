@@ -74,7 +74,7 @@ struct report_counter {
     const char *key;  /* "out_of_order" */
     uint64_t value;
 };
-#define REPORT_COUNTERS 12
+#define REPORT_COUNTERS 11
 /* Those beyond sent and received, also where they are 0. Returns how many there are. */
 unsigned report_counters(const struct probe *probe, struct report_counter list[REPORT_COUNTERS]);
 

@@ -27,7 +27,7 @@ static void numbers_are_digits_up_to_a_limit(void **state)
                {"65536", 65535},
                {"18446744073709551616", UINT64_MAX},
                {"99999999999999999999", UINT64_MAX}};
-    uint64_t number;
+    uint64_t number = 0;
 
     (void)state;
     for (size_t i = 0; i < COUNT(good); i++) {
