@@ -2,10 +2,16 @@
 #ifndef ECHOD_COMMON_UTIL_H
 #define ECHOD_COMMON_UTIL_H
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
+
+/* glibc 2.31 and older have no name for this protocol. */
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP 262
+#endif
 
 /* How many elements an array has. */
 #define COUNT(array) (sizeof(array) / sizeof *(array))
