@@ -13,14 +13,6 @@
 /* Needs the four above. */
 #include <cmocka.h>
 
-/* cmocka 2 deprecates assert_in_range(), and has none for numbers of any type without a warning. */
-#ifdef assert_uint_in_range
-#undef assert_in_range
-#define assert_in_range(value, low, high)                                                          \
-    _assert_uint_in_range((uintmax_t)(value), (uintmax_t)(low), (uintmax_t)(high), __FILE__,       \
-                          __LINE__)
-#endif
-
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

@@ -11,11 +11,21 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* linux/landlock.h and the C library of older systems do not know what newer kernels can do. The
- * numbers are those of every architecture but Alpha. */
+/* Headers may be older than the kernel. Most architectures share the numbers of newer calls; Alpha
+ * and MIPS have others. */
+#ifdef SYS_landlock_create_ruleset
+#define CREATE_RULESET SYS_landlock_create_ruleset
+#define ADD_RULE       SYS_landlock_add_rule
+#define RESTRICT_SELF  SYS_landlock_restrict_self
+#elif !defined __alpha__ && !defined __mips__
 #define CREATE_RULESET 444
 #define ADD_RULE       445
 #define RESTRICT_SELF  446
+#else
+#define CREATE_RULESET (-1) /* fails with ENOSYS */
+#define ADD_RULE       (-1)
+#define RESTRICT_SELF  (-1)
+#endif
 
 struct ruleset {
     uint64_t files, net, scope;
