@@ -59,6 +59,11 @@ void probe_link_init(struct probe_link *link, const struct probe_ops *ops, struc
         rtt_init(&link->rtt);
 }
 
+void probe_link_fini(struct probe_link *link)
+{
+    rtt_fini(&link->rtt);
+}
+
 void probe_link_close(struct probe_link *link, int error)
 {
     probe_watch(&link->watch, 0);

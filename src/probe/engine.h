@@ -235,8 +235,10 @@ size_t probe_min_size(const struct probe_ops *ops);
  * index. -1 with errno. */
 int probe_socket(const struct probe *probe, int family, int type, unsigned index);
 
+/* fini is for what init has taken: an operation `close` calls it. */
 void probe_link_init(struct probe_link *link, const struct probe_ops *ops, struct probe *probe,
                      unsigned index);
+void probe_link_fini(struct probe_link *link);
 
 /* Mark a link as closed, and watch it no more; `error` is errno, or 0 if the peer ended it in good
  * order. */

@@ -58,6 +58,7 @@ static void close_connect(struct probe_link *base)
 
     while (link->attempts)
         drop_attempt(link->attempts);
+    probe_link_fini(base);
     free(link);
 }
 

@@ -25,6 +25,7 @@ static void close_tcp(struct probe_link *link)
     struct link_tcp *tcp = link_tcp_of(link);
 
     tcp_stream_close(&tcp->stream);
+    probe_link_fini(link);
     free(tcp);
 }
 

@@ -72,6 +72,7 @@ static void close_udp(struct probe_link *link)
         close(link->watch.fd);
     if (link->index == 0)
         free(udp->batch);
+    probe_link_fini(link);
     free(udp);
 }
 

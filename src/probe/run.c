@@ -114,7 +114,6 @@ static void close_links(struct probe *probe)
     while (probe->opened > 0) {
         struct probe_link *link = probe->links[--probe->opened];
 
-        rtt_fini(&link->rtt);
         link->ops->close(link);
     }
     probe->closed_links = 0;

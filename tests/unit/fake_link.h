@@ -98,6 +98,7 @@ static void fake_close(struct probe_link *link)
 {
     fake.open--;
     probe_watch(&link->watch, 0);
+    probe_link_fini(link);
     free(link);
 }
 

@@ -397,17 +397,20 @@ struct conf *conf_load(const char *path, const struct conf_overrides *overrides,
     return conf;
 }
 
+static void free_value(enum conf_kind kind, void *at)
+{
+    if (kind == CONF_USER || kind == CONF_GROUP || kind == CONF_PATH)
+        free(*(char **)at);
+    else
+        empty_list(kind, at);
+}
+
 void conf_free(struct conf *conf)
 {
     if (!conf)
         return;
-    free(conf->user);
-    free(conf->group);
-    free(conf->tcp.listen.addr);
-    free(conf->udp.listen.addr);
-    free(conf->access.allow.list);
-    free(conf->access.deny.list);
-    free(conf->limits.exempt.list);
+    for (size_t i = 0; i < conf_key_count; i++)
+        free_value(conf_keys[i].kind, (char *)conf + conf_keys[i].offset);
     free(conf);
 }
 
