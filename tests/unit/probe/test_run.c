@@ -105,7 +105,8 @@ static void a_run_sends_waits_and_receives(void **state)
     START(probe, .count = 3, .interval = MS);
     assert_int_equal(write(fake.fd[1], "abc", 3), 3);
     elapsed = probe_run(probe);
-    assert_int_equal(fake.ready, 3);
+    /* A slow machine sends all of them before the first answer, which is to the last one. */
+    assert_in_range(fake.ready, 1, 3);
     assert_int_equal(probe->counters.sent, 3);
     assert_in_range(elapsed, 2 * MS, PATIENCE_MS * MS);
     assert_int_equal(probe_status(probe), probe->counters.received == 0);
