@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: ISC
 # What scrapes of the metrics cost echod. Loads one echod over loopback, in turn with 100 snapshots a second and without, and prints
 # the median ratio of its CPU time for an echo; then the CPU time of one snapshot, and what share of a CPU 100 a second come to.
+# Run it on one core (taskset -c 0): waking another core takes many times what is measured.
 #
 #   bench/metrics.sh BUILD [ROUNDS]
 set -eu
