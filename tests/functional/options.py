@@ -62,7 +62,9 @@ for program_, page_ in PAGES.items():
         text = output_of(program, "--help")
         # A message may be "-": that is an operand, not an option.
         check_same(options_in(text), program)
-        assert max(map(len, text.splitlines())) <= 100, "a line is too long"
+        # Where the configuration is depends on the build.
+        usual = re.sub(r"/\S+/(echo-exporter|echod)\.conf", r"/etc/\1.conf", text)
+        assert max(map(len, usual.splitlines())) <= 100, "a line is too long"
 
     @test(f"the manual page {page_} has an item for every option of {name_}")
     def _(program=program_, page=page_):
