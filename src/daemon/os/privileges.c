@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -67,11 +68,18 @@ int privileges_find_group(const char *group, gid_t *gid)
 static bool has_id(const char *map, uint32_t id)
 {
     FILE *file = fopen(map, "re");
-    unsigned long first, outside, count;
     bool found = !file;
+    char line[128];
 
-    while (!found && fscanf(file, "%lu %lu %lu", &first, &outside, &count) == 3)
+    while (!found && fgets(line, sizeof line, file)) {
+        char *rest;
+        unsigned long first = strtoul(line, &rest, 10);
+        unsigned long count;
+
+        (void)strtoul(rest, &rest, 10);
+        count = strtoul(rest, NULL, 10);
         found = id >= first && id - first < count;
+    }
     if (file)
         fclose(file);
     return found;

@@ -54,12 +54,13 @@ static uint64_t resident_memory(int statm)
 {
     char text[128];
     ssize_t length = statm >= 0 ? pread(statm, text, sizeof text - 1, 0) : -1;
-    uint64_t pages;
+    const char *resident;
 
     if (length <= 0)
         return 0;
     text[length] = '\0';
-    return sscanf(text, "%*u %" SCNu64, &pages) == 1 ? pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+    resident = strchr(text, ' '); /* the second number, in pages (proc(5)) */
+    return resident ? strtoul(resident, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
 /* ---- the snapshot ---- */
