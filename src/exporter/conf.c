@@ -47,6 +47,7 @@ static const struct {
     {"echod.metrics", take_metrics, "/run/echod/metrics"},
 };
 
+/* cppcheck-suppress constParameter ; the type is parser->take's */
 static const char *take(struct parser *parser, struct setting *setting, const char *value)
 {
     struct loader *loader = container_of(parser, struct loader, parser);

@@ -114,6 +114,7 @@ static bool has_nonce(const struct payload *payload, const uint8_t *octets, size
 {
     size_t end = payload->size < PAYLOAD_HEADER ? payload->size : PAYLOAD_HEADER;
 
+    /* cppcheck-suppress knownConditionTrueFalse */
     return len >= end && payload_compare(payload, 0, WORD, octets + WORD, end - WORD) == end - WORD;
 }
 
