@@ -33,6 +33,7 @@ static unsigned fake_send(struct probe_link *link, uint64_t first, unsigned coun
 
 static void fake_close(struct probe_link *link)
 {
+    probe_link_fini(link);
     free(link);
 }
 
