@@ -237,8 +237,10 @@ int endpoints_restore(struct endpoints *set, const int fds[], size_t count, size
         }
         endpoint = stored_endpoint(set, type, socket_is_mptcp(fds[i]), &addr,
                                    count > workers ? count : workers);
-        if (!endpoint)
+        if (!endpoint) {
+            log_error("cannot take over sockets: %s", strerror(errno));
             return -1;
+        }
         /* Further sockets at its address must be of its user. */
         (void)socket_chown(fds[i], geteuid(), getegid());
         endpoint->fds[endpoint->count++] = fds[i];

@@ -193,6 +193,8 @@ int service_adopt(struct service *service, int first, int count)
     size_t stored_count = 0;
     int status = stored ? 0 : -1;
 
+    if (!stored)
+        log_error("cannot take over sockets: %s", strerror(errno));
     for (int fd = first; fd < first + count && status == 0; fd++)
         if (service_manager_is_stored(fd))
             stored[stored_count++] = fd;
