@@ -280,7 +280,8 @@ def wait_ready(reader):
 
 def narrow_pipe():
     reading, writing = os.pipe()
-    fcntl.fcntl(writing, F_SETPIPE_SZ, 4096)
+    # Two pages: poll(2) takes a pipe with an empty page for writable, and the start may log two lines.
+    fcntl.fcntl(writing, F_SETPIPE_SZ, 8192)
     return reading, writing
 
 
