@@ -4,6 +4,7 @@
 import contextlib
 import fcntl
 import os
+import select
 import signal
 import socket
 import time
@@ -274,7 +275,10 @@ def chatter(echod):
 
 def wait_ready(reader):
     """Read the log up to the line that says that the daemon is ready."""
-    while b"ready:" not in (line := reader.readline()):
+    line = b""
+    while b"ready:" not in line:
+        assert select.select([reader], [], [], PATIENCE)[0], f"the daemon does not say that it is ready, but {line}"
+        line = reader.readline()
         assert line, "the daemon ended"
 
 
