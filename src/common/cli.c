@@ -33,8 +33,10 @@ void cli_refuse(const struct cli *cli, const char *format, ...)
     length = vasprintf(&message, format, args);
     va_end(args);
     fputs(cli->prefix, stderr);
-    if (length >= 0)
+    if (length >= 0) {
         print_masked(stderr, message, (size_t)length, cli->masked ? cli->masked : "");
+        free(message);
+    }
     fprintf(stderr, "\n%s", cli->hint);
     exit(cli->refused);
 }

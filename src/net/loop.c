@@ -154,7 +154,7 @@ static int requeue(struct loop *loop, struct loop_io *io, short events)
 
 int loop_set(struct loop *loop, struct loop_io *io, short events)
 {
-    if (io->events == events || !loop_is_watched(io))
+    if (!loop_is_watched(io) || io->events == events)
         return 0;
     if (io->slot == 0 && io->shared)
         return requeue(loop, io, events);

@@ -171,7 +171,7 @@ static const char *told_with_descriptor(bool *has_descriptor)
     text[n > 0 ? n : 0] = '\0';
     *has_descriptor = cmsg && cmsg->cmsg_type == SCM_RIGHTS;
     if (*has_descriptor)
-        close(*(const int *)CMSG_DATA(cmsg));
+        close(*(const int *)(const void *)CMSG_DATA(cmsg));
     return text;
 }
 
