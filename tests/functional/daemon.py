@@ -324,7 +324,8 @@ class Echod:
             self._spawn()
             if not wait:
                 return
-            line = self.wait_line(r"ready:|Address already in use", or_end=True)
+            # Under a unit the metrics' address may be in use too, by another daemon: no reason not to start.
+            line = self.wait_line(r"ready:|cannot listen on .*Address already in use", or_end=True)
             if line and "ready:" in line:
                 return
             self.process.wait(PATIENCE)

@@ -73,8 +73,6 @@ class Service:
         self._write_units(listen, [
             "ExecStart=", "ExecStart=" + " ".join(map(_quoted, command)).replace("$", "$$"), f"WorkingDirectory={cwd}",
             f"StandardOutput={_output(stdout)}", f"StandardError={_output(writer)}",
-            # Two at once have a metrics socket each.
-            "RuntimeDirectory=", f"RuntimeDirectory={self._name}",
             *(f"Environment={_quoted(f'{name}={value}')}" for name, value in env.items()),
             *(f"{_LIMITS[limit]}={soft}:{hard}" for limit, (soft, hard) in limits.items())])
         self._start()
