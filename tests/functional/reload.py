@@ -227,7 +227,8 @@ def _():
         echod.check_tcp()
         assert "was not reloaded" in echod.change(tcp="enabled = false")
         echod.check_tcp()
-        echod.change(tcp="", udp="")
+        # systemd's descriptor store may hold the address for a moment longer than the daemon.
+        wait_for(lambda: "was not reloaded" not in echod.change(tcp="", udp=""), PATIENCE, "the address to be free")
         echod.check()
         check_stream(s)
 
