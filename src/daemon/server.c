@@ -609,6 +609,9 @@ static void serve_until_stopped(struct server *server)
 
 static void clean_up(struct server *server)
 {
+    /* The signals stay blocked: none may kill the process now. */
+    sigprocmask(SIG_BLOCK, NULL, &server->signals.old_mask);
+    signals_fini(&server->signals);
     metrics_close(&server->metrics);
     service_fini(&server->service);
     free(server->counters);
